@@ -1,0 +1,83 @@
+"""Planned graph -> kernels' sources -> machine code -> executable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from tgc.backends.cpu.driver import Driver
+from tgc.backends.cpu.emit import emit
+from tgc.backends.cpu.loader import Loader, load_kernels
+from tgc.backends.cpu.program import CpuProgram
+from tgc.backends.cpu.target import CpuTarget
+from tgc.backends.loops.ir import Kernel
+from tgc.backends.loops.lower import lower
+from tgc.errors import BackendError
+from tgc.ir import Graph, Node
+from tgc.ops.movement import reshape
+from tgc.ops.region import fused
+from tgc.runtime.cache import KernelCache
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One kernel of one fused node."""
+
+    node: Node
+    kernel: Kernel
+    source: str
+
+
+class CpuBackend:
+    """Kernels for the host's CPU. One driver, loader and cache serve a process."""
+
+    name = "cpu"
+
+    def __init__(self) -> None:
+        self.target = CpuTarget.host()
+
+    @cached_property
+    def cache(self) -> KernelCache:
+        return KernelCache.default()
+
+    @cached_property
+    def loader(self) -> Loader:
+        return Loader()
+
+    @cached_property
+    def driver(self) -> Driver:
+        return Driver(self.target, self.cache, self.loader)
+
+    def launches(self, graph: Graph) -> list[Launch]:
+        """The kernels of a planned graph, in order.
+
+        Raises:
+            BackendError: a node is neither a fused region nor a view.
+        """
+        made = []
+        for node in graph.nodes:
+            if node.op is reshape:
+                continue
+            if node.op is not fused:
+                raise BackendError(f"{node.op.name} reached the CPU backend outside of a fused region")
+            made += [Launch(node, k, emit(k, self.target)) for k in lower(node, self.target)]
+        return made
+
+    def sources(self, graph: Graph) -> Mapping[str, str]:
+        """The text of every kernel, by name; kernels of one name are numbered unless they are the same."""
+        found: dict[str, str] = {}
+        for launch in self.launches(graph):
+            name, k = launch.kernel.name, 1
+            while found.get(name, launch.source) != launch.source:
+                k += 1
+                name = f"{launch.kernel.name}_{k}"
+            found[name] = launch.source
+        return found
+
+    def compile(self, graph: Graph, donated: Sequence[int]) -> CpuProgram:
+        """An executable of a planned graph; kernels come from the cache where it has them."""
+        launches = self.launches(graph)
+        named = [(launch.source, launch.kernel.name) for launch in launches]
+        addresses = load_kernels(named, self.target, self.cache, self.loader)
+        return CpuProgram(graph, donated, list(zip((x.node for x in launches), (x.kernel for x in launches), addresses, strict=True)), self.driver)  # fmt: skip

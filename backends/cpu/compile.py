@@ -1,0 +1,362 @@
+"""Kernel source text -> object code, through Numba's typing and lowering and LLVM's optimizer, each run once.
+
+A kernel source is a Python module that imports what it uses and defines the kernel as a function:
+
+    from tgc.backends.cpu.vmath import exp
+
+    def scaled_exp(x: f32[:], out: f32[:], scale: f32, n: i64, lo, hi, part):
+        for i in range(lo, hi):
+            for j in range(n):
+                out[i * n + j] = exp(x[i * n + j] * scale)
+
+It becomes `int64 symbol(int64* args, int64 lo, int64 hi, int64 part)`, which works on the tiles lo..hi of a launch;
+`part` numbers the chunk of the launch that those tiles are. The parameters before `lo, hi, part` are taken from `args`
+in order, by their annotations (never evaluated, so the names need no import):
+
+    f32[:]   args[k] is the address of an array. In the kernel it is a pointer: x[i] is element i, with no bounds
+             check and no wrap-around. bool arrays are u8, and f16 and bf16 arrays u16: their bits.
+    i64      args[k] is the number itself; narrower integers are in its low bits
+    f32      args[k] has the bits of the number in its low bits
+
+**Pointers do not alias.** Each is `noalias` for LLVM, so loops are vectorized without checks however many buffers they
+touch. Where a kernel works in place, the buffer must be one parameter, read and written, not two parameters.
+
+The kernel returns None (success) or an integer status, 0 for success. It cannot raise; where something that it calls
+does, such as range() with a step of 0, the status is `RAISED`.
+
+Kernels are nopython Numba restricted to numbers, pointers, branches and loops, and calls of device functions and
+intrinsics, NumPy scalar functions and njit functions. Not run are the passes for closures, `raise`, `literal_unroll`
+and inline="always" functions. A variable has one type: assigned both an integer and a float, it is a float throughout.
+Floating point is contracted and reassociated, but NaN, infinities and signs of NaN-producing operations are kept;
+integers wrap, and division by zero follows NumPy.
+"""
+
+from __future__ import annotations
+
+import __future__
+
+import functools
+import linecache
+import threading
+import types as python_types
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import llvmlite.binding as llvm
+from llvmlite import ir
+from numba.core import cpu, errors, funcdesc, lowering, types, typing
+from numba.core.codegen import CPUCodeLibrary
+from numba.core.compiler import CompilerBase, Flags
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.compiler_machinery import LoweringPass, PassManager, register_pass
+from numba.core.registry import cpu_target
+from numba.core.typed_passes import IRLegalization, NopythonTypeInference
+from numba.core.untyped_passes import FixupArgs, IRProcessing, TranslateByteCode
+
+from tgc.backends.cpu.loader import kernel_symbol
+from tgc.backends.cpu.target import CpuTarget
+from tgc.errors import BackendError
+
+RAISED = 1 << 32  # status of a kernel in which an exception was raised, beyond those that kernels return
+FASTMATH = frozenset({"contract", "reassoc", "nsz", "arcp"})  # not nnan and ninf: users' data may hold both
+
+SCALARS: dict[str, Any] = {
+    "i8": types.int8, "i16": types.int16, "i32": types.int32, "i64": types.int64,
+    "u8": types.uint8, "u16": types.uint16, "u32": types.uint32, "u64": types.uint64,
+    "f32": types.float32, "f64": types.float64,
+}  # fmt: skip
+TILE_RANGE = ("lo", "hi", "part")
+
+_I64 = ir.IntType(64)
+_ABI = ir.FunctionType(_I64, [_I64.as_pointer(), _I64, _I64, _I64])
+
+
+@dataclass(frozen=True, slots=True)
+class KernelObject:
+    """A compiled kernel: the symbol of its entry point, and an object file (ELF, Mach-O) that defines it."""
+
+    symbol: str
+    code: bytes
+
+
+def compile_kernel(source: str, name: str, target: CpuTarget) -> KernelObject:
+    """Compile the kernel `name` of a kernel source (see the module's text).
+
+    Raises:
+        BackendError: the source is no kernel, or Numba cannot compile it; the cause is chained.
+    """
+    symbol = kernel_symbol(source, name, target)
+    return KernelObject(symbol, _emit(_lower(source, name, symbol), target))
+
+
+def compile_kernels(kernels: Iterable[tuple[str, str]], target: CpuTarget) -> Iterator[KernelObject]:
+    """Compile many `(source, name)`, in order, LLVM working on one kernel while Numba works on the next.
+
+    Raises:
+        BackendError: as `compile_kernel`, when the kernel at fault is reached.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="tgc-llvm") as llvm_thread:
+        jobs = []
+        for source, name in kernels:
+            symbol = kernel_symbol(source, name, target)
+            jobs.append((symbol, llvm_thread.submit(_emit, _lower(source, name, symbol), target)))
+        for symbol, job in jobs:
+            yield KernelObject(symbol, job.result())
+
+
+def kernel_llvm(source: str, name: str, target: CpuTarget, *, optimized: bool = True) -> str:
+    """The LLVM IR of a kernel, as text."""
+    lowered = _lower(source, name, kernel_symbol(source, name, target))
+    return str(_optimize(lowered, target)) if optimized else lowered.text
+
+
+def kernel_assembly(source: str, name: str, target: CpuTarget) -> str:
+    """The assembly of a kernel."""
+    module = _optimize(_lower(source, name, kernel_symbol(source, name, target)), target)
+    return str(_target_machine(target).emit_assembly(module))
+
+
+def kernel_function(source: str, name: str) -> Callable[..., Any]:
+    """The kernel `name` of `source` as a Python function; tracebacks and debuggers show the text of `source`.
+
+    Raises:
+        BackendError: the text is not Python, or does not define a function of that name.
+    """
+    filename = f"<kernel {name} {hash(source) & 0xFFFFFFFF:08x}>"
+    namespace: dict[str, Any] = {"__name__": f"tgc.kernels.{name}"}
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+    try:
+        exec(compile(source, filename, "exec", __future__.annotations.compiler_flag, dont_inherit=True), namespace)
+    except SyntaxError as error:
+        raise BackendError(f"the source of kernel {name} is not Python: {error}") from error
+    function = namespace.get(name)
+    if not isinstance(function, python_types.FunctionType):
+        raise BackendError(f"the source of kernel {name} defines no function of that name")
+    return function
+
+
+# --- Numba: Python function -> LLVM IR ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Lowered:
+    """Unoptimized LLVM IR of a kernel, and the libraries of the njit functions that it calls."""
+
+    symbol: str
+    text: str
+    libraries: tuple[Any, ...]
+
+
+def _lower(source: str, name: str, symbol: str) -> _Lowered:
+    function = kernel_function(source, name)
+    arguments = (*_argument_types(function), types.int64, types.int64, types.int64)
+    typing_context, target_context = _contexts()
+    library = _Library(target_context.codegen(), symbol)
+    try:
+        with global_compiler_lock:
+            pipeline = _Pipeline(typing_context, target_context, library, arguments, None, _flags(), {})
+            body, context = pipeline.compile_extra(function)
+    except errors.NumbaError as error:
+        raise BackendError(f"kernel {name} does not compile: {error}") from error
+    module = library.module
+    _add_entry(context, module, body, symbol)
+    for value in module.global_values:  # the entry point is all that other code may see
+        if isinstance(value, ir.GlobalVariable) and value.linkage == "common":
+            value.linkage = "internal"
+    return _Lowered(symbol, str(module), tuple(dict.fromkeys(library.linked)))
+
+
+def _argument_types(function: Callable[..., Any]) -> Iterator[Any]:
+    """Numba types of the parameters that come from `args`."""
+    code = function.__code__
+    names = code.co_varnames[: code.co_argcount]
+    if names[-3:] != TILE_RANGE:
+        raise BackendError(f"kernel {function.__name__} must end its parameters with lo, hi, part, not {names[-3:]}")
+    for name in names[:-3]:
+        annotation = function.__annotations__.get(name, "")
+        scalar = SCALARS.get(annotation.removesuffix("[:]"))
+        if scalar is None:
+            raise BackendError(
+                f"parameter {name} of kernel {function.__name__} is annotated {annotation!r}, "
+                f"not as one of {', '.join(SCALARS)} or an array of them, such as f32[:]"
+            )
+        yield types.CPointer(scalar) if annotation.endswith("[:]") else scalar
+
+
+@functools.cache
+def _flags() -> Flags:
+    flags = Flags()
+    flags.error_model = "numpy"
+    flags.fastmath = cpu.FastMathOptions(set(FASTMATH))
+    flags.noalias = True
+    flags.enable_ssa = False  # LLVM does the same, faster
+    flags.nrt = False
+    return flags
+
+
+class _TypingContext(typing.Context):  # type: ignore[misc]
+    """Numba's context with a memory for calls on numbers and pointers, which take most of type inference."""
+
+    _resolved: dict[Any, Any]
+
+    def _resolve_user_function_type(self, func: Any, args: Any, kws: Any, literals: Any = None) -> Any:
+        plain = not kws and all(isinstance(a, types.Number | types.Boolean | types.CPointer) for a in args)
+        known = self._resolved.get((func, args)) if plain else None
+        if known is not None:
+            return known
+        found = super()._resolve_user_function_type(func, args, kws, literals)
+        if plain and isinstance(func, types.Function | types.NumberClass):
+            self._resolved[func, args] = found
+        return found
+
+
+class _TargetContext(cpu.CPUContext):  # type: ignore[misc]
+    """Numba's context with a memory for the sizes of types, each of which takes LLVM a module to find."""
+
+    _sizes: dict[str, int]
+
+    def get_abi_sizeof(self, ty: ir.Type) -> int:
+        text = str(ty)
+        if text not in self._sizes:
+            self._sizes[text] = super().get_abi_sizeof(ty)
+        return self._sizes[text]
+
+
+@functools.cache
+def _contexts() -> tuple[_TypingContext, _TargetContext]:
+    """Contexts that share all declarations with Numba's own: what is njit there can be called here."""
+    typing_context = _TypingContext.__new__(_TypingContext)
+    typing_context.__dict__ = cpu_target.typing_context.__dict__
+    typing_context._resolved = {}
+    target_context = _TargetContext.__new__(_TargetContext)
+    target_context.__dict__ = {**cpu_target.target_context.__dict__, "_sizes": {}}
+    return typing_context, target_context
+
+
+class _Library(CPUCodeLibrary):  # type: ignore[misc]
+    """Collects what lowering produces; Numba's own libraries optimize at once, and twice."""
+
+    def __init__(self, codegen: Any, name: str) -> None:
+        self._codegen = codegen
+        self._name = name
+        self._reload_init: set[Any] = set()
+        self.linked: list[Any] = []
+        self.module: ir.Module = None
+
+    def add_ir_module(self, ir_module: ir.Module) -> None:
+        self.module = ir_module
+
+    def add_linking_library(self, library: Any) -> None:
+        library._ensure_finalized()
+        self.linked.append(library)
+
+
+def _name_in_module(name: str, argument_types: Any, *, abi_tags: Any = (), uid: Any = None) -> str:
+    """Numba's own names are numbered through the process, which would make the same kernel's code differ."""
+    return f"tgc.{name}"
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _Lowering(LoweringPass):  # type: ignore[misc]
+    """Typed Numba IR -> llvmlite module, in the pipeline's library."""
+
+    _name = "tgc_lowering"
+
+    def __init__(self) -> None:
+        LoweringPass.__init__(self)
+
+    def run_pass(self, state: Any) -> bool:
+        context = state.targetctx
+        body = funcdesc.PythonFunctionDescriptor.from_specialized_function(
+            state.func_ir, state.typemap, state.return_type, state.calltypes,
+            mangler=_name_in_module, inline=False, noalias=state.flags.noalias, abi_tags=(),
+        )  # fmt: skip
+        with context.push_code_library(state.library):
+            lowering.Lower(context, state.library, body, state.func_ir, metadata=state.metadata).lower()
+        state.cr = body, context
+        return True
+
+
+class _Pipeline(CompilerBase):  # type: ignore[misc]
+    """Numba's nopython pipeline, less the passes that kernels do not need."""
+
+    def define_pipelines(self) -> list[PassManager]:
+        passes = PassManager("tgc_kernel")
+        for step in (TranslateByteCode, FixupArgs, IRProcessing, NopythonTypeInference, IRLegalization, _Lowering):
+            passes.add_pass(step, step._name)
+        passes.finalize()
+        return [passes]
+
+
+def _add_entry(context: Any, module: ir.Module, body: Any, symbol: str) -> None:
+    """Define `symbol`, which has the C ABI of kernels, as a call of the function that Numba lowered."""
+    function = module.get_global(body.llvm_func_name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")  # its pointer parameters carry noalias
+    entry = ir.Function(module, _ABI, symbol)
+    entry.args[0].name = "args"
+    builder = ir.IRBuilder(entry.append_basic_block())
+    arguments = []
+    for k, kind in enumerate(body.argtypes[:-3]):
+        word = builder.load(builder.gep(entry.args[0], [_I64(k)]))
+        arguments.append(_from_word(context, builder, word, kind))
+    arguments += entry.args[1:]
+    status, result = context.call_conv.call_function(builder, function, body.restype, body.argtypes, arguments)
+    with builder.if_then(status.is_error, likely=False):
+        builder.ret(_I64(RAISED))
+    if isinstance(body.restype, types.Integer | types.Boolean):
+        builder.ret(context.cast(builder, result, body.restype, types.int64))
+    elif body.restype == types.none:
+        builder.ret(_I64(0))
+    else:
+        raise BackendError(f"kernel {symbol} returns a {body.restype}; a kernel returns an integer status or None")
+
+
+def _from_word(context: Any, builder: ir.IRBuilder, word: ir.Value, kind: Any) -> ir.Value:
+    """The argument of type `kind` that the 64 bits of `word` stand for."""
+    form = context.get_value_type(kind)
+    if isinstance(kind, types.CPointer):
+        return builder.inttoptr(word, form)
+    if isinstance(kind, types.Float):
+        return builder.bitcast(builder.trunc(word, ir.IntType(kind.bitwidth)), form)
+    return builder.trunc(word, form)
+
+
+# --- LLVM: IR -> object code ----------------------------------------------------------------------------------------
+
+_llvm_lock = threading.Lock()  # target machines are not made for several threads
+
+
+@functools.cache
+def _target_machine(target: CpuTarget) -> Any:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    return llvm.Target.from_triple(target.triple).create_target_machine(
+        cpu=target.cpu, features=target.llvm_features, opt=3, reloc="pic", codemodel="small"
+    )
+
+
+def _optimize(lowered: _Lowered, target: CpuTarget) -> Any:
+    machine = _target_machine(target)
+    module = llvm.parse_assembly(lowered.text)
+    module.triple = target.triple
+    module.data_layout = str(machine.target_data)
+    for library in lowered.libraries:
+        module.link_in(library._get_module_for_linking(), preserve=True)
+    module.verify()
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = options.slp_vectorization = True
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    for function in module.functions:
+        name = function.name
+        if function.is_declaration and not name.startswith("llvm.") and llvm.address_of_symbol(name) is None:
+            raise BackendError(f"the code of {lowered.symbol} calls {name}, which this process lacks")
+    return module
+
+
+def _emit(lowered: _Lowered, target: CpuTarget) -> bytes:
+    with _llvm_lock:
+        return bytes(_target_machine(target).emit_object(_optimize(lowered, target)))

@@ -1,0 +1,260 @@
+"""Loop IR -> the text of a Numba kernel.
+
+Every expression is printed so that its Numba type is its IR dtype: integers narrower than i64 are cut back after each
+operation (Numba would widen them), float constants carry their type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tgc.backends.cpu.target import CpuTarget
+from tgc.backends.loops.ir import (
+    Apply, Buffer, Comment, Const, Expr, For, Guard, If, Kernel, Let, Load, Stack, Stmt, Store, Tile, Var,
+)  # fmt: skip
+from tgc.errors import BackendError
+from tgc.ops.scalar import MATH
+from tgc.types import BF16, BOOL, F16, I64, SHORT_NAMES, U8, U32, DType
+
+INFIX = {
+    "add": "+", "sub": "-", "mul": "*", "div": "/", "bit_and": "&", "bit_or": "|", "bit_xor": "^",
+    "eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">=",
+}  # fmt: skip
+FLOAT_CALLS = {
+    "maximum": "float_maximum", "minimum": "float_minimum", "floor": "floor", "ceil": "ceil", "trunc": "trunc",
+    "round": "round_even", "sqrt": "sqrt", "mod": "mod_float", "floor_div": "floor_div_float",
+}  # fmt: skip
+INT_CALLS = {"floor_div": "floor_div_int", "mod": "mod_int", "pow": "pow_int"}
+LIBRARY = frozenset({*MATH, "pow", "atan2"})  # functions of `vmath`, one a float dtype
+STORED = {BOOL: "u8", F16: "u16", BF16: "u16"}
+NUMPY = {"f32": "float32", "f64": "float64", "i32": "int32", "i64": "int64", "u8": "uint8", "u32": "uint32"}
+
+
+def storage_name(dtype: DType) -> str:
+    """The element type by which a kernel addresses a buffer of `dtype`."""
+    return STORED.get(dtype, SHORT_NAMES[dtype])
+
+
+class Emitter:
+    """Text of one kernel; collects the names that it must import."""
+
+    def __init__(self, kernel: Kernel, target: CpuTarget) -> None:
+        self.kernel, self.target = kernel, target
+        self.imports: dict[str, set[str]] = {}
+        self.tiles: dict[str, str] = {}
+
+    # ------------------------------------------------------------------------------------------------ expressions
+
+    def use(self, module: str, name: str) -> str:
+        self.imports.setdefault(module, set()).add(name)
+        return name
+
+    def kind(self, dtype: DType) -> str:
+        """The constructor of a scalar type, such as f32(...)."""
+        short = SHORT_NAMES[dtype]
+        self.use("numpy", f"{NUMPY[short]} as {short}")
+        return short
+
+    def expr(self, x: Expr) -> str:
+        match x:
+            case Const():
+                return self.const(x)
+            case Var():
+                return x.name
+            case Load():
+                return self.load(x)
+            case Guard():
+                return f"({self.expr(x.then)} if {self.expr(x.condition)} else {self.expr(x.otherwise)})"
+            case Apply():
+                return self.apply(x)
+
+    def const(self, x: Const) -> str:
+        if x.dtype in (BOOL, I64):
+            return repr(x.value) if x.value >= 0 else f"({x.value})"
+        if isinstance(x.value, float) and (x.value != x.value or abs(x.value) == float("inf")):
+            self.use("numpy", "inf, nan")
+        return f"{self.kind(x.dtype)}({x.value!r})"
+
+    def address(self, buffer: Buffer, index: Sequence[Expr]) -> str:
+        terms = []
+        for axis, i in enumerate(index):
+            if i == Const(0, I64):
+                continue
+            stride = buffer.stride(axis)
+            place = self.expr(i)
+            terms.append(_bare(place) if stride == Const(1, I64) else f"{place} * {self.expr(stride)}")
+        return " + ".join(terms) or "0"
+
+    def load(self, x: Load) -> str:
+        element = f"{x.buffer.name}[{self.address(x.buffer, x.index)}]"
+        if x.buffer.dtype == BOOL:
+            return f"({element} != 0)"
+        if x.buffer.dtype in (F16, BF16):
+            return f"{self.use('half', f'f32_from_{SHORT_NAMES[x.buffer.dtype]}')}({element})"
+        return element
+
+    def apply(self, x: Apply) -> str:
+        args = [self.expr(o) for o in x.operands]
+        dtype = x.operands[0].dtype
+        name = x.primitive
+        floating = dtype.kind == "f"
+        if name == "cast":
+            return self.cast(args[0], dtype, x.dtype)
+        if name in INFIX:
+            return self.narrow(f"({args[0]} {INFIX[name]} {args[1]})", x.dtype)
+        if name in ("maximum", "minimum") and not floating:
+            return self.narrow(f"{name[:3]}({', '.join(args)})", x.dtype)
+        if name == "select":
+            return f"{self.use('scalars', 'select')}({', '.join(args)})"
+        if name in ("neg", "abs"):
+            return self.narrow(f"(-{args[0]})" if name == "neg" else f"abs({args[0]})", x.dtype)
+        if name == "sign":
+            return self.sign(args[0], dtype)
+        if name == "bit_not":
+            return f"(not {args[0]})" if dtype == BOOL else self.narrow(f"(~{args[0]})", x.dtype)
+        if name in ("shift_left", "shift_right"):
+            unsigned = "_unsigned" if name == "shift_right" and dtype.kind == "u" else ""
+            call = self.use("scalars", name + unsigned)
+            return self.narrow(f"{call}({', '.join(args)}, {8 * dtype.itemsize})", x.dtype)
+        if name == "is_nan":
+            return f"({args[0]} != {args[0]})"
+        if name in ("is_inf", "is_finite"):
+            self.use("numpy", "inf, nan")
+            return f"(abs({args[0]}) {'==' if name == 'is_inf' else '<'} {self.kind(dtype)}(inf))"
+        if name.startswith("round_"):
+            short = {"round_float16": "f16", "round_bfloat16": "bf16"}[name]
+            there, back = (self.use("half", n) for n in (f"{short}_from_f32", f"f32_from_{short}"))
+            return f"{back}({there}({args[0]}))"
+        if name == "index":
+            return f"{self.use('scalars', 'wrap_index')}({', '.join(args)})"
+        if name == "philox":
+            return f"{self.use('scalars', 'philox')}({', '.join(args)})"
+        if floating and name in FLOAT_CALLS:
+            return self.narrow(f"{self.use('scalars', FLOAT_CALLS[name])}({', '.join(args)})", x.dtype)
+        if name in INT_CALLS and not floating:
+            if dtype == I64 and name != "pow" and isinstance(x.operands[1], Const | Var):  # places and sizes: positive
+                return f"({args[0]} {'//' if name == 'floor_div' else '%'} {args[1]})"
+            return self.narrow(f"{self.use('scalars', INT_CALLS[name])}({', '.join(args)})", x.dtype)
+        if floating and name in LIBRARY:
+            return f"{self.use('vmath', f'{name}_{SHORT_NAMES[dtype]}')}({', '.join(args)})"
+        raise BackendError(f"scalar primitive {name} has no CPU code for {dtype}")
+
+    def narrow(self, text: str, dtype: DType) -> str:
+        """`text`, an integer that Numba has widened, in its own dtype."""
+        return text if dtype.kind == "f" or dtype in (I64, BOOL) else f"{self.kind(dtype)}({text})"
+
+    def cast(self, text: str, old: DType, new: DType) -> str:
+        if new == BOOL:
+            return f"({text} != 0)"
+        if old.kind == "f" and new in (U8, U32):  # by way of i64: negative numbers wrap
+            return f"{self.kind(new)}({self.kind(I64)}({text}))"
+        return f"{self.kind(new)}({text})"
+
+    def sign(self, text: str, dtype: DType) -> str:
+        kind, call = self.kind(dtype), self.use("scalars", "select")
+        one, none = f"{kind}(1)", f"{kind}(0)"
+        below = none if dtype.kind == "u" else f"{kind}(-1)"
+        zero = text if dtype.kind == "f" else none  # -0 and NaN stay
+        return f"{call}({text} > {none}, {one}, {call}({text} < {none}, {below}, {zero}))"
+
+    # ------------------------------------------------------------------------------------------------- statements
+
+    def block(self, stmts: Sequence[Stmt], depth: int) -> list[str]:
+        lines: list[str] = []
+        pad = "    " * depth
+        for s in stmts:
+            lines += [pad + line for line in self.stmt(s)]
+        return lines or [pad + "pass"]
+
+    def stmt(self, s: Stmt) -> list[str]:
+        match s:
+            case For():
+                head = f"for {s.var} in range({self.expr(s.lo)}, {self.expr(s.hi)}):"
+                return [head, *self.block(s.body, 1)]
+            case If():
+                return [f"if {self.expr(s.condition)}:", *self.block(s.body, 1)]
+            case Let():
+                return [*self.checks(s.value), f"{s.name} = {_bare(self.expr(s.value))}"]
+            case Store():
+                return [f"{s.buffer.name}[{self.address(s.buffer, s.index)}] = {self.stored(s)}"]
+            case Stack():
+                return self.stack(s)
+            case Tile():
+                return self.tile(s)
+            case Comment():
+                return [f"# {s.text}"]
+
+    def checks(self, x: Expr) -> list[str]:
+        if not isinstance(x, Apply) or x.primitive != "index":
+            return []
+        test = f"{self.use('scalars', 'out_of_range')}({', '.join(self.expr(o) for o in x.operands)})"
+        return [f"bad = bad | {test}"]
+
+    def stored(self, s: Store) -> str:
+        text, dtype = self.expr(s.value), s.buffer.dtype
+        if dtype == BOOL:
+            return f"{self.kind(U8)}({text})"
+        if dtype in (F16, BF16):
+            return f"{self.use('half', f'{SHORT_NAMES[dtype]}_from_f32')}({text})"
+        return _bare(text)
+
+    def stack(self, s: Stack) -> list[str]:
+        short = storage_name(s.buffer.dtype)
+        numba_name = {"u8": "uint8", "u16": "uint16", **NUMPY}[short]
+        self.use("numba", f"{numba_name} as n_{short}")
+        return [f"{s.buffer.name} = {self.use('pointers', 'stack')}({s.elements}, n_{short})"]
+
+    def tile(self, s: Tile) -> list[str]:
+        short = SHORT_NAMES[s.c.dtype]
+        lanes = self.target.lanes(s.c.dtype)
+        vectors = s.columns // lanes
+        masked = not isinstance(s.valid, Const)
+        levels = len(s.levels)
+        name = f"tile_{s.rows}x{s.columns}_k{levels}" + ("_masked" if masked else "")
+        self.use("tile", "tile")
+        self.tiles[name] = f"{name} = tile({s.rows}, {vectors}, {lanes}, {levels}, {short!r}, masked={masked})"
+        extents, a, b = ("".join(self.expr(x) + ", " for x in part) for part in zip(*s.levels, strict=True))
+        at = f"{self.use('pointers', 'offset')}({s.b.name}, {self.expr(s.b_at)})"
+        return [
+            f"{name}({s.a.name}, {s.rows_at.name}, ({a}), {at}, ({b}), ({extents}),",
+            f"    {s.c.name}, {s.columns}, {self.expr(s.valid)}, False)",
+        ]
+
+    # --------------------------------------------------------------------------------------------- the whole text
+
+    def source(self) -> str:
+        k = self.kernel
+        lines = []
+        if k.checked:
+            lines.append("    bad = False")
+        stacks = [s for s in k.body if isinstance(s, Stack)]
+        lines += self.block(stacks, 1) if stacks else []
+        lines.append(f"    for {k.tile} in range(lo, hi):")
+        lines += self.block([s for s in k.body if not isinstance(s, Stack)], 2)
+        if k.checked:
+            lines.append("    return 1 if bad else 0")
+        parameters = [f"{b.name}: {storage_name(b.dtype)}[:]" for b in k.buffers] + [f"{n}: i64" for n in k.values]
+        head = []
+        for module, names in sorted(self.imports.items()):
+            path = module if module in ("numpy", "numba") else f"tgc.backends.cpu.{module}"
+            head.append(f"from {path} import {', '.join(sorted(names))}")
+        head += [*self.tiles.values(), ""] if self.tiles else [""]
+        text = [*head, f"def {k.name}({', '.join([*parameters, 'lo', 'hi', 'part'])}):", *lines, ""]
+        return "\n".join(text)
+
+
+def _bare(text: str) -> str:
+    """`text` without the parentheses around all of it."""
+    if not (text.startswith("(") and text.endswith(")")):
+        return text
+    depth = 0
+    for i, c in enumerate(text):
+        depth += (c == "(") - (c == ")")
+        if depth == 0 and i < len(text) - 1:
+            return text
+    return text[1:-1]
+
+
+def emit(kernel: Kernel, target: CpuTarget) -> str:
+    """The Python source of a kernel."""
+    return Emitter(kernel, target).source()

@@ -1,0 +1,107 @@
+"""float16 and bfloat16 elements, carried as their 16 bits (u16), to and from float32.
+
+Device functions (see ``pointers.device``): inlined and vectorizable in compiled loops, callable from Python.
+Narrowing rounds to nearest, ties to even; NaN stays NaN with its sign.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+
+from tgc.backends.cpu.pointers import Rule, device
+
+_I16, _I32, _F16, _F32 = ir.IntType(16), ir.IntType(32), ir.HalfType(), ir.FloatType()
+
+
+def _unary(result: Any, parameter: Any, emit: Callable[[Any, Any, Any], Any]) -> Rule:
+    """Rule of a function of one number, whose LLVM form is ``emit(context, builder, value)``."""
+
+    def rule(value: Any) -> tuple[Any, Callable[..., Any]] | None:
+        if not isinstance(value, types.Number):
+            return None
+        return result(parameter), lambda context, builder, signature, arguments: emit(context, builder, arguments[0])
+
+    return rule
+
+
+def _emit_f32_from_bf16(context: Any, builder: Any, value: Any) -> Any:
+    return builder.bitcast(builder.shl(builder.zext(value, _I32), _I32(16)), _F32)
+
+
+def _emit_bf16_from_f32(context: Any, builder: Any, value: Any) -> Any:
+    # On integers throughout: a floating-point NaN test may be removed by fast-math flags, and the bfloat16 conversion
+    # instructions of x86 flush subnormals to zero.
+    bits = builder.bitcast(value, _I32)
+    high = builder.lshr(bits, _I32(16))
+    rounded = builder.lshr(builder.add(bits, builder.add(builder.and_(high, _I32(1)), _I32(0x7FFF))), _I32(16))
+    is_nan = builder.icmp_unsigned(">", builder.and_(bits, _I32(0x7FFFFFFF)), _I32(0x7F800000))
+    return builder.trunc(builder.select(is_nan, builder.or_(high, _I32(0x40)), rounded), _I16)
+
+
+def _has_half(context: Any) -> bool:
+    """Whether the target converts float16 itself; else LLVM would call functions that no process here defines."""
+    triple, _, features = context.codegen().magic_tuple()
+    return triple.startswith(("aarch64", "arm64")) or "+f16c" in features.split(",")
+
+
+def _emit_f32_from_f16(context: Any, builder: Any, value: Any) -> Any:
+    if _has_half(context):
+        return builder.fpext(builder.bitcast(value, _F16), _F32)
+    wide = builder.zext(value, _I32)
+    magnitude = builder.and_(wide, _I32(0x7FFF))
+    # The exponent biases differ by 112; a product is right for subnormals too.
+    scaled = builder.fmul(builder.bitcast(builder.shl(magnitude, _I32(13)), _F32), ir.Constant(_F32, 2.0**112))
+    special = builder.icmp_unsigned(">=", magnitude, _I32(0x7C00))
+    exponent = builder.select(special, _I32(0x7F800000), _I32(0))
+    sign = builder.shl(builder.and_(wide, _I32(0x8000)), _I32(16))
+    return builder.bitcast(builder.or_(builder.or_(builder.bitcast(scaled, _I32), exponent), sign), _F32)
+
+
+def _emit_f16_from_f32(context: Any, builder: Any, value: Any) -> Any:
+    if _has_half(context):
+        return builder.bitcast(builder.fptrunc(value, _F16), _I16)
+    bits = builder.bitcast(value, _I32)
+    magnitude = builder.and_(bits, _I32(0x7FFFFFFF))
+    # Added to 0.5, whose last place is the smallest float16, a subnormal result is rounded by the addition.
+    small = builder.fadd(builder.bitcast(magnitude, _F32), ir.Constant(_F32, 0.5))
+    subnormal = builder.sub(builder.bitcast(small, _I32), _I32(0x3F000000))
+    odd = builder.and_(builder.lshr(magnitude, _I32(13)), _I32(1))
+    rebiased = builder.sub(magnitude, _I32(112 << 23))
+    normal = builder.lshr(builder.add(rebiased, builder.add(odd, _I32(0xFFF))), _I32(13))
+    is_nan = builder.icmp_unsigned(">", magnitude, _I32(0x7F800000))
+    special = builder.select(is_nan, _I32(0x7E00), _I32(0x7C00))
+    finite = builder.select(builder.icmp_unsigned("<", magnitude, _I32(113 << 23)), subnormal, normal)
+    result = builder.select(builder.icmp_unsigned("<", magnitude, _I32(143 << 23)), finite, special)
+    sign = builder.and_(builder.lshr(bits, _I32(16)), _I32(0x8000))
+    return builder.trunc(builder.or_(result, sign), _I16)
+
+
+@device(_unary(types.float32, types.uint16, _emit_f32_from_bf16))
+def f32_from_bf16(value: int) -> float:
+    """The float32 equal to the bfloat16 whose bits are ``value`` (exact)."""
+    return float(np.uint32(value << 16).view(np.float32))
+
+
+@device(_unary(types.uint16, types.float32, _emit_bf16_from_f32))
+def bf16_from_f32(value: float) -> int:
+    """Bits of the bfloat16 nearest to the float32 ``value``."""
+    bits = int(np.float32(value).view(np.uint32))
+    if bits & 0x7FFFFFFF > 0x7F800000:
+        return bits >> 16 | 0x40
+    return (bits + 0x7FFF + (bits >> 16 & 1)) >> 16
+
+
+@device(_unary(types.float32, types.uint16, _emit_f32_from_f16))
+def f32_from_f16(value: int) -> float:
+    """The float32 equal to the float16 whose bits are ``value`` (exact)."""
+    return float(np.uint16(value).view(np.float16))
+
+
+@device(_unary(types.uint16, types.float32, _emit_f16_from_f32))
+def f16_from_f32(value: float) -> int:
+    """Bits of the float16 nearest to the float32 ``value``; from 65520 on, those of infinity."""
+    with np.errstate(over="ignore"):
+        return int(np.float32(value).astype(np.float16).view(np.uint16))

@@ -1,0 +1,273 @@
+"""The native half of `driver.py`: walking a list of launches, alone or with a team of helper threads.
+
+This file is a kernel source (see `compile.py`) with two kernels. `run` is entered once per call of a program; `helper`
+is where each helper thread lives. They meet in the words of the team, an int64 array whose address is `team`.
+
+A parallel launch is published by the thread that leads it: it opens one claim per part by writing the number of the
+launch there, then makes that number the team's TICKET. Every thread that sees the ticket takes open claims, by atomic
+exchange, and runs their parts, starting with the part that would be its own if all threads took one. The leader takes
+part, so that a launch ends even if no helper ever comes: helpers make launches faster, they are never waited for
+unless they hold a claim. Which thread runs a part has no influence on the result.
+
+A helper may read the description of a launch while the next one is written, but then the claims that it tries to take
+are no longer open for the launch it saw. A team led by one thread is busy: a second leader runs its parts itself.
+"""
+
+from __future__ import annotations
+
+import platform
+
+from llvmlite import ir
+from numba import int64 as i64
+from numba import njit, types
+from numba.extending import intrinsic
+
+from tgc.backends.cpu.driver import (
+    ACQUIRE, ARGUMENTS, ASLEEP, BUSY, CLAIMS, DONE, HELPER_WORDS, HELPERS, KERNEL, LAUNCH_WORDS, LOCK, PARTS, PATIENCE,
+    RELEASE, SPINS, STATUS, STOP, THREADS, TICKET, TILES, YIELD,
+)  # fmt: skip
+
+# mypy: ignore-errors
+
+_WORD, _INT = ir.IntType(64), ir.IntType(32)
+_KERNEL = ir.FunctionType(_WORD, [_WORD] * 4).as_pointer()
+
+
+def _word(builder, team, index):
+    return builder.inttoptr(builder.add(team, builder.mul(index, _WORD(8))), _WORD.as_pointer())
+
+
+@intrinsic
+def load(typing_context, team, index):
+    """The word at `index`; nothing that follows is read before it."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.load_atomic(_word(builder, *arguments), "seq_cst", 8)
+
+    return types.int64(types.int64, types.int64), codegen
+
+
+@intrinsic
+def store(typing_context, team, index, value):
+    """Set the word at `index`, after all that precedes."""
+
+    def codegen(context, builder, signature, arguments):
+        team, index, value = arguments
+        builder.store_atomic(value, _word(builder, team, index), "seq_cst", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def add(typing_context, team, index, value):
+    """Add to the word at `index`; its value before."""
+
+    def codegen(context, builder, signature, arguments):
+        team, index, value = arguments
+        return builder.atomic_rmw("add", _word(builder, team, index), value, "seq_cst")
+
+    return types.int64(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def raise_to(typing_context, team, index, value):
+    """Set the word at `index` to the greater of itself and `value`, as unsigned numbers."""
+
+    def codegen(context, builder, signature, arguments):
+        team, index, value = arguments
+        return builder.atomic_rmw("umax", _word(builder, team, index), value, "seq_cst")
+
+    return types.int64(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def exchange(typing_context, team, index, old, new):
+    """Set the word at `index` to `new` if it is `old`; whether it was."""
+
+    def codegen(context, builder, signature, arguments):
+        team, index, old, new = arguments
+        result = builder.cmpxchg(_word(builder, team, index), old, new, "seq_cst", "seq_cst")
+        return builder.extract_value(result, 1)
+
+    return types.boolean(*[types.int64] * 4), codegen
+
+
+@intrinsic
+def greater(typing_context, a, b):
+    """Whether a > b, as unsigned numbers."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.icmp_unsigned(">", *arguments)
+
+    return types.boolean(types.int64, types.int64), codegen
+
+
+@intrinsic
+def pause(typing_context):
+    """Tell the core that this thread waits in a loop."""
+
+    def codegen(context, builder, signature, arguments):
+        hints = {"x86_64": ("llvm.x86.sse2.pause", []), "AMD64": ("llvm.x86.sse2.pause", [])}
+        hints |= dict.fromkeys(("aarch64", "arm64"), ("llvm.aarch64.hint", [_INT(1)]))
+        if hint := hints.get(platform.machine()):
+            name, operands = hint
+            function = ir.FunctionType(ir.VoidType(), [operand.type for operand in operands])
+            builder.call(builder.module.globals.get(name) or ir.Function(builder.module, function, name), operands)
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+@intrinsic
+def call_kernel(typing_context, address, arguments, lo, hi, part):
+    """The status of the kernel at `address`."""
+
+    def codegen(context, builder, signature, values):
+        return builder.call(builder.inttoptr(values[0], _KERNEL), values[1:])
+
+    return types.int64(*[types.int64] * 5), codegen
+
+
+@intrinsic
+def call_lock(typing_context, address, lock):
+    """Call `int PyThread_acquire_lock(lock, WAIT_LOCK)` or `void PyThread_release_lock(lock)`, both without the GIL."""
+
+    def codegen(context, builder, signature, values):
+        function = ir.FunctionType(_INT, [_WORD, _INT]).as_pointer()
+        builder.call(builder.inttoptr(values[0], function), [values[1], _INT(1)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
+def call_yield(typing_context, address):
+    """Call `int sched_yield(void)`."""
+
+    def codegen(context, builder, signature, values):
+        builder.call(builder.inttoptr(values[0], ir.FunctionType(_INT, []).as_pointer()), [])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@intrinsic
+def address_of(typing_context, pointer):
+    """The address in a pointer."""
+
+    def codegen(context, builder, signature, arguments):
+        return builder.ptrtoint(arguments[0], _WORD)
+
+    return types.int64(pointer), codegen
+
+
+@njit
+def take_parts(team, ticket, member):
+    """Run parts of the launch `ticket` until none is open, as number `member` of its threads."""
+    kernel, arguments, tiles = load(team, KERNEL), load(team, ARGUMENTS), load(team, TILES)
+    parts, threads, claims = load(team, PARTS), load(team, THREADS), load(team, CLAIMS)
+    if member >= threads:
+        return
+    part = member * parts // threads
+    for _ in range(parts):
+        if load(team, claims + part) == ticket and exchange(team, claims + part, ticket, -ticket):
+            status = call_kernel(kernel, arguments, part * tiles // parts, (part + 1) * tiles // parts, part)
+            if status != 0:
+                raise_to(team, STATUS, status)
+            add(team, DONE, 1)
+        part += 1
+        if part == parts:
+            part = 0
+
+
+@njit
+def lead(team, threads, kernel, arguments, tiles, parts):
+    """Run a launch with the help of the team, which the caller has made busy; the greatest status of its parts."""
+    ticket, claims = load(team, TICKET) + 1, load(team, CLAIMS)
+    store(team, KERNEL, kernel)
+    store(team, ARGUMENTS, arguments)
+    store(team, TILES, tiles)
+    store(team, PARTS, parts)
+    store(team, THREADS, threads)
+    store(team, DONE, 0)
+    store(team, STATUS, 0)
+    for part in range(parts):
+        store(team, claims + part, ticket)
+    store(team, TICKET, ticket)
+    helper = HELPERS
+    for _ in range(1, threads):
+        if load(team, helper + ASLEEP) == 1 and exchange(team, helper + ASLEEP, 1, 0):
+            call_lock(load(team, RELEASE), load(team, helper + LOCK))
+        helper += HELPER_WORDS
+    take_parts(team, ticket, 0)
+    turns = 0
+    while load(team, DONE) != parts:
+        turns += 1
+        if turns % PATIENCE:
+            pause()
+        else:
+            call_yield(load(team, YIELD))
+    return load(team, STATUS)
+
+
+def run(
+    launches: i64[:],
+    arguments: i64[:],
+    argument_count: i64,
+    bases: i64[:],
+    resolved: i64[:],
+    team: i64,
+    threads: i64,
+    failure: i64[:],
+    lo,
+    hi,
+    part,
+):
+    """Run the launches lo..hi; 0, or one more than the number of the launch that failed, its status in `failure`."""
+    for k in range(argument_count):
+        resolved[k] = bases[arguments[2 * k]] + arguments[2 * k + 1]
+    first = address_of(resolved)
+    for k in range(lo, hi):
+        kernel = launches[LAUNCH_WORDS * k]
+        own = first + 8 * launches[LAUNCH_WORDS * k + 1]
+        tiles = launches[LAUNCH_WORDS * k + 2]
+        parts = launches[LAUNCH_WORDS * k + 3]
+        if parts > tiles:
+            parts = tiles
+        status = 0
+        if parts > 1 and threads > 1 and exchange(team, BUSY, 0, 1):
+            status = lead(team, threads, kernel, own, tiles, parts)
+            store(team, BUSY, 0)
+        else:
+            for p in range(parts):
+                other = call_kernel(kernel, own, p * tiles // parts, (p + 1) * tiles // parts, p)
+                if greater(other, status):
+                    status = other
+        if status != 0:
+            failure[0] = status
+            return k + 1
+    return 0
+
+
+def helper(team: i64, member: i64, lo, hi, part):
+    """Help with the launches of the team until it stops."""
+    own = HELPERS + HELPER_WORDS * (member - 1)
+    seen, idle = load(team, TICKET), 0
+    while load(team, STOP) == 0:
+        ticket = load(team, TICKET)
+        if ticket != seen:
+            take_parts(team, ticket, member)
+            seen, idle = ticket, 0
+        elif idle < SPINS:
+            idle += 1
+            if idle % PATIENCE:
+                pause()
+            else:
+                call_yield(load(team, YIELD))
+        else:
+            store(team, own + ASLEEP, 1)
+            waiting = load(team, TICKET) == seen and load(team, STOP) == 0
+            if waiting or not exchange(team, own + ASLEEP, 1, 0):  # not: a leader has just woken this thread
+                call_lock(load(team, ACQUIRE), load(team, own + LOCK))
+            idle = 0

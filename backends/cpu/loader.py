@@ -1,0 +1,165 @@
+"""Object code -> addresses, without compiling anything and without importing Numba."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import itertools
+import platform
+import re
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import ClassVar
+
+import llvmlite
+import llvmlite.binding as llvm
+
+from tgc.backends.cpu.target import CpuTarget
+from tgc.errors import BackendError
+from tgc.runtime.cache import KernelCache, content_key
+
+_ROOT = Path(__file__).parents[3]  # the folder that holds the package tgc
+_IMPORT = re.compile(
+    r"^[ \t]*(?:from[ \t]+(tgc\.backends[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|.+)|import[ \t]+(tgc\.backends[\w.]*))", re.M
+)
+_COMPILER = "tgc.backends.cpu.compile"
+
+
+class Loader:
+    """Links object code into this process, where it stays: an address is valid until the process ends.
+
+    One loader serves all threads.
+    """
+
+    _linked: ClassVar[list[tuple[llvm.LLJIT, llvm.ResourceTracker]]] = []  # the owners of all code
+    _names: ClassVar[Iterator[int]] = itertools.count()
+
+    def __init__(self) -> None:
+        llvm.initialize_native_target()
+        llvm.initialize_native_asmprinter()
+        machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine()
+        self._jit = llvm.create_lljit_compiler(machine, use_jit_link=True, suppress_errors=True)
+        self._addresses: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def load(self, objects: Mapping[str, bytes]) -> dict[str, int]:
+        """Addresses of the given symbols, each defined by its object file.
+
+        A symbol names its content: one that was loaded before is not loaded again.
+
+        Raises:
+            BackendError: an object needs a symbol that this process lacks, or does not define its own.
+        """
+        with self._lock:
+            new = {symbol: code for symbol, code in objects.items() if symbol not in self._addresses}
+            if new:
+                builder = llvm.JITLibraryBuilder().add_current_process()
+                for symbol, code in new.items():
+                    builder.add_object_img(code).export_symbol(symbol)
+                try:
+                    library = builder.link(self._jit, f"tgc{next(self._names)}")
+                except RuntimeError as error:
+                    raise BackendError(f"cannot link the machine code of {', '.join(new)}: {error}") from error
+                self._linked.append((self._jit, library))
+                self._addresses |= {symbol: library[symbol] for symbol in new}
+            return {symbol: self._addresses[symbol] for symbol in objects}
+
+
+def load_kernels(
+    kernels: Iterable[tuple[str, str]], target: CpuTarget, cache: KernelCache, loader: Loader
+) -> list[int]:
+    """Addresses of the kernels `(source, name)`: from `cache`, or compiled and put there.
+
+    Only a kernel that the cache lacks makes this import Numba.
+
+    Raises:
+        BackendError: a kernel does not compile or link.
+    """
+    kernels = list(kernels)
+    keys = [kernel_key(source, name, target) for source, name in kernels]
+    symbols = [_symbol(name, key) for (_, name), key in zip(kernels, keys, strict=True)]
+    objects: dict[str, bytes] = {}
+    missing: dict[str, tuple[str, tuple[str, str]]] = {}
+    for key, symbol, kernel in zip(keys, symbols, kernels, strict=True):
+        if symbol in objects or symbol in missing:
+            continue
+        code = cache.get(key)
+        if code is None:
+            missing[symbol] = key, kernel
+        else:
+            objects[symbol] = code
+    if missing:
+        from tgc.backends.cpu.compile import compile_kernels
+
+        compiled = compile_kernels((kernel for _, kernel in missing.values()), target)
+        for (key, _), result in zip(missing.values(), compiled, strict=True):
+            objects[result.symbol] = result.code
+            cache.put(key, result.code, {"symbol": result.symbol, **dict(toolchain()), "target": target.key})
+    addresses = loader.load(objects)
+    return [addresses[symbol] for symbol in symbols]
+
+
+def kernel_key(source: str, name: str, target: CpuTarget) -> str:
+    """Cache key of a kernel: a hash of all that its machine code depends on.
+
+    That is the source, the text of the modules of tgc.backends that it imports, directly or not, and that the compiler
+    imports, the versions of the tools, and the target.
+    """
+    modules = _imported(source) | {_COMPILER}
+    tools = (f"{tool} {version}" for tool, version in toolchain())
+    return content_key(source, name, target.key, *tools, _text_key(frozenset(modules)))
+
+
+def kernel_symbol(source: str, name: str, target: CpuTarget) -> str:
+    """Name of a kernel's entry point in its object code: its own, and the beginning of its key."""
+    return _symbol(name, kernel_key(source, name, target))
+
+
+def _symbol(name: str, key: str) -> str:
+    return f"{name}_{key[:32]}"
+
+
+@functools.cache
+def toolchain() -> tuple[tuple[str, str], ...]:
+    """Names and versions of what compiles kernels. Numba's is read from its files: importing it takes 0.2 s."""
+    found = importlib.util.find_spec("numba")
+    if found is None or found.origin is None:
+        raise BackendError("the CPU backend needs Numba, which is not installed")
+    text = Path(found.origin).with_name("_version.py").read_text(encoding="utf-8")
+    version = re.search(r'"version": *"([^"]+)"', text)
+    return (
+        (platform.python_implementation(), platform.python_version()),
+        ("numba", version[1] if version else text),
+        ("llvmlite", llvmlite.__version__),
+    )
+
+
+@functools.cache
+def _text_key(modules: frozenset[str]) -> str:
+    """A hash of the text of modules of tgc.backends and of all those that they import."""
+    texts: dict[str, str] = {}
+    queue = sorted(modules)
+    while queue:
+        module = queue.pop()
+        if module not in texts:
+            path = _module_file(module)
+            texts[module] = path.read_text(encoding="utf-8") if path else ""
+            queue += _imported(texts[module])
+    return content_key(*(part for item in sorted(texts.items()) for part in item))
+
+
+def _imported(source: str) -> set[str]:
+    """Names of the modules of tgc.backends that a text imports; `from a import b` counts as both `a` and `a.b`."""
+    names: set[str] = set()
+    for package, members, module in _IMPORT.findall(source):
+        names.add(package or module)
+        names |= {f"{package}.{member}" for member in re.findall(r"(\w+)(?:[ \t]+as[ \t]+\w+)?", members)}
+    return names
+
+
+def _module_file(module: str) -> Path | None:
+    """The file of a module of tgc; None where the name is not a module's."""
+    path = _ROOT.joinpath(*module.split("."))
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in candidates if file.is_file()), None)

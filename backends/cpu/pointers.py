@@ -1,0 +1,139 @@
+"""Raw memory in generated kernels: typed pointers, pointer arithmetic and stack buffers.
+
+Everything here is a *device function*: a plain Python function that numba also knows how to compile. Called from
+compiled code it becomes a few LLVM instructions; called from Python (NUMBA_DISABLE_JIT=1, or a kernel's ``py_func``)
+it runs on ctypes pointers, so that a kernel can be stepped through in a debugger. There is no switch: one name serves
+both.
+
+Pointers are ``types.CPointer(T)`` in compiled code and ``ctypes.POINTER(T)`` in Python; ``p[i]`` reads and writes the
+i-th element in both, without bounds checks. bool arrays are addressed as u8, float16 and bfloat16 arrays as u16
+(conversions: ``half.py``).
+"""
+
+import ctypes
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from llvmlite import ir
+from numba import types
+from numba.core.errors import TypingError
+from numba.extending import lower_builtin, type_callable
+
+Rule = Callable[..., tuple[Any, Callable[..., Any]] | None]
+Twin = TypeVar("Twin", bound=Callable[..., Any])
+
+SCALARS: dict[str, tuple[Any, Any]] = {  # code: (numba type, ctypes type)
+    "f32": (types.float32, ctypes.c_float),
+    "f64": (types.float64, ctypes.c_double),
+    "i8": (types.int8, ctypes.c_int8),
+    "u8": (types.uint8, ctypes.c_uint8),
+    "i16": (types.int16, ctypes.c_int16),
+    "u16": (types.uint16, ctypes.c_uint16),
+    "i32": (types.int32, ctypes.c_int32),
+    "u32": (types.uint32, ctypes.c_uint32),
+    "i64": (types.int64, ctypes.c_int64),
+    "u64": (types.uint64, ctypes.c_uint64),
+}
+CTYPES: dict[Any, Any] = dict(SCALARS.values())
+
+ALIGNMENT = 64  # bytes: one cache line, and the widest vector register of any supported target
+
+
+def device(rule: Rule) -> Callable[[Twin], Twin]:
+    """Teach numba to compile the decorated Python function, which itself stays as it is.
+
+    ``rule(*argument_types)`` has the parameters of the function and returns ``(signature, codegen)``, exactly what the
+    body of a ``numba.extending.intrinsic`` returns, or None where the types do not fit. It may be asked twice, with
+    plain types first and then with literal ones, and must be a pure function of them.
+    """
+
+    def register(twin: Twin) -> Twin:
+        def typing(context: Any) -> Callable[..., Any]:
+            def resolve(*arguments: Any) -> Any:
+                found = rule(*arguments)
+                return found and found[0]
+
+            resolve.__signature__ = inspect.signature(twin)  # type: ignore[attr-defined]  # numba folds arguments by it
+            return resolve
+
+        def lowering(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            found = rule(*signature.args)
+            assert found is not None, f"{twin.__name__}{signature.args} was typed but has no lowering"
+            return found[1](context, builder, signature, arguments)
+
+        type_callable(twin)(typing)
+        lower_builtin(twin, types.VarArg(types.Any))(lowering)
+        return twin
+
+    return register
+
+
+def _constructor(code: str) -> Callable[[int], Any]:
+    scalar, ctype = SCALARS[code]
+
+    def rule(address: Any) -> tuple[Any, Callable[..., Any]] | None:
+        if not isinstance(address, types.Integer):
+            return None
+        return types.CPointer(scalar)(types.int64), lambda context, builder, signature, arguments: builder.inttoptr(
+            arguments[0], context.get_value_type(signature.return_type)
+        )
+
+    def pointer(address: int) -> Any:
+        return ctypes.cast(address, ctypes.POINTER(ctype))
+
+    pointer.__name__ = pointer.__qualname__ = f"ptr_{code}"
+    pointer.__doc__ = f"Pointer to the {scalar} elements that start at ``address`` (bytes)."
+    return device(rule)(pointer)
+
+
+ptr_f32 = _constructor("f32")
+ptr_f64 = _constructor("f64")
+ptr_i8 = _constructor("i8")
+ptr_u8 = _constructor("u8")
+ptr_i16 = _constructor("i16")
+ptr_u16 = _constructor("u16")
+ptr_i32 = _constructor("i32")
+ptr_u32 = _constructor("u32")
+ptr_i64 = _constructor("i64")
+ptr_u64 = _constructor("u64")
+
+
+def _offset_rule(p: Any, n: Any) -> tuple[Any, Callable[..., Any]] | None:
+    if not (isinstance(p, types.CPointer) and isinstance(n, types.Integer)):
+        return None
+    return p(p, types.int64), lambda context, builder, signature, arguments: builder.gep(arguments[0], [arguments[1]])
+
+
+@device(_offset_rule)
+def offset(p: Any, n: int) -> Any:
+    """``p`` moved by ``n`` elements (not bytes; may be negative)."""
+    moved = ctypes.cast((ctypes.cast(p, ctypes.c_void_p).value or 0) + n * ctypes.sizeof(p._type_), type(p))
+    moved.base = p  # a stack buffer lives as long as any pointer into it
+    return moved
+
+
+def _stack_rule(n: Any, dtype: Any) -> tuple[Any, Callable[..., Any]] | None:
+    if not (isinstance(n, types.IntegerLiteral) and isinstance(dtype, types.NumberClass)):
+        raise TypingError(f"stack(n, dtype) needs a compile-time constant and a numba scalar type, not {n} and {dtype}")
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        with builder.goto_entry_block():  # elsewhere the stack would grow with every iteration of a loop
+            buffer = builder.alloca(ir.ArrayType(context.get_data_type(dtype.dtype), n.literal_value), name="stack")
+            buffer.align = ALIGNMENT
+        return builder.bitcast(buffer, context.get_value_type(signature.return_type))
+
+    return types.CPointer(dtype.dtype)(n, dtype), codegen
+
+
+@device(_stack_rule)
+def stack(n: int, dtype: Any) -> Any:
+    """Uninitialised, 64-byte aligned buffer of ``n`` elements on the caller's stack, as a pointer.
+
+    ``n`` is a compile-time constant (a literal or a global), ``dtype`` a numba scalar type such as ``float32``. Every
+    call site owns one buffer, allocated when the kernel is entered: in a loop each iteration sees the same memory.
+    """
+    ctype = CTYPES[dtype]
+    memory = (ctypes.c_char * (n * ctypes.sizeof(ctype) + ALIGNMENT))()
+    aligned = (ctype * n).from_buffer(memory, -ctypes.addressof(memory) % ALIGNMENT)
+    return ctypes.cast(aligned, ctypes.POINTER(ctype))  # ctypes keeps `aligned`, hence `memory`, alive

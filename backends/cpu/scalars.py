@@ -1,0 +1,214 @@
+"""Scalar primitives as functions that generated kernels call, beside those of `vmath`.
+
+They follow NumPy: NaN propagates through maximum and minimum, integers wrap, division of integers by zero gives zero.
+Functions built by `device` become a few LLVM instructions; all also run as plain Python.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+
+from tgc.backends.cpu.pointers import Rule, device
+
+FLAGS = {"contract", "reassoc", "nsz", "arcp"}
+scalar = njit(forceinline=True, nogil=True, error_model="numpy", fastmath=FLAGS)
+
+
+def _float_intrinsic(llvm_name: str, arity: int) -> Rule:
+    """Rule of a function that is one overloaded LLVM intrinsic on floats."""
+
+    def rule(*operands: Any) -> tuple[Any, Callable[..., Any]] | None:
+        if len(operands) != arity or not all(isinstance(t, types.Float) and t == operands[0] for t in operands):
+            return None
+
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            kind = values[0].type
+            name = f"{llvm_name}.{kind.intrinsic_name}"
+            module = builder.module
+            function = module.globals.get(name) or ir.Function(module, ir.FunctionType(kind, [kind] * arity), name)
+            return builder.call(function, values, fastmath=["nsz"])
+
+        return operands[0](*operands), codegen
+
+    if arity == 1:
+        return lambda x: rule(x)
+    return lambda x, y: rule(x, y)
+
+
+@device(_float_intrinsic("llvm.maximum", 2))
+def float_maximum(x: Any, y: Any) -> Any:
+    """The larger of two floats, NaN if either is."""
+    return x if x > y or x != x else y
+
+
+@device(_float_intrinsic("llvm.minimum", 2))
+def float_minimum(x: Any, y: Any) -> Any:
+    """The smaller of two floats, NaN if either is."""
+    return x if x < y or x != x else y
+
+
+@device(_float_intrinsic("llvm.floor", 1))
+def floor(x: Any) -> Any:
+    """Largest whole number not above x."""
+    return np.floor(x)
+
+
+@device(_float_intrinsic("llvm.ceil", 1))
+def ceil(x: Any) -> Any:
+    """Smallest whole number not below x."""
+    return np.ceil(x)
+
+
+@device(_float_intrinsic("llvm.trunc", 1))
+def trunc(x: Any) -> Any:
+    """x without its fraction."""
+    return np.trunc(x)
+
+
+@device(_float_intrinsic("llvm.roundeven", 1))
+def round_even(x: Any) -> Any:
+    """Nearest whole number, ties to even."""
+    return np.round(x)
+
+
+@device(_float_intrinsic("llvm.sqrt", 1))
+def sqrt(x: Any) -> Any:
+    """Square root."""
+    return np.sqrt(x)
+
+
+def _select_rule(condition: Any, x: Any, y: Any) -> tuple[Any, Callable[..., Any]] | None:
+    if not isinstance(condition, types.Boolean) or x != y:
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        chosen = context.cast(builder, values[0], types.boolean, types.boolean)
+        return builder.select(chosen, values[1], values[2])
+
+    return x(types.boolean, x, y), codegen
+
+
+@device(_select_rule)
+def select(condition: Any, x: Any, y: Any) -> Any:
+    """x if the condition holds, else y; both are evaluated."""
+    return x if condition else y
+
+
+@scalar
+def floor_div_int(x: Any, y: Any) -> Any:
+    """floor(x / y); 0 for y = 0, and -x (wrapping) for y = -1."""
+    if y == 0:
+        return x * 0
+    if y == -1:
+        return -x
+    return x // y
+
+
+@scalar
+def mod_int(x: Any, y: Any) -> Any:
+    """x - floor(x / y) * y; 0 for y = 0."""
+    if y == 0 or y == -1:
+        return x * 0
+    return x % y
+
+
+@scalar
+def mod_float(x: Any, y: Any) -> Any:
+    """NumPy's remainder of floats: the sign of y, exact."""
+    m = math.fmod(x, y)
+    if m == 0:
+        return math.copysign(m * 0, y) if y == y and x == x and y != 0 else m
+    return m + y if (m < 0) != (y < 0) else m
+
+
+@scalar
+def floor_div_float(x: Any, y: Any) -> Any:
+    """NumPy's floor division of floats."""
+    if y == 0 or x != x or y != y:
+        return x / y
+    m = math.fmod(x, y)
+    q = (x - m) / y
+    if m != 0 and (m < 0) != (y < 0):
+        q = q - 1
+    if q == 0:
+        return q
+    f = math.floor(q)
+    return f + 1 if q - f > 0.5 else f * 1.0
+
+
+@scalar
+def pow_int(x: Any, y: Any) -> Any:
+    """x ** y, wrapping; for negative y what rounds towards zero: 0, 1 or -1."""
+    if y < 0:
+        if x == 1:
+            return x * 0 + 1
+        if x == -1:
+            return x * 0 + (1 if y % 2 == 0 else -1)
+        return x * 0
+    result = x * 0 + 1
+    while y > 0:
+        if y & 1:
+            result = result * x
+        x = x * x
+        y = y >> 1
+    return result
+
+
+@scalar
+def shift_left(x: Any, y: Any, bits: int) -> Any:
+    """x << y; 0 where y is not below the number of bits."""
+    return x << y if 0 <= y < bits else x * 0
+
+
+@scalar
+def shift_right(x: Any, y: Any, bits: int) -> Any:
+    """x >> y, keeping the sign; as if by the number of bits - 1 where y is more."""
+    return x >> (y if 0 <= y < bits else bits - 1)
+
+
+@scalar
+def shift_right_unsigned(x: Any, y: Any, bits: int) -> Any:
+    """x >> y; 0 where y is not below the number of bits."""
+    return x >> y if 0 <= y < bits else x * 0
+
+
+@scalar
+def wrap_index(i: int, n: int) -> int:
+    """The place of index i, negative ones counted from the end; 0 if there is none."""
+    place = i + n if i < 0 else i
+    return place if 0 <= place < n else 0
+
+
+@scalar
+def out_of_range(i: int, n: int) -> bool:
+    """Whether index i, negative ones counted from the end, addresses no element of n."""
+    return (i < -n) | (i >= n)
+
+
+@scalar
+def _mul_high_low(a: int, b: int) -> tuple[int, int]:
+    product = np.uint64(a) * np.uint64(b)
+    return np.uint32(product >> np.uint64(32)), np.uint32(product & np.uint64(0xFFFFFFFF))
+
+
+@scalar
+def philox(key0: int, key1: int, position: int) -> int:
+    """Word `position % 4` of block `position // 4` of Philox4x32-10 (Salmon et al., SC 2011)."""
+    block = np.uint64(position) >> np.uint64(2)
+    c0, c1 = np.uint32(block & np.uint64(0xFFFFFFFF)), np.uint32(block >> np.uint64(32))
+    c2 = c3 = np.uint32(0)
+    for _ in range(10):
+        high0, low0 = _mul_high_low(np.uint32(0xD2511F53), c0)
+        high1, low1 = _mul_high_low(np.uint32(0xCD9E8D57), c2)
+        c0, c1, c2, c3 = np.uint32(high1 ^ c1 ^ key0), low1, np.uint32(high0 ^ c3 ^ key1), low0
+        key0 = np.uint32(np.uint64(key0) + np.uint64(0x9E3779B9))
+        key1 = np.uint32(np.uint64(key1) + np.uint64(0xBB67AE85))
+    word = position & 3
+    low, high = select(word == 0, c0, c1), select(word == 2, c2, c3)
+    return select(word < 2, low, high)

@@ -1,0 +1,122 @@
+"""Loop axes: one variable an axis of the iteration space, adjacent axes collapsed where all accesses allow it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from tgc.backends.loops.ir import Const, Expr, For, Load, Stmt, Store, Var, children, integer, number, substitute, walk
+from tgc.types import I64
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A loop `for var in range(lo, hi)` over a run-time `extent`; `reduced` axes fold, the others are kept."""
+
+    var: str
+    size: int  # its value in this launch
+    reduced: bool = False
+    lo: Expr = Const(0, I64)
+    hi: Expr | None = None  # the extent, if None
+    whole: bool = True  # whether the range is the whole extent
+
+    @property
+    def extent(self) -> Expr:
+        return Var(f"n_{self.var}")
+
+    @property
+    def end(self) -> Expr:
+        return self.extent if self.hi is None else self.hi
+
+
+Access = tuple[tuple[int, ...], tuple[Expr, ...]]  # strides of a buffer's axes, and the place along each
+
+
+def accesses(roots: Sequence[Expr], stores: Sequence[Store]) -> list[Access]:
+    """Everything that reads or writes memory."""
+    found = [(x.buffer.strides, x.index) for x in walk(roots) if isinstance(x, Load)]
+    return found + [(s.buffer.strides, s.index) for s in stores]
+
+
+def _bare_uses(roots: Sequence[Expr], accessed: Sequence[Access]) -> set[str]:
+    """Variables used otherwise than alone as a place along a buffer's axis."""
+    used: set[str] = set()
+    places = [i for _, index in accessed for i in index]
+    for x in [*roots, *(i for i in places if not isinstance(i, Var))]:
+        for y in walk([x]):
+            below = [] if isinstance(y, Load) else children(y)
+            used.update(c.name for c in below if isinstance(c, Var))
+    used.update(x.name for x in roots if isinstance(x, Var))
+    return used
+
+
+def collapse(
+    axes: Sequence[Axis], roots: Sequence[Expr], stores: Sequence[Store]
+) -> tuple[list[Axis], Callable[[Expr], Expr], list[Store]]:
+    """Merge neighbours that every access walks as one contiguous axis.
+
+    Returns:
+        the axes left, a function that rewrites an expression to them, and the stores rewritten.
+    """
+    accessed = accesses(roots, stores)
+    bare = _bare_uses(roots, accessed)
+    merged: dict[str, None] = {}
+    left = list(axes)
+    at = len(left) - 2
+    while at >= 0:
+        outer, inner = left[at], left[at + 1]
+        if outer.reduced == inner.reduced and inner.whole and _mergeable(outer, inner, accessed, bare):
+            n = inner.extent
+            left[at : at + 2] = [
+                replace(
+                    inner,
+                    size=outer.size * inner.size,
+                    lo=outer.lo * n if not outer.whole else outer.lo,
+                    hi=None if outer.hi is None else outer.hi * n,
+                    whole=outer.whole,
+                )
+            ]
+            merged[outer.var] = None
+        at -= 1
+    memo: dict[Expr, Expr] = {}
+
+    def rewrite(x: Expr) -> Expr:
+        return substitute(x, lambda y: Const(0, I64) if isinstance(y, Var) and y.name in merged else None, memo)
+
+    new = [Store(s.buffer, tuple(rewrite(i) for i in s.index), rewrite(s.value)) for s in stores]
+    return left, rewrite, new
+
+
+def _mergeable(outer: Axis, inner: Axis, accessed: Sequence[Access], bare: set[str]) -> bool:
+    if outer.var in bare or inner.var in bare:
+        return False
+    for strides, index in accessed:
+        a = [k for k, i in enumerate(index) if i == Var(outer.var)]
+        b = [k for k, i in enumerate(index) if i == Var(inner.var)]
+        if not a and not b:
+            continue
+        if len(a) != 1 or len(b) != 1 or strides[a[0]] != strides[b[0]] * inner.size:
+            return False
+    return True
+
+
+def nest(axes: Sequence[Axis], body: Sequence[Stmt]) -> tuple[Stmt, ...]:
+    """Loops over `axes`, outermost first, around `body`."""
+    inner = tuple(body)
+    for axis in reversed(axes):
+        inner = (For(axis.var, axis.lo, axis.end, inner),)
+    return inner
+
+
+def unflatten(axes: Sequence[Axis], tile: Expr) -> list[tuple[str, Expr]]:
+    """The variables of `axes` from one flat counter over all of them, row-major."""
+    found: list[tuple[str, Expr]] = []
+    for k, axis in reversed(list(enumerate(axes))):
+        found.append((axis.var, integer("mod", tile, axis.extent) if k else tile))
+        tile = integer("floor_div", tile, axis.extent)
+    return found[::-1]
+
+
+def ceil_div(a: Expr, b: int) -> Expr:
+    """ceil(a / b)."""
+    return (a + (b - 1)) // number(b)

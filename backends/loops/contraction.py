@@ -1,0 +1,253 @@
+"""Contractions as register tiles: matrix products and convolutions alike, with an elementwise epilogue.
+
+Named axes fall into batch (in both operands and the result), m (lhs and result), n (rhs and result) and k (both
+operands, summed). One tile is `rows` points of the flattened m axes by `columns` of the fastest n axis:
+
+    rows_at[r] = place in lhs of row r            any affine access: pixels of an image, rows of a matrix
+    c[r, :]    = sum over k of lhs[rows_at[r] + k] * rhs[k, columns]        in registers
+    out        = epilogue(c)                      from a tile-sized stack buffer, still in the first cache level
+
+Rows past the end repeat the last one and are not stored; columns past the end are masked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tgc.backends.loops.axes import Axis, collapse, unflatten
+from tgc.backends.loops.ir import Buffer, Comment, Const, Expr, For, If, Kernel, Let, Load, Stack, Stmt, Store, Tile, Var
+from tgc.backends.loops.kernel import finish
+from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype, physical
+from tgc.errors import BackendError
+from tgc.ir import Graph, Node
+from tgc.ops.kinds import AxisMap, Contraction
+from tgc.types import F32, F64, I64, DType, TensorType
+
+
+class TileTarget(Protocol):
+    """What tile shapes depend on."""
+
+    def lanes(self, dtype: DType) -> int: ...
+
+    @property
+    def vector_registers(self) -> int: ...
+
+
+def tile_shape(target: TileTarget, dtype: DType, m: int, n: int) -> tuple[int, int]:
+    """Rows and columns of a register tile.
+
+    Two vectors of columns and as many rows as accumulators leave room (beside two of rhs and one broadcast); fewer
+    for small results. Sizes only choose among few shapes, so that another batch size seldom means another kernel.
+    """
+    lanes = target.lanes(dtype)
+    vectors = 1 if n <= lanes else 2
+    most = (target.vector_registers - vectors - 1) // vectors
+    most = min(most, 14)
+    rows = next((r for r in (1, 4, 8) if m <= r <= most), most)
+    return rows, vectors * lanes
+
+
+@dataclass(frozen=True)
+class Roles:
+    """The named axes of a contraction by role, each list in the order of its operand."""
+
+    batch: list[str]
+    m: list[str]
+    n: list[str]
+    k: list[str]
+
+
+def roles(axes: AxisMap) -> Roles:
+    """Sort named axes into batch, m, n and k."""
+    lhs, rhs, out = ({name for dim in dims for name in dim} for dims in (axes.lhs, axes.rhs, axes.out))
+    order = [name for dim in axes.out for name in dim]
+    order += [name for dim in axes.rhs for name in dim if name not in order]
+    order += [name for name in axes.extents if name not in order]
+    summed = [name for dim in axes.lhs for name in dim if name in rhs and name not in out]
+    inner = [name for dim in axes.rhs for name in dim if name in lhs and name not in out]
+    return Roles(
+        batch=[a for a in order if a in lhs and a in rhs and a in out],
+        m=[a for a in order if a in lhs and a in out and a not in rhs],
+        n=[a for a in order if a in rhs and a in out and a not in lhs],
+        k=inner if len(inner) == len(set(inner)) else summed,
+    )
+
+
+def strides(type: TensorType, dims: Sequence[Mapping[str, int]], skip: int | None = None) -> dict[str, int]:
+    """Elements from one point of a named axis to the next, in an operand that is not tiled (except along `skip`)."""
+    storage = Buffer.row_major("", type.dtype, type.storage)
+    order = type.layout.order if type.layout else tuple(range(type.rank))
+    step: dict[str, int] = {}
+    for a, dim in enumerate(dims):
+        if a == skip:
+            continue
+        for name, coefficient in dim.items():
+            step[name] = step.get(name, 0) + coefficient * storage.strides[order.index(a)]
+    return step
+
+
+def lower_contraction(body: Graph, name: str, target: TileTarget) -> list[Kernel]:
+    """The kernel of a region with one contraction, and elementwise ops behind it."""
+    (node,) = (n for n in body.nodes if isinstance(n.op, Contraction))
+    return [_Contraction(body, node, name, target).kernel()]
+
+
+class _Contraction:
+    def __init__(self, body: Graph, node: Node, name: str, target: TileTarget) -> None:
+        self.body, self.node, self.name, self.pull = body, node, name, Pull(body)
+        op = node.op
+        assert isinstance(op, Contraction)
+        lhs, rhs = (v.type for v in node.operands)
+        self.dtype = lhs.dtype
+        if self.dtype not in (F32, F64):
+            raise BackendError(f"{op.name} of {lhs} reached the tiled lowering; only f32 and f64 are tiled")
+        self.map = op.axis_map(lhs, rhs, **node.attrs)
+        self.roles = roles(self.map)
+        if not self.roles.n:
+            raise BackendError(f"{op.name}({lhs}, {rhs}): no axis of the right operand is left for columns")
+        self.extent = self.map.extents
+        self.column = self.roles.n[-1]
+        self.m = math.prod(self.extent[a] for a in self.roles.m)
+        self.n = self.extent[self.column]
+        self.rows, self.columns = tile_shape(target, self.dtype, self.m, self.n)
+        self.lhs_step = strides(lhs, self.map.lhs)
+        self.packed = self._packed(rhs)
+        self.rhs_step = strides(rhs, self.map.rhs, skip=self.packed)
+        if self.packed is None and self.rhs_step[self.column] != 1 and self.n > 1:
+            raise BackendError(f"{op.name}({lhs}, {rhs}): columns of the right operand are not contiguous")
+
+    def _packed(self, rhs: TensorType) -> int | None:
+        """The axis of the right operand that is cut into panels of columns."""
+        if rhs.layout is None or not rhs.layout.tiles:
+            return None
+        ((axis, size),) = rhs.layout.tiles
+        if self.map.rhs[axis] != {self.column: 1} or size != self.columns:
+            raise BackendError(f"{self.node.op.name}: layout {rhs.layout} of {rhs} does not pack panels of {self.columns}")
+        return axis
+
+    def _integers(self, prefix: str, names: Sequence[str], values: Mapping[str, int]) -> dict[str, Expr]:
+        return {a: self.pull.integer(f"{prefix}_{a}", values.get(a, 0)) for a in names}
+
+    def kernel(self) -> Kernel:
+        r = self.roles
+        pull, tile = self.pull, Var("tile")
+        panels, blocks = -(-self.n // self.columns), -(-self.m // self.rows)
+        outer = [*r.batch, *r.n[:-1]]
+        extent = {a: pull.integer(f"n_{a}", self.extent[a]) for a in self.extent}
+        lhs = self._integers("a", [*r.batch, *r.m, *r.k], self.lhs_step)
+        rhs = self._integers("b", [*r.batch, *r.n[:-1], *r.k], self.rhs_step)
+        count = pull.integer("blocks", blocks) * pull.integer("panels", panels)
+        m = pull.integer("m", self.m)
+        by_rows = blocks >= 16 and self.node.operands[0].type.nbytes > self.node.operands[1].type.nbytes
+        m_step = pull.integer("m_step", panels if by_rows else 1)
+        n_step = pull.integer("n_step", 1 if by_rows else blocks)
+        body: list[Stmt] = [Let(v, x) for v, x in unflatten([Axis(a, self.extent[a]) for a in outer], tile // count)]
+        body += [
+            Let("panel", tile % count // n_step % Var("panels")),
+            Let("m0", tile % count // m_step % Var("blocks") * self.rows),
+            Let("n0", Var("panel") * self.columns),
+        ]
+        a, b = (pull.buffers[v] for v in self.node.operands)
+        rows_at = Buffer("rows_at", I64, (self.rows,), (1,))
+        c = Buffer("c", self.dtype, (self.rows, self.columns), (self.columns, 1))
+        body += self._rows_at(rows_at, lhs, extent)
+        panel_step = self._panel_step(self.node.operands[1].type)
+        b_at: Expr = Var("panel") * pull.integer("b_panel", panel_step)
+        for axis in outer:
+            b_at = b_at + Var(axis) * rhs[axis]
+        valid = Const(self.columns, I64) if self.packed is not None or self.n % self.columns == 0 else Var("n_" + self.column) - Var("n0")  # fmt: skip
+        levels = self._levels(lhs, rhs, extent)
+        body.append(Tile(self.rows, self.columns, a, rows_at, b, b_at, c, valid, levels))
+        body += self._epilogue(c, m, outer)
+        stacks: list[Stmt] = [Stack(rows_at, self.rows), Stack(_flat(c), self.rows * self.columns)]
+        tiles = math.prod(self.extent[x] for x in outer) * panels * blocks
+        flops = 2 * math.prod(self.extent.values())
+        return finish(self.name, self.body, pull, [*stacks, *body], tiles=tiles, work=flops // 8)
+
+    def _panel_step(self, rhs: TensorType) -> int:
+        if self.packed is None:
+            return self.columns
+        assert rhs.layout is not None
+        return Buffer.row_major("", rhs.dtype, rhs.storage).strides[rhs.layout.order.index(self.packed)]
+
+    def _levels(
+        self, lhs: Mapping[str, Expr], rhs: Mapping[str, Expr], extent: Mapping[str, Expr]
+    ) -> tuple[tuple[Expr, Expr, Expr], ...]:
+        """Loops over k, outermost first, neighbours merged where both operands walk on evenly."""
+        merged: list[tuple[int, Expr, Expr, Expr, int, int]] = []
+        for a in reversed(self.roles.k):
+            step = self.lhs_step[a], self.rhs_step[a]
+            if merged:
+                size, n, sa, sb, inner_a, inner_b = merged[-1]
+                if step == (inner_a * size, inner_b * size):
+                    merged[-1] = (size * self.extent[a], n * extent[a], sa, sb, inner_a, inner_b)
+                    continue
+            merged.append((self.extent[a], extent[a], lhs[a], rhs[a], *step))
+        levels = tuple((n, sa, sb) for _, n, sa, sb, _, _ in reversed(merged))
+        one, zero = Const(1, I64), Const(0, I64)
+        if len(levels) > 3:
+            raise BackendError(f"{self.node.op.name}: {len(levels)} separate summed axes; at most 3 are tiled")
+        return levels or ((one, zero, zero),)
+
+    def _rows_at(self, rows_at: Buffer, lhs: Mapping[str, Expr], extent: Mapping[str, Expr]) -> list[Stmt]:
+        """Fill the table of row places, walking the m axes like an odometer instead of dividing for every row."""
+        r, m_axes = Var("r"), self.roles.m
+        start: list[Stmt] = []
+        place: Expr = Const(0, I64)
+        for axis in self.roles.batch:
+            place = place + Var(axis) * lhs[axis]
+        for axis, x in unflatten([Axis(a, self.extent[a]) for a in m_axes], Var("m0")):
+            start.append(Let(f"at_{axis}", x))
+            place = place + Var(f"at_{axis}") * lhs[axis]
+        start.append(Let("place", place))
+        if not m_axes:
+            return [*start, For("r", Const(0, I64), Const(self.rows, I64), (Store(rows_at, (r,), Var("place")),))]
+        wheels: tuple[Stmt, ...] = ()
+        for k, axis in enumerate(m_axes):  # the fastest wheel last, hence outermost
+            turn: list[Stmt] = [Let(f"at_{axis}", Var(f"at_{axis}") + 1), Let("place", Var("place") + lhs[axis])]
+            if k:
+                back = Let("place", Var("place") - extent[axis] * lhs[axis])
+                carry: tuple[Stmt, ...] = (Let(f"at_{axis}", Const(0, I64)), back, *wheels)
+                turn.append(If(SCALAR.ge(Var(f"at_{axis}"), extent[axis]), carry))
+            wheels = tuple(turn)
+        advance = If(Var("m0") + r + 1 < Var("m"), wheels)
+        loop = For("r", Const(0, I64), Const(self.rows, I64), (Store(rows_at, (r,), Var("place")), advance))
+        return [Comment("places of the tile's rows in the left operand"), *start, loop]
+
+    def _epilogue(self, c: Buffer, m: Expr, outer: Sequence[str]) -> list[Stmt]:
+        """Store what the region makes of the tile."""
+        pull = self.pull
+        index = tuple(_affine(dim) for dim in self.map.out)
+        j, r = Var(self.column) - Var("n0"), Var("r")
+        held = compute_dtype(self.dtype)
+        pull.sources[self.node.result] = lambda _: Load(_flat(c), (r * self.columns + j,), held)
+        stores = [
+            Store(pull.buffer(f"y{k}", v.type), physical(v.type, index), pull.at(v, index))
+            for k, v in enumerate(self.body.outputs)
+        ]
+        axes = [Axis(a, self.extent[a]) for a in self.roles.m]
+        axes, _, stores = collapse(axes, [s.value for s in stores], stores) if axes else ([], None, stores)
+        for axis in axes:
+            pull.integer(f"n_{axis.var}", self.extent[axis.var] if len(axes) > 1 else self.m)
+        lets = [Let(v, x) for v, x in self._unflatten_rows(axes)]
+        end = SCALAR.minimum(Var(f"n_{self.column}"), Var("n0") + self.columns)
+        columns = For(self.column, Var("n0"), end, tuple(stores))
+        last = SCALAR.minimum(Const(self.rows, I64), m - Var("m0"))
+        return [Comment("epilogue"), For("r", Const(0, I64), last, (*lets, columns))]
+
+    def _unflatten_rows(self, axes: Sequence[Axis]) -> list[tuple[str, Expr]]:
+        return unflatten(axes, Var("m0") + Var("r"))
+
+
+def _flat(c: Buffer) -> Buffer:
+    return Buffer(c.name, c.dtype, (math.prod(c.sizes),), (1,))
+
+
+def _affine(dim: Mapping[str, int]) -> Expr:
+    total: Expr = Const(0, I64)
+    for name, coefficient in dim.items():
+        total = total + Var(name) * coefficient
+    return total

@@ -1,0 +1,312 @@
+"""The loop IR: scalar expressions, statements and kernels.
+
+    Expr  = Const | Var | Apply(primitive, operands) | Load(buffer, index) | Guard(condition, then, otherwise)
+    Stmt  = For | If | Let | Assign | Store | Stack | Tile | Comment
+    Kernel = buffers, run-time integers, and a body run for each tile of lo..hi
+
+Expressions are immutable and compared by structure. Integer expressions (places, sizes) are i64. A kernel holds no
+sizes: they are run-time integers whose values travel beside it, so one kernel serves every batch size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from tgc.types import BOOL, I64, DType
+
+
+class _Arithmetic:
+    """Python operators on integer expressions, folding constants on the way."""
+
+    def __add__(self, other: Any) -> Expr:
+        return integer("add", self, other)
+
+    def __radd__(self, other: Any) -> Expr:
+        return integer("add", other, self)
+
+    def __sub__(self, other: Any) -> Expr:
+        return integer("sub", self, other)
+
+    def __rsub__(self, other: Any) -> Expr:
+        return integer("sub", other, self)
+
+    def __mul__(self, other: Any) -> Expr:
+        return integer("mul", self, other)
+
+    def __rmul__(self, other: Any) -> Expr:
+        return integer("mul", other, self)
+
+    def __floordiv__(self, other: Any) -> Expr:
+        return integer("floor_div", self, other)
+
+    def __mod__(self, other: Any) -> Expr:
+        return integer("mod", self, other)
+
+    def __lt__(self, other: Any) -> Expr:
+        return integer("lt", self, other)
+
+    def __ge__(self, other: Any) -> Expr:
+        return integer("ge", self, other)
+
+
+def _hashed(cls: type) -> type:
+    """Cache the structural hash: expressions share operands, and are hashed over and over."""
+    structural = cls.__hash__
+
+    def cached(self: Any) -> int:
+        try:
+            return self._hash  # type: ignore[no-any-return]
+        except AttributeError:
+            value = structural(self)
+            object.__setattr__(self, "_hash", value)
+            return value
+
+    cls.__hash__ = cached  # type: ignore[method-assign, assignment]
+    return cls
+
+
+@_hashed
+@dataclass(frozen=True)
+class Const(_Arithmetic):
+    value: bool | int | float
+    dtype: DType
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Const) and repr(self.value) == repr(other.value) and self.dtype == other.dtype
+
+
+@_hashed
+@dataclass(frozen=True)
+class Var(_Arithmetic):
+    name: str
+    dtype: DType = I64
+
+
+@_hashed
+@dataclass(frozen=True)
+class Apply(_Arithmetic):
+    """A scalar primitive of `tgc.ops.scalar`, or `cast`, `index` or `philox`."""
+
+    primitive: str
+    operands: tuple[Expr, ...]
+    dtype: DType
+
+
+@_hashed
+@dataclass(frozen=True)
+class Load(_Arithmetic):
+    """The element of a buffer at one place an axis."""
+
+    buffer: Buffer
+    index: tuple[Expr, ...]
+    dtype: DType
+
+
+@_hashed
+@dataclass(frozen=True)
+class Guard(_Arithmetic):
+    """`then` where the condition holds, else `otherwise`; only the chosen one is evaluated."""
+
+    condition: Expr
+    then: Expr
+    otherwise: Expr
+    dtype: DType
+
+
+Expr: TypeAlias = Const | Var | Apply | Load | Guard
+
+_FOLD: dict[str, Callable[[int, int], Any]] = {
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "floor_div": lambda a, b: a // b,
+    "mod": lambda a, b: a % b, "lt": lambda a, b: a < b, "ge": lambda a, b: a >= b,
+}  # fmt: skip
+
+
+def number(x: Any) -> Expr:
+    """An i64 expression from an int or an expression."""
+    return x if isinstance(x, _Arithmetic) else Const(int(x), I64)  # type: ignore[return-value]
+
+
+def integer(primitive: str, a: Any, b: Any) -> Expr:
+    """A folded application of an integer primitive."""
+    a, b = number(a), number(b)
+    dtype = BOOL if primitive in ("lt", "ge") else I64
+    if isinstance(a, Const) and isinstance(b, Const):
+        return Const(_FOLD[primitive](int(a.value), int(b.value)), dtype)
+    one = {"add": 0, "sub": 0, "mul": 1, "floor_div": 1}.get(primitive)
+    if isinstance(b, Const):
+        if b.value == one:
+            return a
+        if b.value == 0 and primitive == "mul":
+            return b
+        if primitive == "sub":
+            return integer("add", a, Const(-int(b.value), I64))
+        if primitive == "add" and isinstance(a, Apply) and a.primitive == "add" and isinstance(a.operands[1], Const):
+            return integer("add", a.operands[0], int(a.operands[1].value) + int(b.value))
+    if isinstance(a, Const) and primitive in ("add", "mul"):
+        return integer(primitive, b, a)
+    return Apply(primitive, (a, b), dtype)
+
+
+def children(x: Expr) -> tuple[Expr, ...]:
+    """The expressions directly below one."""
+    match x:
+        case Apply():
+            return x.operands
+        case Load():
+            return x.index
+        case Guard():
+            return x.condition, x.then, x.otherwise
+        case _:
+            return ()
+
+
+def walk(roots: Sequence[Expr]) -> Iterator[Expr]:
+    """Every distinct expression under `roots`, operands before their users."""
+    seen: set[Expr] = set()
+
+    def visit(x: Expr) -> Iterator[Expr]:
+        if x in seen:
+            return
+        seen.add(x)
+        for child in children(x):
+            yield from visit(child)
+        yield x
+
+    for root in roots:
+        yield from visit(root)
+
+
+def substitute(x: Expr, replace: Callable[[Expr], Expr | None], memo: dict[Expr, Expr]) -> Expr:
+    """`x` with every subexpression for which `replace` returns another one exchanged, top down."""
+    if x in memo:
+        return memo[x]
+    new = replace(x)
+    if new is None:
+        match x:
+            case Apply():
+                operands = tuple(substitute(o, replace, memo) for o in x.operands)
+                if x.primitive in _FOLD and x.operands[0].dtype == I64:
+                    new = integer(x.primitive, *operands)
+                else:
+                    new = Apply(x.primitive, operands, x.dtype)
+            case Load():
+                new = Load(x.buffer, tuple(substitute(i, replace, memo) for i in x.index), x.dtype)
+            case Guard():
+                new = Guard(*(substitute(c, replace, memo) for c in children(x)), x.dtype)
+            case _:
+                new = x
+    memo[x] = new
+    return new
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """Memory that a kernel reads or writes: its physical axes are addressed through run-time strides.
+
+    `name` is unique in the kernel. `strides` are integers in elements, the last one 1; `sizes` are the physical sizes.
+    """
+
+    name: str
+    dtype: DType
+    sizes: tuple[int, ...] = field(compare=False)
+    strides: tuple[int, ...] = field(compare=False)
+
+    def stride(self, axis: int) -> Expr:
+        """The run-time integer that holds one stride."""
+        return Const(1, I64) if axis == len(self.strides) - 1 else Var(f"{self.name}_s{axis}")
+
+    @staticmethod
+    def row_major(name: str, dtype: DType, sizes: Sequence[int]) -> Buffer:
+        strides = tuple(math.prod(sizes[a + 1 :]) for a in range(len(sizes)))
+        return Buffer(name, dtype, tuple(sizes), strides)
+
+
+@dataclass(frozen=True)
+class For:
+    """for var in range(lo, hi, step): body."""
+
+    var: str
+    lo: Expr
+    hi: Expr
+    body: tuple[Stmt, ...]
+    step: int = 1
+
+
+@dataclass(frozen=True)
+class If:
+    condition: Expr
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True)
+class Let:
+    """name = value; also how an accumulator changes."""
+
+    name: str
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Store:
+    buffer: Buffer
+    index: tuple[Expr, ...]
+    value: Expr
+
+
+@dataclass(frozen=True)
+class Stack:
+    """A local buffer of a fixed number of elements, on the stack."""
+
+    buffer: Buffer
+    elements: int
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One register tile of a contraction: c[rows, columns] = sum over k of a[row, k] * b[k, columns].
+
+    `rows_at` is a local i64 buffer with the place in `a` of each row; `levels` hold (extent, stride in a, stride in b)
+    of each loop over k, outermost first; places and strides count elements. Columns from `valid` on are not touched.
+    """
+
+    rows: int
+    columns: int
+    a: Buffer
+    rows_at: Buffer
+    b: Buffer
+    b_at: Expr
+    c: Buffer
+    valid: Expr
+    levels: tuple[tuple[Expr, Expr, Expr], ...]
+
+
+@dataclass(frozen=True)
+class Comment:
+    text: str
+
+
+Stmt: TypeAlias = For | If | Let | Store | Stack | Tile | Comment
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Code for a range lo..hi of tiles, and how to launch it.
+
+    `buffers` are the kernel's pointers in order, `values` the run-time integers by name; `tile` is the loop variable
+    over lo..hi. `bindings` say for each buffer which operand ("in", k), result ("out", k) or temporary ("tmp", k) it is.
+    `tiles` and `work` (elements of computation in all) are facts of this launch, not of the code.
+    """
+
+    name: str
+    doc: str
+    buffers: tuple[Buffer, ...]
+    values: dict[str, int]
+    body: tuple[Stmt, ...]
+    tile: str
+    bindings: tuple[tuple[str, int], ...]
+    tiles: int
+    work: int
+    checked: bool = False  # whether it may report an index out of range

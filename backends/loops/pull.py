@@ -1,0 +1,200 @@
+"""Pull-style evaluation: the expression of one element of any value of a region, inlined back to the region's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tgc.errors import BackendError
+from tgc.ir import Graph, Node, Value
+from tgc.backends.loops.ir import Apply, Buffer, Const, Expr, Guard, Load, Var, number
+from tgc.ops.kinds import Elementwise, Movement
+from tgc.ops.scalar import COMPARISONS, PREDICATES, PRIMITIVES
+from tgc.types import BF16, BOOL, F16, F32, I64, U32, DType, TensorType
+
+HALVES = (F16, BF16)
+
+
+def compute_dtype(dtype: DType) -> DType:
+    """The dtype in which scalars of `dtype` are held: half precision is computed in float32."""
+    return F32 if dtype in HALVES else dtype
+
+
+def rounded(x: Expr, dtype: DType) -> Expr:
+    """`x` as a tensor of `dtype` would hold it: half-precision results are rounded after every op, as NumPy does."""
+    return Apply(f"round_{dtype.name}", (x,), F32) if dtype in HALVES else x
+
+
+class Scalar:
+    """`tgc.ops.scalar.Scalars` over expressions."""
+
+    def const(self, value: Any, dtype: DType) -> Expr:
+        value = np.asarray(value).astype(dtype).item() if dtype in HALVES else value
+        held = compute_dtype(dtype)
+        return Const(bool(value) if held == BOOL else float(value) if held.kind == "f" else int(value), held)
+
+    def dtype(self, x: Expr) -> DType:
+        return x.dtype
+
+    def cast(self, x: Expr, dtype: DType) -> Expr:
+        held = compute_dtype(dtype)
+        y = x if x.dtype == held else Const(x.value, held) if _exact(x, held) else Apply("cast", (x,), held)
+        return rounded(y, dtype)
+
+    def guard(self, condition: Expr, then: Callable[[], Expr], otherwise: Any) -> Expr:
+        if isinstance(condition, Const):
+            return then() if condition.value else otherwise() if callable(otherwise) else otherwise
+        a, b = then(), otherwise() if callable(otherwise) else otherwise
+        return Guard(condition, a, b, a.dtype)
+
+    def index(self, i: Expr, n: Expr) -> Expr:
+        return Apply("index", (i, n), I64)
+
+    def philox(self, key0: Expr, key1: Expr, counter: Expr) -> Expr:
+        return Apply("philox", (key0, key1, counter), U32)
+
+    def __getattr__(self, name: str) -> Callable[..., Expr]:
+        if name not in PRIMITIVES:
+            raise AttributeError(f"{name} is no scalar primitive")
+
+        def apply(*xs: Expr) -> Expr:
+            result = BOOL if name in COMPARISONS or name in PREDICATES else xs[-1].dtype
+            return Apply(name, xs, result)
+
+        return apply
+
+
+def _exact(x: Expr, dtype: DType) -> bool:
+    """Whether an integer constant may change dtype without an instruction."""
+    return isinstance(x, Const) and x.dtype == I64 and dtype.kind in "iuf" and 0 <= x.value < 128
+
+
+SCALAR = Scalar()
+
+
+class _Element(Scalar):
+    """The `s` of one movement node: it also loads from the node's operands."""
+
+    def __init__(self, pull: Pull, node: Node, index: Sequence[Expr]) -> None:
+        self._pull, self._node, self._index = pull, node, tuple(index)
+        self.arity = len(node.operands)
+        self.out_dtype = node.result.dtype
+
+    def operand_dtype(self, operand: int) -> DType:
+        return self._node.operands[operand].dtype
+
+    def rank(self, operand: int) -> int:
+        return self._node.operands[operand].type.rank
+
+    def load(self, operand: int, index: Sequence[Any]) -> Expr:
+        return self._pull.at(self._node.operands[operand], [number(i) for i in index])
+
+    def dim(self, operand: int, axis: int) -> Expr:
+        return self._pull.size(self._node.operands[operand], axis)
+
+    def size(self, axis: int) -> Expr:
+        return self._pull.size(self._node.result, axis)
+
+    def load_flat(self, operand: int, index: Sequence[Expr]) -> Expr:
+        """The element with the same row-major position as `index` has in the result."""
+        value = self._node.operands[operand]
+        position: Expr = Const(0, I64)
+        for axis, i in enumerate(index):
+            position = position * self.size(axis) + i
+        places: list[Expr] = []
+        for axis in reversed(range(value.type.rank)):
+            n = self.dim(operand, axis)
+            places.append(position % n if axis else position)
+            position = position // n
+        return self.load(operand, places[::-1])
+
+
+class Pull:
+    """Expressions of the values of a region's body.
+
+    Args:
+        body: the region.
+        sources: where values that are not inlined come from: the region's inputs, and whatever a template keeps in
+            registers or local buffers; called with the place of an element.
+    """
+
+    def __init__(self, body: Graph) -> None:
+        self.body = body
+        self.values: dict[str, int] = {}
+        self.buffers: dict[Value, Buffer] = {}
+        self.sources: dict[Value, Callable[[Sequence[Expr]], Expr]] = {}
+        self._memo: dict[tuple[Value, tuple[Expr, ...]], Expr] = {}
+        for k, v in enumerate(body.inputs):
+            self.buffers[v] = self.buffer(f"x{k}", v.type)
+
+    def buffer(self, name: str, type: TensorType) -> Buffer:
+        """A buffer for a tensor, its strides among the run-time integers."""
+        made = Buffer.row_major(name, type.dtype, type.storage)
+        for axis, stride in enumerate(made.strides[:-1]):
+            self.values[f"{name}_s{axis}"] = stride
+        return made
+
+    def integer(self, name: str, value: int) -> Expr:
+        """A run-time integer of the kernel."""
+        self.values[name] = value
+        return Var(name)
+
+    def size(self, value: Value, axis: int) -> Expr:
+        """A size of a tensor as a run-time integer."""
+        return self.integer(f"d{self._number(value)}_{axis}", value.shape[axis])
+
+    def _number(self, value: Value) -> int:
+        if not hasattr(self, "_numbers"):
+            order = (*self.body.inputs, *(r for n in self.body.nodes for r in n.results))
+            self._numbers = {v: i for i, v in enumerate(order)}
+        return self._numbers[value]
+
+    def forget(self) -> None:
+        """Drop memoized expressions, after `sources` changed."""
+        self._memo.clear()
+
+    def at(self, value: Value, index: Sequence[Expr]) -> Expr:
+        """The element of `value` at a logical index, in its compute dtype."""
+        key = value, tuple(index)
+        if key not in self._memo:
+            self._memo[key] = self._evaluate(value, key[1])
+        return self._memo[key]
+
+    def _evaluate(self, value: Value, index: tuple[Expr, ...]) -> Expr:
+        if value in self.sources:
+            return self.sources[value](index)
+        if value in self.buffers:
+            return Load(self.buffers[value], physical(value.type, index), compute_dtype(value.dtype))
+        node = value.node
+        if node is None:
+            raise BackendError(f"a constant is bound inside of region @{self.body.name}; it must be an operand")
+        match node.op:
+            case Elementwise() as op:
+                operands = [self.at(v, index) for v in node.operands]
+                return rounded(op.scalar(SCALAR, *operands, **node.attrs), value.dtype)
+            case Movement() as op:
+                return op.element(_Element(self, node, index), index, **node.attrs)  # type: ignore[no-any-return]
+            case _:
+                raise BackendError(f"{node.op.name} cannot be evaluated element by element")
+
+
+def physical(type: TensorType, index: Sequence[Expr]) -> tuple[Expr, ...]:
+    """The place in storage of the element at a logical index."""
+    if type.layout is None:
+        return tuple(index)
+    sizes = dict(type.layout.tiles)
+    blocks = [index[a] // sizes[a] if a in sizes else index[a] for a in type.layout.order]
+    return (*blocks, *(index[a] % size for a, size in type.layout.tiles))
+
+
+def logical(type: TensorType, place: Sequence[Expr]) -> tuple[Expr, ...]:
+    """The logical index of a place in storage; beyond the logical size where a tile is padded."""
+    if type.layout is None:
+        return tuple(place)
+    order, tiles = type.layout.order, type.layout.tiles
+    index: dict[int, Expr] = dict(zip(order, place, strict=False))
+    for (axis, size), inner in zip(tiles, place[len(order) :], strict=True):
+        index[axis] = index[axis] * size + inner
+    return tuple(index[a] for a in range(type.rank))

@@ -1,0 +1,48 @@
+"""Scatter: each tile owns a block of columns of the result, so that updates of one row add up in order, bit for bit."""
+
+from __future__ import annotations
+
+import math
+
+from tgc.backends.loops.ir import Buffer, Const, For, Kernel, Let, Load, Stmt, Store, Var
+from tgc.backends.loops.kernel import finish
+from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype, rounded
+from tgc.ir import Graph
+from tgc.types import I64
+
+BLOCK = 256  # columns a tile owns
+
+
+def lower_scatter(body: Graph, name: str) -> list[Kernel]:
+    """The kernel of a region that is one `scatter_add`."""
+    (node,) = body.nodes
+    x, index, update = node.operands
+    pull = Pull(body)
+    rows, width = x.shape[0], math.prod(x.shape[1:])
+    count = index.type.size
+    held = compute_dtype(x.dtype)
+    pull.integer("rows", rows)
+    pull.integer("count", count)
+    pull.integer("width", width)
+
+    def matrix(name: str, n: int) -> Buffer:
+        pull.values[f"{name}_s0"] = width
+        return Buffer(name, x.dtype, (n, width), (width, 1))
+
+    source, target, updates = matrix("x0", rows), matrix("y0", rows), matrix("x2", count)
+    places = Buffer("x1", index.dtype, (count,), (1,))
+    tile, i, k, j = Var("tile"), Var("i"), Var("k"), Var("j")
+    end = SCALAR.minimum(Var("width"), (tile + 1) * BLOCK)
+
+    def columns(stmt: Stmt) -> Stmt:
+        return For("j", tile * BLOCK, end, (stmt,))
+
+    copy = For("i", Const(0, I64), Var("rows"), (columns(Store(target, (i, j), Load(source, (i, j), held))),))
+    row = SCALAR.index(SCALAR.cast(Load(places, (k,), index.dtype), I64), Var("rows"))
+    added = rounded(SCALAR.add(Load(target, (Var("row"), j), held), Load(updates, (k, j), held)), x.dtype)
+    add = For("k", Const(0, I64), Var("count"), (Let("row", row), columns(Store(target, (Var("row"), j), added))))
+    tiles = -(-width // BLOCK) if rows else 0
+    return [finish(name, body, pull, (copy, add), tiles=tiles, work=(rows + count) * width)]
+
+
+__all__ = ["BLOCK", "lower_scatter"]

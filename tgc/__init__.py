@@ -1,0 +1,16 @@
+"""tgc: a tensor graph compiler and runtime in Python."""
+
+__version__ = "0.1.0"
+
+from tgc import errors, numpy
+from tgc.interpret import interpret
+from tgc.ir import Graph
+from tgc.jit import grad, jit, value_and_grad
+from tgc.ops.elementwise import stop_gradient
+from tgc.text import load_graph, parse, save_graph
+from tgc.types import TensorType, tensor_type
+
+__all__ = [
+    "Graph", "TensorType", "errors", "grad", "interpret", "jit", "load_graph", "numpy", "parse",
+    "save_graph", "stop_gradient", "tensor_type", "value_and_grad",
+]  # fmt: skip

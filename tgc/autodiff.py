@@ -1,0 +1,104 @@
+"""Reverse-mode differentiation, graph to graph.
+
+Inside a trace the backward pass is emitted behind the forward nodes it belongs to: a walk over the nodes between the
+arguments and the result, last to first, in which each op's `grad` rule (made of ops itself) turns the cotangent of
+its result into those of its operands. Gradients of gradients are the same walk over the longer graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from tgc.errors import GradientError
+from tgc.ir import Graph, Node, Value, inline
+from tgc.ops.creation import full_like
+from tgc.ops.elementwise import add, identity
+from tgc.ops.kinds import Primitive
+from tgc.trace import Trace, Tracer, current, trace
+from tgc.types import is_float
+
+
+def mark(x: Any) -> Tracer:
+    """A new value equal to `x` that nothing else in the trace refers to: what a gradient is taken with respect to."""
+    record = current()
+    marked: Tracer = record.emit(identity, (record.lift(x),), {}, unique=True)
+    return marked
+
+
+def _between(record: Trace, sources: set[Value], sinks: Sequence[Value]) -> list[Node]:
+    """The recorded nodes on paths from `sources` to `sinks`, in order."""
+    nodes = record.builder.nodes
+    reached = set(sources)
+    forward = []
+    for node in nodes:
+        if any(v in reached for v in node.operands) and not any(r in sources for r in node.results):
+            reached.update(node.results)
+            forward.append(node)
+    needed = set(sinks)
+    path = []
+    for node in reversed(forward):
+        if any(r in needed for r in node.results):
+            needed.update(node.operands)
+            path.append(node)
+    return path[::-1]
+
+
+def backward(outputs: Sequence[Tracer], cotangents: Sequence[Any], sources: Sequence[Tracer]) -> list[Tracer]:
+    """Cotangents of `sources` given those of `outputs`, all in the current trace; zeros where nothing depends on one.
+
+    Raises:
+        GradientError: an op on the way has no gradient.
+    """
+    record = current()
+    wanted = {s.value for s in sources}
+    cotangent: dict[Value, Any] = {}
+
+    def accumulate(value: Value, g: Any) -> None:
+        cotangent[value] = add(cotangent[value], g) if value in cotangent else g
+
+    for y, g in zip(outputs, cotangents, strict=True):
+        accumulate(record.lift(y), g)
+    for node in reversed(_between(record, wanted, [record.lift(y) for y in outputs])):
+        gs = [cotangent.get(r) for r in node.results]
+        if all(g is None for g in gs):
+            continue
+        op = node.op
+        if not isinstance(op, Primitive):
+            raise GradientError(f"{op.name} has no gradient rule")
+        operands = [Tracer(record, v) for v in node.operands]
+        results = [Tracer(record, v) for v in node.results]
+        g = gs[0] if len(gs) == 1 else tuple(gs)
+        for v, part in zip(node.operands, op.grad(g, *operands, out=results[0] if len(results) == 1 else results, **node.attrs), strict=True):  # fmt: skip
+            if part is not None and is_float(v.dtype):
+                accumulate(v, part)
+    return [cotangent[s.value] if s.value in cotangent else full_like(s, 0) for s in sources]
+
+
+def value_and_grad_flat(f: Callable[..., tuple[Tracer, Any]], args: Sequence[Any]) -> tuple[Any, Any, list[Tracer]]:
+    """(value, aux, gradients) of `f(*args) -> (scalar, aux)` with respect to all of `args`, in the current trace."""
+    marked = [mark(x) for x in args]
+    value, aux = f(*marked)
+    if not isinstance(value, Tracer):
+        value = Tracer(current(), current().lift(value))
+    if value.shape != () or not is_float(value.dtype):
+        raise GradientError(f"a gradient needs a function that returns a real scalar, not {value!r}{value.origin}")
+    return value, aux, backward([value], [full_like(value, 1)], marked)
+
+
+def differentiate(graph: Graph) -> Graph:
+    """Graph of (scalar; inputs) -> Graph of (scalar, gradients of every floating-point input; inputs)."""
+
+    def f(*inputs: Tracer) -> list[Any]:
+        real = [x for x in inputs if is_float(x.dtype)]
+
+        def forward(*marked: Tracer) -> tuple[Tracer, None]:
+            again = iter(marked)
+            operands = [next(again).value if is_float(x.dtype) else x.value for x in inputs]
+            (out,) = inline(graph, current().builder, operands)
+            return Tracer(current(), out), None
+
+        value, _, grads = value_and_grad_flat(forward, real)
+        return [value, *grads]
+
+    return trace(f, [v.type for v in graph.inputs], [v.name for v in graph.inputs], f"{graph.name}_grad")

@@ -1,0 +1,39 @@
+"""What the environment says, read when it is needed.
+
+    TGC_DUMP=folder     write every stage (`.tgir`) and every kernel's source there
+    TGC_CHECK=1         interpret the graph before and after every pass and name the pass that changes results
+    TGC_EXPLAIN=fuse    print why a pass (or several, comma-separated) declined
+    TGC_PIPELINE=text   another pipeline than the default one
+    TGC_DEBUG=0..3      print compilations (1), kernels' names (2) and their sources (3)
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    dump: Path | None
+    check: bool
+    explain: frozenset[str]
+    pipeline: str | None
+    debug: int
+
+
+def config() -> Config:
+    """The configuration as the environment has it now."""
+    get = os.environ.get
+    dump = get("TGC_DUMP")
+    level = get("TGC_DEBUG", "0")
+    if level not in ("0", "1", "2", "3"):
+        raise ValueError(f"TGC_DEBUG must be 0, 1, 2 or 3, not {level!r}")
+    return Config(
+        dump=Path(dump) if dump else None,
+        check=get("TGC_CHECK", "0") not in ("", "0"),
+        explain=frozenset(filter(None, get("TGC_EXPLAIN", "").split(","))),
+        pipeline=get("TGC_PIPELINE"),
+        debug=int(level),
+    )

@@ -1,0 +1,332 @@
+"""The tensor IR: immutable SSA graphs, and the builder that makes them.
+
+    graph @name(inputs) { constants; nodes; return outputs }
+
+A `Value` is a graph input, a constant or a result of one `Node`; a node applies an `Op` to operands under attributes.
+Regions (fused kernels, composites) are nodes with a `Graph` among their attributes. Nothing here knows a single op.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import networkx as nx
+import numpy as np
+
+from tgc.errors import VerifyError
+from tgc.types import DType, TensorType, type_of
+
+Attr: TypeAlias = "bool | int | float | str | DType | Graph | tuple[Attr, ...] | None"
+Loc: TypeAlias = tuple[str, ...]  # the user's "file:line" places, several once nodes have been fused
+
+
+class Op:
+    """What a node applies. The kinds of ops derive from this class in `tgc.ops`."""
+
+    name: str
+
+    def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
+        """The result types; raises ShapeError, DTypeError or AttributeSpecError when operands do not fit."""
+        raise NotImplementedError(f"op kind {type(self).__name__} has no type rule")
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Value:
+    """One tensor of a graph. Compared by identity; `node` is None for graph inputs and constants."""
+
+    type: TensorType
+    node: Node | None = None
+    index: int = 0
+    name: str = ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.type.shape
+
+    @property
+    def dtype(self) -> DType:
+        return self.type.dtype
+
+    def __repr__(self) -> str:
+        return f"<{self.name or (self.node.op.name if self.node else 'value')}: {self.type}>"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Node:
+    """An op applied to operands. `results` are created with the node and refer back to it."""
+
+    op: Op
+    operands: tuple[Value, ...]
+    attrs: Mapping[str, Attr]
+    loc: Loc = ()
+    results: tuple[Value, ...] = ()
+
+    @staticmethod
+    def make(
+        op: Op, operands: Iterable[Value], attrs: Mapping[str, Attr], types: Iterable[TensorType], loc: Loc = ()
+    ) -> Node:
+        node = Node(op, tuple(operands), MappingProxyType(dict(attrs)), loc)
+        object.__setattr__(node, "results", tuple(Value(t, node, i) for i, t in enumerate(types)))
+        return node
+
+    @property
+    def result(self) -> Value:
+        """The only result of a one-result node."""
+        (value,) = self.results
+        return value
+
+    @property
+    def body(self) -> Graph:
+        """The region of a region node."""
+        body = self.attrs["body"]
+        assert isinstance(body, Graph)
+        return body
+
+    def __repr__(self) -> str:
+        return f"<node {self.op.name} -> {', '.join(str(r.type) for r in self.results)}>"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Constant:
+    """A tensor known at compile time, identified by the digest of its bytes; `data` is None if only that is known."""
+
+    value: Value
+    digest: str
+    data: np.ndarray | None
+
+
+def digest_of(array: np.ndarray) -> str:
+    """SHA-256 (first 16 hex digits) over dtype, shape and bytes."""
+    h = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
+    h.update(np.ascontiguousarray(array).tobytes())
+    return h.hexdigest()[:16]
+
+
+def attr_key(attr: Attr) -> object:
+    """A hashable key under which attributes are equal only if they print the same (1, 1.0 and True differ)."""
+    if isinstance(attr, tuple):
+        return tuple(attr_key(a) for a in attr)
+    if isinstance(attr, float):
+        return "float", struct.pack("<d", attr)
+    return type(attr).__name__, attr
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """A pure function of tensors. Equality is structural: names of values and places in user code do not count."""
+
+    name: str
+    inputs: tuple[Value, ...]
+    constants: tuple[Constant, ...]
+    nodes: tuple[Node, ...]
+    outputs: tuple[Value, ...]
+
+    @cached_property
+    def signature(self) -> tuple[object, ...]:
+        """A hashable canonical form; equal graphs have equal signatures."""
+        number: dict[Value, int] = {}
+        for v in (*self.inputs, *(c.value for c in self.constants), *(r for n in self.nodes for r in n.results)):
+            number[v] = len(number)
+        return (
+            self.name,
+            tuple(v.type for v in self.inputs),
+            tuple((c.value.type, c.digest) for c in self.constants),
+            tuple(
+                (
+                    n.op.name,
+                    tuple(number[v] for v in n.operands),
+                    tuple((k, attr_key(a)) for k, a in sorted(n.attrs.items())),
+                    tuple(r.type for r in n.results),
+                )
+                for n in self.nodes
+            ),
+            tuple(number[v] for v in self.outputs),
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Graph) and self.signature == other.signature
+
+    def __hash__(self) -> int:
+        return hash(self.signature)
+
+    @cached_property
+    def uses(self) -> Mapping[Value, tuple[Node, ...]]:
+        """Value -> the nodes that read it, in order, a node once per operand position."""
+        uses: dict[Value, list[Node]] = {}
+        for node in self.nodes:
+            for v in node.operands:
+                uses.setdefault(v, []).append(node)
+        return {v: tuple(nodes) for v, nodes in uses.items()}
+
+    @cached_property
+    def data(self) -> Mapping[Value, Constant]:
+        """Value -> constant, for the values that are constants."""
+        return {c.value: c for c in self.constants}
+
+    def to_networkx(self) -> nx.MultiDiGraph:
+        """Inputs, constants, nodes and one sink an output as graph nodes; one edge an operand, labelled with its type."""
+        g = nx.MultiDiGraph(name=self.name)
+        source: dict[Value, str] = {}
+        for i, v in enumerate(self.inputs):
+            source[v] = f"input:{v.name or i}"
+            g.add_node(source[v], op="input", type=str(v.type))
+        for c in self.constants:
+            source[c.value] = f"constant:{c.digest}"
+            g.add_node(source[c.value], op="constant", type=str(c.value.type))
+        for i, node in enumerate(self.nodes):
+            key = f"{i}:{node.op.name}"
+            g.add_node(key, op=node.op.name, loc=node.loc, type=", ".join(str(r.type) for r in node.results))
+            for position, v in enumerate(node.operands):
+                g.add_edge(source[v], key, operand=position, type=str(v.type))
+            source.update(dict.fromkeys(node.results, key))
+        for i, v in enumerate(self.outputs):
+            g.add_node(f"output:{i}", op="output", type=str(v.type))
+            g.add_edge(source[v], f"output:{i}", operand=0, type=str(v.type))
+        return g
+
+
+class Builder:
+    """Collects nodes into a graph. Equal applications of an op get one node (value numbering), in order of first use."""
+
+    def __init__(self, name: str = "main") -> None:
+        self.name = name
+        self._inputs: list[Value] = []
+        self._constants: dict[tuple[str, TensorType], Constant] = {}
+        self._nodes: list[Node] = []
+        self._numbering: dict[object, Node] = {}
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """What has been emitted so far."""
+        return tuple(self._nodes)
+
+    def input(self, type: TensorType, name: str = "") -> Value:
+        value = Value(type, name=name or f"a{len(self._inputs)}")
+        self._inputs.append(value)
+        return value
+
+    def constant(self, data: np.ndarray, type: TensorType | None = None) -> Value:
+        """A constant; `data` is copied and frozen, so that later writes by its owner do not reach the graph."""
+        frozen = np.array(data, order="C", copy=True)
+        frozen.setflags(write=False)
+        return self.adopt(Constant(Value(type or type_of(frozen)), digest_of(frozen), frozen))
+
+    def adopt(self, constant: Constant) -> Value:
+        """A constant of another graph."""
+        key = constant.digest, constant.value.type
+        if key not in self._constants:
+            value = Value(constant.value.type, name=f"c{len(self._constants)}")
+            self._constants[key] = Constant(value, constant.digest, constant.data)
+        return self._constants[key].value
+
+    def emit(
+        self,
+        op: Op,
+        operands: Sequence[Value],
+        attrs: Mapping[str, Attr] = MappingProxyType({}),
+        loc: Loc = (),
+        *,
+        types: Sequence[TensorType] | None = None,
+        unique: bool = False,
+    ) -> tuple[Value, ...]:
+        """Apply `op`; `types` overrides the type rule's layouts, `unique` suppresses value numbering."""
+        types = tuple(types) if types is not None else op.infer([v.type for v in operands], attrs)
+        key = (op.name, tuple(id(v) for v in operands), tuple((k, attr_key(a)) for k, a in sorted(attrs.items())), types)
+        node = None if unique else self._numbering.get(key)
+        if node is None:
+            node = Node.make(op, operands, attrs, types, loc)
+            self._nodes.append(node)
+            self._numbering[key] = node
+        return node.results
+
+    def build(self, outputs: Iterable[Value], *, prune: bool = True) -> Graph:
+        """The graph that computes `outputs`; nodes and constants that no output needs are left out."""
+        outputs = tuple(outputs)
+        nodes, constants = self._nodes, list(self._constants.values())
+        if prune:
+            live = set(outputs)
+            kept = []
+            for node in reversed(nodes):
+                if any(r in live for r in node.results):
+                    kept.append(node)
+                    live.update(node.operands)
+            nodes = kept[::-1]
+            constants = [c for c in constants if c.value in live]
+        return Graph(self.name, tuple(self._inputs), tuple(constants), tuple(nodes), outputs)
+
+
+def inline(graph: Graph, builder: Builder, operands: Sequence[Value]) -> tuple[Value, ...]:
+    """Emit the nodes of `graph` into `builder`, its inputs standing for `operands`."""
+    return rebuild(graph, builder, operands)
+
+
+def rebuild(
+    graph: Graph,
+    builder: Builder,
+    operands: Sequence[Value],
+    rewrite: Callable[[Node, tuple[Value, ...]], Sequence[Value] | None] = lambda node, operands: None,
+) -> tuple[Value, ...]:
+    """Emit `graph` into `builder`, node by node through `rewrite(node, new operands)`.
+
+    `rewrite` returns the values that replace the node's results, or None to keep the node as it is.
+    """
+    if len(operands) != len(graph.inputs):
+        raise VerifyError(f"graph @{graph.name} has {len(graph.inputs)} inputs, got {len(operands)}")
+    env: dict[Value, Value] = dict(zip(graph.inputs, operands, strict=True))
+    for c in graph.constants:
+        env[c.value] = builder.adopt(c)
+    for node in graph.nodes:
+        new = tuple(env[v] for v in node.operands)
+        results = rewrite(node, new)
+        if results is None:
+            unchanged = all(a.type == b.type for a, b in zip(new, node.operands, strict=True))
+            types = [r.type for r in node.results] if unchanged else None
+            results = builder.emit(node.op, new, node.attrs, node.loc, types=types)
+        env.update(zip(node.results, results, strict=True))
+    return tuple(env[v] for v in graph.outputs)
+
+
+def transform(
+    graph: Graph, rewrite: Callable[[Builder, Node, tuple[Value, ...]], Sequence[Value] | None]
+) -> Graph:
+    """A new graph with the same inputs, each node replaced by what `rewrite` emits for it."""
+    builder = Builder(graph.name)
+    inputs = [builder.input(v.type, v.name) for v in graph.inputs]
+    return builder.build(rebuild(graph, builder, inputs, lambda node, new: rewrite(builder, node, new)))
+
+
+@dataclass(slots=True)
+class Recorder:
+    """The trace that is being recorded in this thread, if any: what `Op.__call__` hands its operands to."""
+
+    bind: Callable[[Op, Sequence[Any], Mapping[str, Attr]], Any]
+    builder: Builder = field(default_factory=Builder)
+
+
+_recorder: ContextVar[Recorder | None] = ContextVar("tgc_recorder", default=None)
+
+
+def recorder() -> Recorder | None:
+    """The innermost recorder of this thread."""
+    return _recorder.get()
+
+
+@contextmanager
+def recording(new: Recorder | None) -> Iterator[None]:
+    """Make `new` the recorder for the duration of a with block; None evaluates eagerly inside a trace."""
+    token = _recorder.set(new)
+    try:
+        yield
+    finally:
+        _recorder.reset(token)

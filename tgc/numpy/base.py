@@ -1,0 +1,97 @@
+"""What the functions of `tgc.numpy` and `tgc.nn` share: names of types, reading of arguments, errors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tgc.errors import ShapeError
+from tgc.ops import arithmetic, movement
+from tgc.trace import Tracer
+from tgc.types import BF16, F16, F32, F64, DType, Shape, as_dtype, is_float, tensor_type
+
+Array: TypeAlias = Any  # a Tracer or a NumPy array
+ArrayLike: TypeAlias = Any  # an Array, a number, or a nested sequence of these
+Axes: TypeAlias = "int | Sequence[int] | None"
+DTypeLike: TypeAlias = Any  # a NumPy dtype, a scalar type such as float32, or a name
+
+
+def as_array(x: ArrayLike) -> Array:
+    """`x` as it is if it is an array, else as a NumPy array; a sequence that holds tracers becomes one tracer.
+
+    Raises:
+        DTypeError: tgc does not support the dtype.
+        ShapeError: a sequence is ragged.
+    """
+    if isinstance(x, Tracer):
+        return x
+    if isinstance(x, list | tuple) and any(isinstance(v, Tracer | list | tuple) for v in x):
+        parts = [as_array(v) for v in x]
+        if any(isinstance(p, Tracer) for p in parts):
+            dtype = arithmetic.result_type(*parts)
+            if len({p.shape for p in parts}) > 1:
+                raise refuse("asarray", parts, "the parts of a sequence differ in shape")
+            rows = (movement.reshape(arithmetic.as_tensor(p, dtype), shape=(1, *p.shape)) for p in parts)
+            return movement.concat(*rows, axis=0)
+    array = np.asarray(x)
+    return array.astype(as_dtype(array.dtype), copy=False)
+
+
+def as_real(x: ArrayLike) -> Array:
+    """`x` as an array of floats: other dtypes become float64."""
+    x = as_array(x)
+    return x if is_float(x.dtype) else arithmetic.as_tensor(x, F64)
+
+
+def describe(x: Array) -> str:
+    """dtype and shape, for messages."""
+    return str(tensor_type(x.dtype, x.shape))
+
+
+def refuse(function: str, operands: Sequence[Array], reason: str) -> ShapeError:
+    """The error that says why operand shapes do not fit a function."""
+    return ShapeError(f"{function}({', '.join(describe(as_array(x)) for x in operands)}): {reason}")
+
+
+def axes_of(function: str, x: Array, axis: Axes) -> tuple[int, ...]:
+    """Sorted axes of `x` counted from the front, all of them for None.
+
+    Raises:
+        ShapeError: one does not exist or is named twice.
+    """
+    try:
+        return arithmetic.axes_tuple(axis, x.ndim)
+    except ShapeError as error:
+        raise refuse(function, [x], str(error)) from None
+
+
+def axis_of(function: str, x: Array, axis: int) -> int:
+    """One axis of `x`, counted from the front."""
+    return axes_of(function, x, (axis,))[0]
+
+
+def sizes(shape: int | Sequence[int]) -> Shape:
+    """A shape from an int or a sequence of ints."""
+    return tensor_type(F32, shape if isinstance(shape, Sequence | np.ndarray) else (shape,)).shape
+
+
+def along(x: Array, axes: Sequence[int], shape: Sequence[int]) -> Array:
+    """`x` (whose axes are `axes` of the result, in order) repeated along all other axes of `shape`."""
+    return movement.broadcast(x, axes=axes, shape=shape)
+
+
+def spread(x: Array, axes: Sequence[int], shape: Sequence[int]) -> Array:
+    """`x`, the result of reducing `axes` of a tensor of `shape`, repeated along these axes."""
+    return along(x, [a for a in range(len(shape)) if a not in axes], shape)
+
+
+def accumulator(dtype: DType) -> DType:
+    """The dtype in which means, variances and norms are computed: float32 for half precision."""
+    return F32 if dtype in (F16, BF16) else dtype
+
+
+def replace(t: Sequence[int], axis: int, *new: int) -> Shape:
+    """The tuple with the entry at `axis` replaced by `new`."""
+    return (*t[:axis], *new, *t[axis + 1 :])

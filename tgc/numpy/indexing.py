@@ -1,0 +1,82 @@
+"""Taking elements at places that are known only at run time.
+
+A negative index counts from the end; one outside of its axis is an error at run time (OutOfRangeError).
+"""
+
+from __future__ import annotations
+
+import math
+
+from tgc.errors import AttributeSpecError, DTypeError
+from tgc.numpy.base import Array, ArrayLike, as_array, axis_of, describe, refuse, replace
+from tgc.numpy.elementwise import clip, logical_and
+from tgc.numpy.manipulation import moveaxis, ravel, reshape
+from tgc.ops import arithmetic, creation, movement
+from tgc.ops.arithmetic import add, greater_equal, less, remainder, where
+from tgc.types import I32, I64, INTS
+
+__all__ = ["take", "take_along_axis"]
+
+
+def _indices(function: str, indices: ArrayLike) -> Array:
+    """Integer indices in a dtype that `take` knows."""
+    indices = as_array(indices)
+    if indices.dtype not in INTS:
+        raise DTypeError(f"{function}: indices must be integers, got {describe(indices)}")
+    return indices if indices.dtype in (I32, I64) else arithmetic.as_tensor(indices, I64)
+
+
+def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str = "raise") -> Array:
+    """Slices of `a` at `indices` along `axis` (None: of the flattened array).
+
+    The result has the shape of `a` with `axis` replaced by the shape of `indices`. Modes "clip" and "wrap" bring
+    indices into range.
+
+    Raises:
+        DTypeError: `indices` are not integers.
+    """
+    a, indices = as_array(a), _indices("take", indices)
+    if axis is None:
+        return take(ravel(a), indices, 0, mode)
+    at = axis_of("take", a, axis)
+    match mode:
+        case "raise":
+            pass
+        case "clip":
+            indices = clip(indices, 0, max(a.shape[at] - 1, 0))
+        case "wrap":
+            indices = remainder(indices, max(a.shape[at], 1))
+        case _:
+            raise AttributeSpecError(f"take: mode {mode!r} is not supported; there are raise, clip and wrap")
+    if at == 0:
+        return movement.take(a, indices)
+    rows = movement.take(moveaxis(a, at, 0), indices)
+    k = indices.ndim
+    return moveaxis(rows, list(range(k)), list(range(at, at + k)))
+
+
+def take_along_axis(arr: ArrayLike, indices: ArrayLike, axis: int | None = -1) -> Array:
+    """Elements of `arr` at `indices` along `axis`, place by place along all other axes, which broadcast.
+
+    Raises:
+        ShapeError: the operands differ in rank.
+        DTypeError: `indices` are not integers.
+    """
+    arr, indices = as_array(arr), _indices("take_along_axis", indices)
+    if axis is None:
+        return take_along_axis(ravel(arr), indices, 0)
+    if arr.ndim != indices.ndim:
+        raise refuse("take_along_axis", [arr, indices], "operands must have the same number of axes")
+    at = axis_of("take_along_axis", arr, axis)
+    n, k = arr.shape[at], indices.shape[at]
+    others = arithmetic.broadcast_shapes(replace(arr.shape, at), replace(indices.shape, at))
+    rows = moveaxis(arithmetic.broadcast_to(arr, (*others[:at], n, *others[at:])), at, -1)
+    index = moveaxis(arithmetic.broadcast_to(indices, (*others[:at], k, *others[at:])), at, -1)
+    index = arithmetic.as_tensor(index, I64)
+    count = math.prod(others)
+    start = reshape(creation.iota(shape=(count,), dtype=I64, axis=0) * n, (*others, 1))
+    index = where(less(index, 0), add(index, n), index)
+    # A flattened index outside of its own row must not reach another one: it is sent out of the whole tensor.
+    inside = logical_and(greater_equal(index, 0), less(index, n))
+    flat = where(inside, add(index, start), count * n)
+    return moveaxis(movement.take(ravel(rows), flat), -1, at)

@@ -1,0 +1,310 @@
+"""NumPy's operators on top of the primitives: promotion, broadcasting, indexing.
+
+Primitives take operands of one shape and dtype. The functions here bring them there as NumPy 2 does (NEP 50: Python
+numbers are weak), for tracers and NumPy arrays alike, and are shared by the tracer's operators and `tgc.numpy`.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from tgc.errors import DTypeError, ShapeError
+from tgc.ops import contraction, creation, elementwise, movement
+from tgc.types import BOOL, F32, F64, I32, I64, U8, U32, DType, Shape, as_dtype, is_float
+
+WEAK = (bool, int, float)
+
+
+def is_weak(x: Any) -> bool:
+    """Whether `x` is a Python number, which adapts to the dtype of what it meets."""
+    return getattr(x, "weak", False) or (isinstance(x, WEAK) and not isinstance(x, np.generic))
+
+
+def dtype_of(x: Any) -> DType:
+    """The dtype of a tensor, array or number."""
+    if isinstance(x, WEAK) and not isinstance(x, np.generic):
+        return BOOL if isinstance(x, bool) else I64 if isinstance(x, int) else F64
+    return as_dtype(x.dtype) if hasattr(x, "dtype") else as_dtype(np.asarray(x).dtype)
+
+
+def shape_of(x: Any) -> Shape:
+    """The shape of a tensor, array or number."""
+    return tuple(x.shape) if hasattr(x, "shape") else np.shape(x)
+
+
+def result_type(*xs: Any) -> DType:
+    """NumPy 2's result dtype of operands that may be tensors, arrays, dtypes or Python numbers."""
+    strong = [as_dtype(x) if isinstance(x, np.dtype | type | str) else dtype_of(x) for x in xs if not is_weak(x)]
+    if not strong:
+        return as_dtype(np.result_type(*(dtype_of(x) for x in xs)))
+    dtype = strong[0]
+    for other in strong[1:]:
+        dtype = _promote(dtype, other)
+    for x in xs:
+        if is_weak(x) and dtype_of(x) == F64 and not is_float(dtype):
+            dtype = F64
+        elif is_weak(x) and dtype_of(x) == I64 and dtype == BOOL:
+            dtype = I64
+    return dtype
+
+
+def _promote(a: DType, b: DType) -> DType:
+    if a == b:
+        return a
+    if {a, b} == {np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)}:
+        return F32
+    return as_dtype(np.promote_types(a, b))
+
+
+def as_tensor(x: Any, dtype: DType) -> Any:
+    """`x` in `dtype`: tracers are cast, numbers and arrays converted at once (Python numbers must fit: NEP 50)."""
+    if hasattr(x, "trace"):
+        return x if x.dtype == dtype else elementwise.cast(x, dtype=dtype)
+    if is_weak(x) and isinstance(x, int) and dtype in (U8, U32, I32, I64) and not isinstance(x, bool):
+        info = np.iinfo(dtype)
+        if not info.min <= x <= info.max:
+            raise OverflowError(f"Python integer {x} out of bounds for {dtype}")
+    if is_weak(x):
+        return np.array(x).astype(dtype)
+    return np.asarray(x).astype(dtype, copy=False)
+
+
+def broadcast_shapes(*shapes: Shape) -> Shape:
+    """NumPy's broadcast of shapes.
+
+    Raises:
+        ShapeError: they do not fit each other.
+    """
+    try:
+        return np.broadcast_shapes(*shapes)
+    except ValueError as error:
+        raise ShapeError(f"shapes {', '.join(map(str, shapes))} cannot be broadcast together") from error
+
+
+def broadcast_to(x: Any, shape: Sequence[int]) -> Any:
+    """`x` repeated along missing axes and axes of size one."""
+    shape, old = tuple(shape), shape_of(x)
+    if old == shape:
+        return x
+    lead = len(shape) - len(old)
+    if lead < 0 or any(n not in (1, m) for n, m in zip(old, shape[lead:], strict=True)):
+        raise ShapeError(f"cannot broadcast shape {old} to {shape}")
+    axes = [a + lead for a, n in enumerate(old) if n == shape[a + lead]]
+    squeezed = tuple(shape[a] for a in axes)
+    return movement.broadcast(x if squeezed == old else movement.reshape(x, shape=squeezed), axes=axes, shape=shape)
+
+
+def elementwise_operands(xs: Sequence[Any], dtype: DType | None = None) -> list[Any]:
+    """The operands in one dtype and shape."""
+    dtype = dtype or result_type(*xs)
+    shape = broadcast_shapes(*(shape_of(x) for x in xs))
+    return [broadcast_to(as_tensor(x, dtype), shape) for x in xs]
+
+
+def _binary(op: elementwise.Elementwise, name: str, doc: str, *, boolean: Any = None, real: bool = False) -> Callable[[Any, Any], Any]:
+    def function(x: Any, y: Any, /) -> Any:
+        dtype = result_type(x, y)
+        if real and not is_float(dtype):
+            dtype = F64
+        use = op
+        if dtype == BOOL and dtype not in op.domain:
+            if boolean is None:
+                raise DTypeError(f"{name} is not defined for booleans; cast them, or use the logical functions")
+            use = boolean
+        return use(*elementwise_operands((x, y), dtype))
+
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"{doc} Broadcasts and promotes its operands."
+    return function
+
+
+e = elementwise
+add = _binary(e.add, "add", "x + y; of booleans, their disjunction.", boolean=e.bit_or)
+subtract = _binary(e.sub, "subtract", "x - y.")
+multiply = _binary(e.mul, "multiply", "x * y; of booleans, their conjunction.", boolean=e.bit_and)
+divide = _binary(e.div, "divide", "x / y, true division.", real=True)
+floor_divide = _binary(e.floor_div, "floor_divide", "floor(x / y); an integer divided by zero is zero.")
+remainder = _binary(e.mod, "remainder", "x - floor(x / y) * y, with the sign of y.")
+maximum = _binary(e.maximum, "maximum", "The larger of two, NaN if either is.", boolean=e.bit_or)
+minimum = _binary(e.minimum, "minimum", "The smaller of two, NaN if either is.", boolean=e.bit_and)
+arctan2 = _binary(e.atan2, "arctan2", "The angle of the point (y, x), in radians.", real=True)
+bitwise_and = _binary(e.bit_and, "bitwise_and", "Bitwise and.")
+bitwise_or = _binary(e.bit_or, "bitwise_or", "Bitwise or.")
+bitwise_xor = _binary(e.bit_xor, "bitwise_xor", "Bitwise exclusive or.")
+left_shift = _binary(e.shift_left, "left_shift", "x shifted left by y bits.")
+right_shift = _binary(e.shift_right, "right_shift", "x shifted right by y bits, keeping its sign.")
+equal = _binary(e.eq, "equal", "x == y.")
+not_equal = _binary(e.ne, "not_equal", "x != y.")
+less = _binary(e.lt, "less", "x < y.")
+less_equal = _binary(e.le, "less_equal", "x <= y.")
+greater = _binary(e.gt, "greater", "x > y.")
+greater_equal = _binary(e.ge, "greater_equal", "x >= y.")
+_power = _binary(e.power, "power", "x ** y.")
+
+
+def power(x: Any, y: Any, /) -> Any:
+    """x ** y. Small whole exponents become products."""
+    if is_weak(y) and not isinstance(y, bool) and y in (1, 2, 3) and (isinstance(y, int) or is_float(dtype_of(x))):
+        square = multiply(x, x) if y > 1 else x
+        return multiply(square, x) if y == 3 else square
+    if is_weak(y) and y == 0.5 and is_float(dtype_of(x)):
+        return e.sqrt(x)
+    return _power(x, y)
+
+
+def negative(x: Any, /) -> Any:
+    """-x."""
+    return e.neg(x)
+
+
+def absolute(x: Any, /) -> Any:
+    """|x|; booleans are unchanged."""
+    return x if dtype_of(x) == BOOL else e.absolute(x)
+
+
+def positive(x: Any, /) -> Any:
+    """x itself."""
+    return x
+
+
+def invert(x: Any, /) -> Any:
+    """Bitwise not; of booleans, their negation."""
+    return e.bit_not(x)
+
+
+def where(condition: Any, x: Any, y: Any, /) -> Any:
+    """x where the condition holds, else y."""
+    if dtype_of(condition) != BOOL:
+        condition = not_equal(condition, 0)
+    dtype = result_type(x, y)
+    shape = broadcast_shapes(shape_of(condition), shape_of(x), shape_of(y))
+    parts = (broadcast_to(as_tensor(v, d), shape) for v, d in ((condition, BOOL), (x, dtype), (y, dtype)))
+    return e.select(*parts)
+
+
+def astype(x: Any, dtype: Any) -> Any:
+    """`x` converted to `dtype`."""
+    return as_tensor(x, as_dtype(dtype))
+
+
+def reshape(x: Any, shape: int | Sequence[int]) -> Any:
+    """The same elements, row-major, under another shape; one size may be -1."""
+    sizes = [operator.index(n) for n in (shape if isinstance(shape, Sequence) else (shape,))]
+    total = math.prod(shape_of(x))
+    if sizes.count(-1) > 1:
+        raise ShapeError(f"reshape to {tuple(sizes)}: only one size may be -1")
+    if -1 in sizes:
+        rest = math.prod(n for n in sizes if n != -1)
+        if rest == 0 or total % rest:
+            raise ShapeError(f"cannot reshape {shape_of(x)} to {tuple(sizes)}")
+        sizes[sizes.index(-1)] = total // rest
+    return x if tuple(sizes) == shape_of(x) and hasattr(x, "shape") else movement.reshape(x, shape=sizes)
+
+
+def axis_index(axis: int, rank: int) -> int:
+    """`axis` counted from the front.
+
+    Raises:
+        ShapeError: there is no such axis.
+    """
+    axis = operator.index(axis)
+    if not -rank <= axis < rank:
+        raise ShapeError(f"axis {axis} is out of bounds for a tensor of {rank} dimensions")
+    return axis % rank
+
+
+def axes_tuple(axis: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
+    """Sorted axes, all of them for None."""
+    if axis is None:
+        return tuple(range(rank))
+    axes = [axis_index(a, rank) for a in (axis if isinstance(axis, Sequence) else (axis,))]
+    if len(set(axes)) != len(axes):
+        raise ShapeError(f"axes {axis} repeat")
+    return tuple(sorted(axes))
+
+
+def transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
+    """Axes permuted, reversed by default."""
+    rank = len(shape_of(x))
+    perm = [axis_index(a, rank) for a in axes] if axes is not None else list(range(rank))[::-1]
+    return x if perm == list(range(rank)) else movement.transpose(x, perm=perm)
+
+
+def index(x: Any, key: Any) -> Any:
+    """Basic indexing: integers, slices, ellipsis, None; and one integer tensor, which takes along the first axis."""
+    keys = list(key) if isinstance(key, tuple) else [key]
+    shape = shape_of(x)
+    if len(keys) == 1 and hasattr(keys[0], "dtype") and len(shape_of(keys[0])) > 0 and dtype_of(keys[0]) != BOOL:
+        return movement.take(x, as_tensor(keys[0], result_type(keys[0])))
+    for k in keys:
+        if k is not None and k is not Ellipsis and not isinstance(k, slice | int | np.integer):
+            raise ShapeError(f"index {k!r:.60} is not supported: use integers, slices, ... and None, or one integer tensor")
+    if sum(k is Ellipsis for k in keys) > 1:
+        raise ShapeError("an index holds at most one ellipsis")
+    taken = sum(k is not None and k is not Ellipsis for k in keys)
+    if taken > len(shape):
+        raise ShapeError(f"{taken} indices for a tensor of shape {shape}")
+    at = next((i for i, k in enumerate(keys) if k is Ellipsis), len(keys))
+    keys[at : at + 1] = [slice(None)] * (len(shape) - taken)
+    start, stop, step, flip, final = [], [], [], [], []
+    axis = 0
+    for k in keys:
+        if k is None:
+            final.append(1)
+            continue
+        n = shape[axis]
+        if isinstance(k, slice):
+            a, b, c = k.indices(n)
+            count = len(range(a, b, c))
+            if c < 0:
+                flip.append(axis)
+                a, b, c = (a + (count - 1) * c, a + 1, -c) if count else (0, 0, 1)
+            a, b = (a, max(a, b)) if count else (0, 0)
+            final.append(count)
+        else:
+            i = operator.index(k)
+            if not -n <= i < n:
+                raise ShapeError(f"index {i} is out of bounds for axis {axis} of size {n}")
+            a, b, c = i % n, i % n + 1, 1
+        start.append(a)
+        stop.append(b)
+        step.append(c)
+        axis += 1
+    if start != [0] * len(shape) or stop != list(shape) or step != [1] * len(shape):
+        x = movement.slice_(x, start=start, stop=stop, step=step)
+    if flip:
+        x = movement.reverse(x, axes=flip)
+    return reshape(x, final)
+
+
+def matmul(x: Any, y: Any, /) -> Any:
+    """NumPy's matrix product: vectors are rows on the left, columns on the right; leading axes are batches."""
+    dtype = result_type(x, y)
+    if dtype == BOOL:
+        raise DTypeError("matmul is not defined for booleans")
+    x, y = as_tensor(x, dtype), as_tensor(y, dtype)
+    if not shape_of(x) or not shape_of(y):
+        raise ShapeError(f"matmul: operands {shape_of(x)} and {shape_of(y)} need at least one axis")
+    rx, ry = len(shape_of(x)), len(shape_of(y))
+    kx, ky = rx - 1, max(ry - 2, 0)
+    if shape_of(x)[kx] != shape_of(y)[ky]:
+        raise ShapeError(f"matmul: shapes {shape_of(x)} and {shape_of(y)} do not fit: {shape_of(x)[kx]} != {shape_of(y)[ky]}")
+    if ry <= 2:
+        return contraction.dot(x, y, batch=((), ()), contract=((kx,), (ky,)))
+    if rx == 1:
+        return contraction.dot(y, x, batch=((), ()), contract=((ky,), (kx,)))
+    batch = broadcast_shapes(shape_of(x)[:-2], shape_of(y)[:-2])
+    x, y = (broadcast_to(v, (*batch, *shape_of(v)[-2:])) for v in (x, y))
+    axes = tuple(range(len(batch)))
+    return contraction.dot(x, y, batch=(axes, axes), contract=((len(batch) + 1,), (len(batch),)))
+
+
+def zeros_like(x: Any) -> Any:
+    """Zeros of x's shape and dtype."""
+    return creation.full_like(x, 0)

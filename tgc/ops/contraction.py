@@ -1,0 +1,311 @@
+"""Contractions: matrix products of all shapes, convolution and its gradient by the kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tgc.errors import DTypeError
+from tgc.ops.kinds import AxisMap, Contraction, Primitive, integer, integers, pairs
+from tgc.ops.movement import pad, reshape, reverse, transpose
+from tgc.ops.samples import case, reals, samples
+from tgc.types import BF16, F16, F32, NUMBERS, TensorType
+
+
+def _wide(x: np.ndarray) -> np.ndarray:
+    """Half precision accumulates in float32."""
+    return x.astype(F32) if x.dtype in (F16, BF16) else x
+
+
+def _operands(op: Primitive, operands: Sequence[TensorType]) -> tuple[TensorType, TensorType]:
+    op.expect(operands, NUMBERS, NUMBERS)
+    lhs, rhs = operands
+    if lhs.dtype != rhs.dtype:
+        raise DTypeError(f"{op.name}({lhs}, {rhs}): operand dtypes differ")
+    return lhs, rhs
+
+
+# ------------------------------------------------------------------------------------------------------------- dot
+
+
+def _free(rank: int, batch: Sequence[int], contract: Sequence[int]) -> list[int]:
+    return [a for a in range(rank) if a not in batch and a not in contract]
+
+
+def _dot_type(op: Primitive, operands: Sequence[TensorType], *, batch: Any, contract: Any) -> TensorType:
+    types = _operands(op, operands)
+    if len(batch) != 2 or len(contract) != 2:
+        raise op.refuse("batch and contract name axes of both operands", operands)
+    for t, b, c in zip(types, batch, contract, strict=True):
+        if len({*b, *c}) != len(b) + len(c) or any(not 0 <= a < t.rank for a in (*b, *c)):
+            raise op.refuse(f"batch axes {b} and contracted axes {c} are not distinct axes of {t}", operands)
+    lhs, rhs = types
+    for what, (left, right) in (("batch", batch), ("contracted", contract)):
+        if [lhs.shape[a] for a in left] != [rhs.shape[a] for a in right]:
+            raise op.refuse(f"sizes of the {what} axes {left} and {right} differ", operands)
+    shape = [lhs.shape[a] for a in batch[0]]
+    for t, b, c in zip(types, batch, contract, strict=True):
+        shape += [t.shape[a] for a in _free(t.rank, b, c)]
+    return TensorType(lhs.dtype, tuple(shape))
+
+
+def _dot_names(ranks: tuple[int, int], batch: Any, contract: Any) -> tuple[list[str], list[str], list[str]]:
+    lhs, rhs = [""] * ranks[0], [""] * ranks[1]
+    out = []
+    for k, (i, j) in enumerate(zip(*batch, strict=True)):
+        lhs[i] = rhs[j] = f"b{k}"
+        out.append(f"b{k}")
+    for k, (i, j) in enumerate(zip(*contract, strict=True)):
+        lhs[i] = rhs[j] = f"k{k}"
+    for names, letter in ((lhs, "m"), (rhs, "n")):
+        free = [a for a, name in enumerate(names) if not name]
+        for k, a in enumerate(free):
+            names[a] = f"{letter}{k}"
+            out.append(names[a])
+    return lhs, rhs, out
+
+
+def _dot_axes(lhs: TensorType, rhs: TensorType, *, batch: Any, contract: Any) -> AxisMap:
+    left, right, out = _dot_names((lhs.rank, rhs.rank), batch, contract)
+    extents = dict(zip(left + right, lhs.shape + rhs.shape, strict=True))
+    return AxisMap(extents, *(tuple({name: 1} for name in names) for names in (left, right, out)))
+
+
+def _dot_reference(lhs: np.ndarray, rhs: np.ndarray, *, batch: Any, contract: Any) -> np.ndarray:
+    left, right, out = _dot_names((lhs.ndim, rhs.ndim), batch, contract)
+    letters = {name: i for i, name in enumerate(dict.fromkeys(left + right))}
+    numbers = ([letters[n] for n in names] for names in (left, right, out))
+    l, r, o = numbers  # noqa: E741
+    return np.asarray(np.einsum(_wide(lhs), l, _wide(rhs), r, o, optimize=True)).astype(lhs.dtype)
+
+
+def _dot_side(g: Any, x: Any, y: Any, batch: Any, contract: Any, *, left: bool) -> Any:
+    """Cotangent of one operand `x`, `y` being the other: contract g with y over y's free axes, then put axes in place."""
+    mine, other = (0, 1) if left else (1, 0)
+    x_free = _free(len(x.shape), batch[mine], contract[mine])
+    y_free = _free(len(y.shape), batch[other], contract[other])
+    nb = len(batch[0])
+    offset = nb + (len(x_free) if left else 0)
+    g_axes = tuple(range(offset, offset + len(y_free)))
+    g_batch = tuple(range(nb))
+    result = dot(g, y, batch=(g_batch, batch[other]), contract=(g_axes, tuple(y_free)))
+    # result axes: batch, x's free axes, then y's contracted axes in y's order
+    contracted = sorted(range(len(contract[other])), key=lambda k: contract[other][k])
+    places = [*batch[mine], *x_free, *(contract[mine][k] for k in contracted)]
+    return transpose(result, perm=tuple(places.index(a) for a in range(len(places))))
+
+
+dot = Contraction(
+    "dot",
+    attrs={"batch": pairs, "contract": pairs},
+    type_rule=_dot_type,
+    axis_map=_dot_axes,
+    reference=_dot_reference,
+    grad=lambda g, x, y, *, out, batch, contract: (
+        _dot_side(g, x, y, batch, contract, left=True),
+        _dot_side(g, y, x, batch, contract, left=False),
+    ),
+    samples=samples(
+        reals(-2, 2), reals(-2, 2), ulps=64,
+        cases=(
+            case((3, 4), (4, 5), batch=((), ()), contract=((1,), (0,))),
+            case((4, 3), (5, 4), batch=((), ()), contract=((0,), (1,))),
+            case((2, 3, 4), (2, 4, 5), batch=((0,), (0,)), contract=((2,), (1,))),
+            case((3, 2, 4), (5, 2, 4), batch=((1,), (1,)), contract=((2,), (2,))),
+            case((2, 3, 4), (4, 2, 5), batch=((), ()), contract=((0, 2), (1, 0))),
+            case((17, 37), (37, 33), batch=((), ()), contract=((1,), (0,))),
+            case((30, 5), (5, 70), batch=((), ()), contract=((1,), (0,))),
+            case((3,), (3,), batch=((), ()), contract=((0,), (0,))),
+            case((2,), (3,), batch=((), ()), contract=((), ())),
+            case((0, 4), (4, 3), batch=((), ()), contract=((1,), (0,))),
+            case((3, 0), (0, 2), batch=((), ()), contract=((1,), (0,))),
+        ),
+    ),
+)  # fmt: skip
+
+# ------------------------------------------------------------------------------------------------------ convolution
+
+_CONV_ATTRS = {"stride": integers, "padding": pairs, "dilation": integers, "groups": integer}
+
+
+def conv_shape(spatial: Sequence[int], kernel: Sequence[int], stride: Any, padding: Any, dilation: Any) -> tuple[int, ...]:
+    """Spatial sizes of a convolution's result: floor((n + low + high - (k-1)*d - 1) / s) + 1 along each axis."""
+    return tuple(
+        (n + p[0] + p[1] - (k - 1) * d - 1) // s + 1
+        for n, k, s, p, d in zip(spatial, kernel, stride, padding, dilation, strict=True)
+    )
+
+
+def _check_conv(op: Primitive, operands: Sequence[TensorType], attrs: Any) -> None:
+    rank = operands[0].rank - 2
+    if rank < 1 or operands[1].rank != rank + 2:
+        raise op.refuse("operands need a batch, at least one spatial and a channel axis", operands)
+    if any(len(attrs[name]) != rank for name in ("stride", "padding", "dilation")):
+        raise op.refuse(f"stride, padding and dilation need {rank} entries", operands)
+    if any(k < 1 for name in ("stride", "dilation") for k in attrs[name]) or attrs["groups"] < 1:
+        raise op.refuse("stride, dilation and groups must be positive", operands)
+    if any(len(p) != 2 or min(p) < 0 for p in attrs["padding"]):
+        raise op.refuse("padding is (low, high), not negative, for each spatial axis", operands)
+
+
+def _conv_type(op: Primitive, operands: Sequence[TensorType], *, groups: int, **attrs: Any) -> TensorType:
+    x, w = _operands(op, operands)
+    _check_conv(op, operands, {**attrs, "groups": groups})
+    if x.shape[-1] != w.shape[-2] * groups or w.shape[-1] % groups:
+        raise op.refuse(
+            f"{x.shape[-1]} input channels do not fit {w.shape[-2]} channels a filter in {groups} groups", operands
+        )
+    spatial = conv_shape(x.shape[1:-1], w.shape[:-2], **attrs)
+    if any(n < 1 for n in spatial) and x.size:
+        raise op.refuse("the kernel is larger than the padded operand", operands)
+    return TensorType(x.dtype, (x.shape[0], *(max(n, 0) for n in spatial), w.shape[-1]))
+
+
+def _conv_names(rank: int) -> tuple[list[str], list[str]]:
+    return [f"h{a}" for a in range(rank)], [f"k{a}" for a in range(rank)]
+
+
+def _conv_axes(x: TensorType, w: TensorType, *, stride: Any, padding: Any, dilation: Any, groups: int) -> AxisMap:
+    """out[n,h,(g,o)] = sum over k, c of x[n, h*stride + k*dilation, (g,c)] * w[k, c, (g,o)], unpadded."""
+    h, k = _conv_names(x.rank - 2)
+    spatial = conv_shape(x.shape[1:-1], w.shape[:-2], stride, padding, dilation)
+    c, o = w.shape[-2], w.shape[-1] // groups
+    extents = {"n": x.shape[0], **dict(zip(h, spatial, strict=True)), "g": groups, "o": o}
+    extents |= {**dict(zip(k, w.shape[:-2], strict=True)), "c": c}
+    places = tuple({i: s, j: d} for i, j, s, d in zip(h, k, stride, dilation, strict=True))
+    return AxisMap(
+        extents,
+        lhs=({"n": 1}, *places, {"g": c, "c": 1}),
+        rhs=(*({j: 1} for j in k), {"c": 1}, {"g": o, "o": 1}),
+        out=({"n": 1}, *({i: 1} for i in h), {"g": o, "o": 1}),
+    )
+
+
+def _patches(x: np.ndarray, kernel: Sequence[int], stride: Any, padding: Any, dilation: Any) -> np.ndarray:
+    """[N, *spatial, C, *kernel]: the elements under each place of the kernel."""
+    x = np.pad(_wide(x), ((0, 0), *padding, (0, 0)))
+    axes = tuple(range(1, x.ndim - 1))
+    reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
+    if x.shape[0] == 0:
+        return np.zeros((0, *(max((n - r) // s + 1, 0) for n, r, s in zip(x.shape[1:-1], reach, stride, strict=True)), x.shape[-1], *kernel), x.dtype)  # fmt: skip
+    view = np.lib.stride_tricks.sliding_window_view(x, reach, axes)
+    return view[(slice(None), *(slice(None, None, s) for s in stride), slice(None), *(slice(None, None, d) for d in dilation))]
+
+
+def _conv_reference(x: np.ndarray, w: np.ndarray, *, stride: Any, padding: Any, dilation: Any, groups: int) -> np.ndarray:
+    rank, c, o = x.ndim - 2, w.shape[-2], w.shape[-1] // groups
+    patches = _patches(x, w.shape[:-2], stride, padding, dilation)
+    outs = []
+    for g in range(groups):
+        part = patches[(..., slice(g * c, (g + 1) * c), *([slice(None)] * rank))]
+        kernel = np.moveaxis(_wide(w)[..., g * o : (g + 1) * o], -2, 0)  # [c, *kernel, o]
+        outs.append(np.tensordot(part, kernel, rank + 1))
+    return np.concatenate(outs, -1).astype(x.dtype)
+
+
+def _swap_filters(w: Any, groups: int) -> Any:
+    """[*kernel, c, g*o] -> reversed [*kernel, o, g*c]: the filters of the convolution that carries cotangents back."""
+    kernel, c, o = tuple(w.shape[:-2]), w.shape[-2], w.shape[-1] // groups
+    rank = len(kernel)
+    split = reshape(w, shape=(*kernel, c, groups, o))
+    swapped = transpose(split, perm=(*range(rank), rank + 2, rank + 1, rank))
+    return reverse(reshape(swapped, shape=(*kernel, o, groups * c)), axes=tuple(range(rank)))
+
+
+def conv_input_grad(g: Any, w: Any, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
+    """Cotangent of a convolution's input of `shape`: g, spread by the stride, convolved with the swapped filters."""
+    reach = [(k - 1) * d for k, d in zip(w.shape[:-2], dilation, strict=True)]
+    low = [r - p[0] for r, p in zip(reach, padding, strict=True)]
+    spread = [max(n - 1, 0) * s + 1 for n, s in zip(g.shape[1:-1], stride, strict=True)]
+    high = [n + r - m - a for n, r, m, a in zip(shape[1:-1], reach, spread, low, strict=True)]
+    around = pad(g, low=(0, *low, 0), high=(0, *high, 0), interior=(0, *(s - 1 for s in stride), 0), value=0)
+    none, one = ((0, 0),) * len(low), (1,) * len(low)
+    return conv(around, _swap_filters(w, groups), stride=one, padding=none, dilation=dilation, groups=groups)
+
+
+_CONV_CASES = (
+    case((2, 5, 6, 3), (3, 3, 3, 4), stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1),
+    case((1, 7, 6, 2), (3, 2, 2, 5), stride=(2, 1), padding=((1, 1), (0, 1)), dilation=(1, 2), groups=1),
+    case((2, 5, 5, 4), (3, 3, 2, 6), stride=(2, 2), padding=((1, 1), (1, 1)), dilation=(1, 1), groups=2),
+    case((1, 6, 6, 3), (3, 3, 1, 3), stride=(1, 1), padding=((1, 1), (1, 1)), dilation=(1, 1), groups=3),
+    case((2, 9, 2), (4, 2, 3), stride=(2,), padding=((2, 1),), dilation=(1,), groups=1),
+    case((1, 3, 4, 3, 2), (2, 2, 2, 2, 3), stride=(1, 1, 1), padding=((0, 0), (1, 0), (0, 1)), dilation=(1, 1, 1), groups=1),
+    case((1, 12, 13, 5), (3, 3, 5, 37), stride=(1, 1), padding=((1, 1), (1, 1)), dilation=(1, 1), groups=1),
+    case((0, 5, 5, 2), (3, 3, 2, 2), stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1),
+)
+conv = Contraction(
+    "conv",
+    attrs=_CONV_ATTRS,
+    type_rule=_conv_type,
+    axis_map=_conv_axes,
+    reference=_conv_reference,
+    grad=lambda g, x, w, *, out, **attrs: (
+        conv_input_grad(g, w, shape=x.shape, **attrs),
+        conv_kernel_grad(x, g, kernel=w.shape[:-2], **attrs),
+    ),
+    samples=samples(reals(-2, 2), reals(-2, 2), cases=_CONV_CASES, ulps=64),
+)
+
+
+def _kernel_grad_type(op: Primitive, operands: Sequence[TensorType], *, kernel: Any, groups: int, **attrs: Any) -> TensorType:
+    x, g = _operands(op, operands)
+    _check_conv(op, operands, {**attrs, "groups": groups})
+    spatial = tuple(max(n, 0) for n in conv_shape(x.shape[1:-1], kernel, **attrs))
+    if (x.shape[0], *spatial) != g.shape[:-1] or x.shape[-1] % groups or g.shape[-1] % groups:
+        raise op.refuse(f"operand 1 is no result of convolving operand 0 with a {kernel} kernel", operands)
+    return TensorType(x.dtype, (*kernel, x.shape[-1] // groups, g.shape[-1]))
+
+
+def _kernel_grad_axes(
+    x: TensorType, y: TensorType, *, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int
+) -> AxisMap:
+    """out[k, c, (g,o)] = sum over n, h of x[n, h*stride + k*dilation, (g,c)] * y[n, h, (g,o)], unpadded."""
+    h, k = _conv_names(x.rank - 2)
+    c, o = x.shape[-1] // groups, y.shape[-1] // groups
+    extents = {**dict(zip(k, kernel, strict=True)), "c": c, "g": groups, "o": o}
+    extents |= {"n": x.shape[0], **dict(zip(h, y.shape[1:-1], strict=True))}
+    places = tuple({i: s, j: d} for i, j, s, d in zip(h, k, stride, dilation, strict=True))
+    return AxisMap(
+        extents,
+        lhs=({"n": 1}, *places, {"g": c, "c": 1}),
+        rhs=({"n": 1}, *({i: 1} for i in h), {"g": o, "o": 1}),
+        out=(*({j: 1} for j in k), {"c": 1}, {"g": o, "o": 1}),
+    )
+
+
+def _kernel_grad_reference(x: np.ndarray, y: np.ndarray, *, kernel: Any, groups: int, **attrs: Any) -> np.ndarray:
+    rank, c, o = x.ndim - 2, x.shape[-1] // groups, y.shape[-1] // groups
+    patches = _patches(x, kernel, **attrs)
+    outs = []
+    for g in range(groups):
+        part = patches[(..., slice(g * c, (g + 1) * c), *([slice(None)] * rank))]
+        axes = list(range(rank + 1))
+        product = np.tensordot(part, _wide(y)[..., g * o : (g + 1) * o], (axes, axes))  # [c, *kernel, o]
+        outs.append(np.moveaxis(product, 0, -2))
+    return np.concatenate(outs, -1).astype(x.dtype)
+
+
+def _grads_of_kernel_grad(g: Any, x: Any, y: Any, *, out: Any, kernel: Any, **attrs: Any) -> tuple[Any, Any]:
+    return conv_input_grad(y, g, shape=x.shape, **attrs), conv(x, g, **attrs)
+
+
+def _kernel_grad_case(c: Any) -> Any:
+    x, w = c.shapes
+    a = {k: v for k, v in c.attrs.items() if k != "groups"}
+    spatial = conv_shape(x[1:-1], w[:-2], **a)
+    return case(x, (x[0], *spatial, w[-1]), kernel=w[:-2], **c.attrs)
+
+
+conv_kernel_grad = Contraction(
+    "conv_kernel_grad",
+    attrs={"kernel": integers, **_CONV_ATTRS},
+    type_rule=_kernel_grad_type,
+    axis_map=_kernel_grad_axes,
+    reference=_kernel_grad_reference,
+    grad=_grads_of_kernel_grad,
+    samples=samples(reals(-2, 2), reals(-2, 2), cases=tuple(map(_kernel_grad_case, _CONV_CASES)), ulps=64),
+)
+
+__all__ = ["conv", "conv_input_grad", "conv_kernel_grad", "conv_shape", "dot"]

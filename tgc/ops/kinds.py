@@ -1,0 +1,299 @@
+"""The kinds of ops. A kind fixes what a definition must say and what a backend may rely on.
+
+    Elementwise   one scalar rule
+    Movement      one rule: output element at an index, as an expression of operand elements (creation, gather and
+                  pooling windows included)
+    Reduce        scalar rules `init`, `step` and `finish` over reduced axes
+    Contraction   named axes and one affine access map an operand
+    Scatter       sums of updates at computed places
+
+A definition also carries an independent NumPy `reference` (the oracle), a `grad` rule made of other ops, and `samples`
+from which its tests are generated. A missing field fails at import. Backends implement kinds, never single ops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from tgc.errors import AttributeSpecError, DTypeError, ShapeError
+from tgc.ir import Attr, Graph, Op, recorder
+from tgc.ops.samples import Samples
+from tgc.types import ALL, BOOL, SHORT_NAMES, DType, TensorType, as_dtype, tensor_type
+
+Grad: TypeAlias = Callable[..., tuple[Any, ...]]
+AttrSpec: TypeAlias = Mapping[str, Callable[[Any], Attr]]
+TypeRule: TypeAlias = Callable[..., TensorType]
+
+REGISTRY: Final[dict[str, Op]] = {}
+
+
+def no_gradient(g: Any, *operands: Any, out: Any, **attrs: Any) -> tuple[None, ...]:
+    """The gradient rule of ops whose results do not vary smoothly with any operand (comparisons, integers, ...)."""
+    return (None,) * len(operands)
+
+
+def integer(x: Any) -> int:
+    """Attribute check: an int."""
+    if isinstance(x, bool) or not isinstance(x, int | np.integer):
+        raise TypeError(f"expected an integer, got {x!r}")
+    return int(x)
+
+
+def integers(x: Any) -> tuple[int, ...]:
+    """Attribute check: a tuple of ints."""
+    return tuple(integer(i) for i in x)
+
+
+def pairs(x: Any) -> tuple[tuple[int, ...], ...]:
+    """Attribute check: a tuple of tuples of ints, such as the padding of each axis."""
+    return tuple(integers(p) for p in x)
+
+
+def scalar(x: Any) -> bool | int | float:
+    """Attribute check: a Python number (NumPy scalars are converted)."""
+    x = x.item() if isinstance(x, np.generic | np.ndarray) else x
+    if not isinstance(x, bool | int | float):
+        raise TypeError(f"expected a number, got {x!r}")
+    return x
+
+
+def dtype(x: Any) -> DType:
+    """Attribute check: a supported dtype."""
+    return as_dtype(x)
+
+
+def text(x: Any) -> str:
+    """Attribute check: a string."""
+    if not isinstance(x, str):
+        raise TypeError(f"expected a string, got {x!r}")
+    return x
+
+
+def texts(x: Any) -> tuple[str, ...]:
+    """Attribute check: a tuple of strings."""
+    return tuple(text(t) for t in x)
+
+
+def region(x: Any) -> Graph:
+    """Attribute check: a graph."""
+    if not isinstance(x, Graph):
+        raise TypeError(f"expected a graph, got {x!r}")
+    return x
+
+
+Eager: TypeAlias = Callable[["Primitive", Sequence[Any], Mapping[str, Any]], Any]
+
+
+def evaluate(op: Primitive, operands: Sequence[Any], attrs: Mapping[str, Any]) -> Any:
+    """Apply `op` to NumPy arrays by its reference, after checking types and attributes."""
+    arrays = [np.asarray(x) for x in operands]
+    attrs = op.check_attrs(attrs)
+    (result,) = op.infer([tensor_type(a.dtype, a.shape) for a in arrays], attrs)
+    with np.errstate(all="ignore"):
+        return np.asarray(op.reference(*arrays, **attrs)).astype(result.dtype, copy=False)
+
+
+_compiled: Eager = evaluate
+
+
+def set_eager(compiled: Eager) -> None:
+    """Install what applies heavy ops to NumPy arrays outside of any trace (the runtime's cached programs)."""
+    global _compiled
+    _compiled = compiled
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Primitive(Op):
+    """What all kinds have in common."""
+
+    name: str
+    _: KW_ONLY
+    reference: Callable[..., Any]
+    grad: Grad
+    samples: Samples
+    attrs: AttrSpec
+    heavy = False  # whether eager application is worth a compiled program
+
+    def __post_init__(self) -> None:
+        if self.name in REGISTRY:
+            raise ValueError(f"op {self.name} is defined twice")
+        REGISTRY[self.name] = self
+
+    def __call__(self, *operands: Any, **attrs: Any) -> Any:
+        """Record the op in the current trace, or apply it to NumPy arrays when there is none."""
+        trace = recorder()
+        if trace is not None:
+            return trace.bind(self, operands, self.check_attrs(attrs))
+        return (_compiled if self.heavy else evaluate)(self, operands, attrs)
+
+    def check_attrs(self, attrs: Mapping[str, Any]) -> dict[str, Attr]:
+        """Attributes in canonical form.
+
+        Raises:
+            AttributeSpecError: one is unknown, missing or of the wrong type.
+        """
+        if attrs.keys() != self.attrs.keys():
+            raise AttributeSpecError(
+                f"{self.name} takes the attributes {sorted(self.attrs)}, got {sorted(attrs)}"
+            )
+        checked = {}
+        for key, check in self.attrs.items():
+            try:
+                checked[key] = check(attrs[key])
+            except (TypeError, ValueError) as error:
+                raise AttributeSpecError(f"attribute {key} of {self.name}: {error}") from error
+        return checked
+
+    def refuse(self, reason: str, operands: Sequence[TensorType]) -> ShapeError:
+        """The error that says why operand shapes do not fit."""
+        return ShapeError(f"{self.name}({', '.join(map(str, operands))}): {reason}")
+
+    def expect(self, operands: Sequence[TensorType], *domains: frozenset[DType]) -> None:
+        """Check the number of operands and the dtype of each."""
+        if len(operands) != len(domains):
+            raise ShapeError(f"{self.name} takes {len(domains)} operands, got {len(operands)}")
+        for i, (t, domain) in enumerate(zip(operands, domains, strict=True)):
+            if t.dtype not in domain:
+                names = ", ".join(SHORT_NAMES[d] for d in SHORT_NAMES if d in domain)
+                raise DTypeError(f"{self.name}: operand {i} is {t}; its dtype must be one of {names}")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Elementwise(Primitive):
+    """out[i] = scalar(s, x[i], y[i], ..., **attrs); all operands have one shape and, `mixed` apart, one dtype."""
+
+    _: KW_ONLY
+    arity: int
+    scalar: Callable[..., Any]
+    domain: frozenset[DType]
+    result: Callable[..., DType] | None = None  # result dtype from operand dtypes and attrs; None: as the last operand
+    mixed: tuple[frozenset[DType], ...] = ()  # per-operand domains where they differ from `domain`
+
+    def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
+        self.expect(operands, *(self.mixed or (self.domain,) * self.arity))
+        if len({t.shape for t in operands}) > 1:
+            raise self.refuse("operand shapes differ", operands)
+        if not self.mixed and len({t.dtype for t in operands}) > 1:
+            raise DTypeError(f"{self.name}({', '.join(map(str, operands))}): operand dtypes differ")
+        layouts = {t.layout for t in operands}
+        dtype = self.result(*(t.dtype for t in operands), **attrs) if self.result else operands[-1].dtype
+        return (TensorType(dtype, operands[-1].shape, layouts.pop() if len(layouts) == 1 else None),)
+
+
+def boolean(*dtypes: DType, **attrs: Attr) -> DType:
+    """Result rule of comparisons and predicates."""
+    return BOOL
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Movement(Primitive):
+    """out[index] = element(s, index, **attrs), which may read operands by `s.load(operand, index)`.
+
+    `index` is one integer expression an output axis; `s.dim(operand, axis)` and `s.size(axis)` are operand and output
+    sizes; `s.guard(condition, then, otherwise)` evaluates `then()` (which may load) only where the condition holds.
+    `reads(*operand types, **attrs)` is how often an operand's element is read, at most, for the fusion pass.
+    """
+
+    _: KW_ONLY
+    type_rule: TypeRule
+    element: Callable[..., Any]
+    cheap: bool = True  # whether to recompute rather than to store an element that has several readers
+    reads: Callable[..., float] = lambda *types, **attrs: 1.0
+
+    def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
+        return (self.type_rule(self, operands, **attrs),)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Reduce(Primitive):
+    """out[kept] = finish(fold of step over the reduced axes, from init); the state is a tuple of scalars.
+
+    Attribute `axes` is sorted; attribute `chunks` > 0 cuts the first reduced axis (size n) in that many ranges
+    [i*n//chunks, (i+1)*n//chunks), folds each by itself and makes the chunk the first axis of the result.
+    """
+
+    _: KW_ONLY
+    init: Callable[..., tuple[Any, ...]]
+    step: Callable[..., tuple[Any, ...]]  # (s, state, x, position): position counts along the reduced axes, row-major
+    finish: Callable[..., Any]
+    domain: frozenset[DType]
+    result: Callable[[DType], DType]
+    empty: bool  # whether folding nothing is defined
+    splits: bool  # whether the op folds the results of its own chunks
+
+    def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
+        self.expect(operands, self.domain)
+        (x,) = operands
+        axes, chunks = attrs["axes"], attrs["chunks"]
+        assert isinstance(axes, tuple)
+        assert isinstance(chunks, int)
+        if list(axes) != sorted(set(axes)) or any(not 0 <= a < x.rank for a in axes):  # type: ignore[arg-type, operator]
+            raise self.refuse(f"axes {axes} are not distinct, sorted axes of the operand", operands)
+        if not self.empty and any(x.shape[a] == 0 for a in axes):  # type: ignore[index]
+            raise self.refuse("cannot reduce an axis of size zero", operands)
+        if chunks < 0 or (chunks and (not self.splits or not axes)):
+            raise self.refuse(f"cannot reduce in {chunks} chunks", operands)
+        kept = tuple(n for a, n in enumerate(x.shape) if a not in axes)
+        return (TensorType(self.result(x.dtype), (chunks, *kept) if chunks else kept),)
+
+
+@dataclass(frozen=True, slots=True)
+class AxisMap:
+    """How a contraction reads its operands: an operand axis is a sum of coefficient * named axis.
+
+    `extents` orders and sizes the named axes; `lhs`, `rhs` and `out` hold a {axis: coefficient} for each tensor axis.
+    Axes not in `out` are summed over.
+    """
+
+    extents: Mapping[str, int]
+    lhs: tuple[Mapping[str, int], ...]
+    rhs: tuple[Mapping[str, int], ...]
+    out: tuple[Mapping[str, int], ...]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Contraction(Primitive):
+    """out[...] = sum of lhs[...] * rhs[...] along named axes; `axis_map(lhs type, rhs type, **attrs)` says how."""
+
+    _: KW_ONLY
+    type_rule: TypeRule
+    axis_map: Callable[..., AxisMap]
+    heavy = True
+
+    def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
+        return (self.type_rule(self, operands, **attrs),)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Scatter(Primitive):
+    """out = operand 0 with rows (along axis 0) of operand 2 added at the integer places in operand 1."""
+
+    _: KW_ONLY
+    type_rule: TypeRule
+    heavy = True
+
+    def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
+        return (self.type_rule(self, operands, **attrs),)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Region(Primitive):
+    """A node whose meaning is its `body` graph: fused kernels and composites."""
+
+    def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
+        body = attrs["body"]
+        assert isinstance(body, Graph)
+        wanted = tuple(v.type for v in body.inputs)
+        if tuple(operands) != wanted:
+            raise self.refuse(f"the body @{body.name} takes ({', '.join(map(str, wanted))})", operands)
+        return tuple(v.type for v in body.outputs)
+
+
+def same_type(op: Primitive, operands: Sequence[TensorType], **attrs: Any) -> TensorType:
+    """Type rule: one operand, whose type the result has."""
+    op.expect(operands, ALL)
+    return operands[0]

@@ -1,0 +1,26 @@
+"""Region ops: nodes whose meaning is a body graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tgc.errors import GradientError
+from tgc.ops.kinds import Region, region, text, texts
+from tgc.ops.samples import samples
+
+
+def _no_reference(*operands: Any, **attrs: Any) -> Any:
+    raise TypeError("a region is evaluated by interpreting its body")
+
+
+def _after_differentiation(g: Any, *operands: Any, **attrs: Any) -> Any:
+    raise GradientError("fused regions are made after differentiation and have no gradient")
+
+
+fused = Region(
+    "fused",
+    attrs={"body": region, "kind": text, "places": texts},
+    reference=_no_reference,
+    grad=_after_differentiation,
+    samples=samples(),
+)

@@ -1,0 +1,82 @@
+"""Sample operands in op definitions: what the generated tests draw values and shapes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tgc.types import BOOL, DType, is_float
+
+Draw: TypeAlias = Callable[[np.random.Generator, DType, tuple[int, ...]], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One application in a test: the shape of each operand, attributes, and draws where they differ from the op's."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """`draws`: one an operand. `cases`: shapes and attributes; an elementwise op without attributes needs none.
+
+    `ulps` bounds the error of float32 results against the reference evaluated in float64.
+    `smooth` is False where finite differences cannot judge the gradient.
+    """
+
+    draws: tuple[Draw, ...]
+    cases: tuple[Case, ...] = ()
+    ulps: float = 2.0
+    smooth: bool = True
+
+
+def reals(lo: float = -4.0, hi: float = 4.0) -> Draw:
+    """Numbers between lo and hi: uniform floats, or the integers (booleans) among them."""
+
+    def draw(rng: np.random.Generator, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+        if dtype == BOOL:
+            return rng.integers(0, 2, shape).astype(dtype)
+        if is_float(dtype):
+            return rng.uniform(lo, hi, shape).astype(dtype)
+        low = max(lo, np.iinfo(dtype).min)
+        return rng.integers(int(low), int(hi) + 1, shape).astype(dtype)
+
+    return draw
+
+
+def distinct(lo: float = -4.0, hi: float = 4.0) -> Draw:
+    """Numbers with no two equal and none near each other or zero, for ops with kinks between equal operands."""
+
+    def draw(rng: np.random.Generator, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+        if not is_float(dtype):
+            return reals(lo, hi)(rng, dtype, shape)
+        n = int(np.prod(shape))
+        grid = lo + (hi - lo) * (np.arange(n) + 0.5) / max(n, 1)
+        return rng.permutation(grid).reshape(shape).astype(dtype)
+
+    return draw
+
+
+def indices(stop: int, start: int = 0) -> Draw:
+    """Integers in start..stop-1, whatever the dtype asked for (int32 unless an integer dtype is)."""
+
+    def draw(rng: np.random.Generator, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
+        kind = dtype if np.issubdtype(dtype, np.integer) else np.dtype(np.int32)
+        return rng.integers(start, stop, shape).astype(kind)
+
+    return draw
+
+
+def case(*shapes: tuple[int, ...], **attrs: Any) -> Case:
+    """A `Case` in short."""
+    return Case(shapes, attrs)
+
+
+def samples(*draws: Draw, cases: tuple[Case, ...] = (), ulps: float = 2.0, smooth: bool = True) -> Samples:
+    """`Samples` in short."""
+    return Samples(draws, cases, ulps, smooth)

@@ -1,0 +1,46 @@
+"""The scalar language in which ops state their meaning, element by element.
+
+A backend implements `Scalars` once and thereby has every elementwise op, movement and reduction. Expressions (`X`) are
+opaque here; integer expressions also take Python's `+ - * // %` and comparisons with each other and with ints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+from tgc.types import DType
+
+X: TypeAlias = Any
+
+ARITHMETIC = ("add", "sub", "mul", "div", "floor_div", "mod", "pow", "maximum", "minimum", "atan2")
+COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
+BITWISE = ("bit_and", "bit_or", "bit_xor", "shift_left", "shift_right")
+UNARY = ("neg", "abs", "sign", "floor", "ceil", "round", "trunc", "bit_not")
+MATH = (
+    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos",
+    "tan", "sinh", "cosh", "asin", "acos", "atan", "asinh", "acosh", "atanh",
+)  # fmt: skip
+PREDICATES = ("is_nan", "is_inf", "is_finite")
+PRIMITIVES = (*ARITHMETIC, *COMPARISONS, *BITWISE, *UNARY, *MATH, *PREDICATES, "select")
+
+
+class Scalars(Protocol):
+    """What rules may use; each name in PRIMITIVES is a method too, with NumPy's semantics for its operands' dtype."""
+
+    def const(self, value: bool | int | float, dtype: DType) -> X: ...
+    def cast(self, x: X, dtype: DType) -> X: ...
+    def dtype(self, x: X) -> DType: ...
+    def load(self, operand: int, index: Sequence[X]) -> X: ...
+    def dim(self, operand: int, axis: int) -> X: ...
+    def size(self, axis: int) -> X: ...
+    def guard(self, condition: X, then: Callable[[], X], otherwise: X) -> X: ...
+    def index(self, i: X, n: X) -> X:
+        """`i` counted from the end if negative; a run-time error where it lies outside of an axis of size `n`."""
+        ...
+
+    def philox(self, key0: X, key1: X, counter: X) -> X:
+        """Word `counter % 4` of Philox4x32-10 block `counter // 4` under a two-word key (Salmon et al., SC 2011)."""
+        ...
+
+    def __getattr__(self, name: str) -> Callable[..., X]: ...

@@ -1,0 +1,102 @@
+"""Rewrites contractions to the forms that backends tile: unpadded, in float32 or float64, with columns on the right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tgc.ir import Builder, Graph, Node, Value, recording, transform
+from tgc.ops import contraction, elementwise, movement, reduce
+from tgc.ops.kinds import Contraction
+from tgc.passes.manager import Target, register
+from tgc.trace import Trace, Tracer
+from tgc.types import BF16, F16, F32, F64
+
+
+def emit_traced(builder: Builder, values: Sequence[Value], f: Callable[..., Any], name: str = "rewrite") -> Value:
+    """Emit what `f` does to tracers of `values` into the builder of a pass."""
+    record = Trace(name)
+    record.builder = builder
+    try:
+        with recording(record):
+            return record.lift(f(*(Tracer(record, v) for v in values)))
+    finally:
+        record.open = False
+
+
+@register
+@dataclass(frozen=True)
+class Decompose:
+    """conv{padding} -> conv(pad); half precision -> float32 inside; dots without columns -> swapped, or mul and sum."""
+
+    name: ClassVar[str] = "decompose"
+
+    def __call__(self, graph: Graph, target: Target) -> Graph:
+        return transform(graph, _rewrite)
+
+
+def _rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
+    if not isinstance(node.op, Contraction):
+        return None
+    dtype = node.result.dtype
+    held = dtype if dtype in (F32, F64) else F32
+    half = dtype in (F16, BF16)
+
+    def compute(*operands: Tracer) -> Any:
+        if half:
+            operands = tuple(elementwise.cast(x, dtype=held) for x in operands)
+        result = _CANONICAL[node.op.name](*operands, exact=dtype in (F32, F64) or half, **node.attrs)
+        return elementwise.cast(result, dtype=dtype) if half else result
+
+    return (emit_traced(builder, new, compute),)
+
+
+def _conv(op: Contraction) -> Callable[..., Any]:
+    def canonical(x: Any, y: Any, *, exact: bool, padding: Any, **attrs: Any) -> Any:
+        if any(p != (0, 0) for p in padding):
+            low, high = ((0, *(p[side] for p in padding), 0) for side in (0, 1))
+            x = movement.pad(x, low=low, high=high, interior=(0,) * len(low), value=0)
+        return op(x, y, padding=((0, 0),) * len(padding), **attrs)
+
+    return canonical
+
+
+def _dot(x: Any, y: Any, *, exact: bool, batch: Any, contract: Any) -> Any:
+    columns = len(y.shape) - len(batch[1]) - len(contract[1])
+    rows = len(x.shape) - len(batch[0]) - len(contract[0])
+    if columns and contract[0] and exact:
+        return contraction.dot(x, y, batch=batch, contract=contract)
+    if rows and not columns and contract[0] and exact:  # no columns: the result's axes are the same after swapping
+        return contraction.dot(y, x, batch=batch[::-1], contract=contract[::-1])
+    return _sum_of_products(x, y, batch, contract)
+
+
+def _sum_of_products(x: Any, y: Any, batch: Any, contract: Any) -> Any:
+    """dot as broadcast, multiply and sum: for vectors, outer products, and dtypes without tiles."""
+    nb, nk = len(batch[0]), len(contract[0])
+    free = [[a for a in range(len(t.shape)) if a not in b and a not in c] for t, b, c in zip((x, y), batch, contract, strict=True)]
+    shape = (
+        *(x.shape[a] for a in batch[0]),
+        *(x.shape[a] for a in free[0]),
+        *(y.shape[a] for a in free[1]),
+        *(x.shape[a] for a in contract[0]),
+    )
+    last = len(shape) - nk
+    places = (
+        (*range(nb + len(free[0])), *range(last, last + nk)),
+        (*range(nb), *range(nb + len(free[0]), last), *range(last, last + nk)),
+    )
+    spread = []
+    for t, b, c, f, axes in zip((x, y), batch, contract, free, places, strict=True):
+        ordered = movement.transpose(t, perm=(*b, *f, *c))
+        spread.append(movement.broadcast(ordered, axes=axes, shape=shape))
+    product = elementwise.mul(*spread)
+    return reduce.reduce_sum(product, axes=tuple(range(last, last + nk)), chunks=0) if nk else product
+
+
+_CANONICAL: dict[str, Callable[..., Any]] = {
+    "dot": _dot,
+    "conv": _conv(contraction.conv),
+    "conv_kernel_grad": _conv(contraction.conv_kernel_grad),
+}

@@ -1,0 +1,83 @@
+"""Constant folding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from tgc.ir import Builder, Graph, Node, Value, transform
+from tgc.ops.creation import full
+from tgc.ops.kinds import Elementwise, Movement, Primitive, Region
+from tgc.passes.manager import Target, refuse, register
+
+
+def filled(value: Value) -> bool | int | float | None:
+    """The number that fills a value made by `full`, or None."""
+    if value.node is not None and value.node.op is full:
+        return value.node.attrs["value"]  # type: ignore[return-value]
+    return None
+
+
+@register
+@dataclass(frozen=True)
+class Fold:
+    """Evaluate what depends on constants alone, if that does not take more than `limit` bytes to keep.
+
+    f(full(a), full(b)) -> full(f(a, b)), and movements of a fill are fills: they stay numbers, never arrays.
+    """
+
+    name: ClassVar[str] = "fold"
+    limit: int = 1 << 26
+
+    def __call__(self, graph: Graph, target: Target) -> Graph:
+        known = dict(graph.data)
+
+        def rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
+            op = node.op
+            if not new or not isinstance(op, Primitive) or isinstance(op, Region) or len(node.results) != 1:
+                return None
+            fills = [filled(v) for v in new]
+            if all(f is not None for f in fills):
+                if isinstance(op, Elementwise):
+                    return (_fill(builder, node, op, fills, new),)
+                if isinstance(op, Movement) and len(set(map(repr, fills))) == 1 and op.name in _FILL_KEEPING:
+                    return _full(builder, node, fills[0])
+            constants = [data.get(v) for v in new]
+            if any(c is None for c in constants):
+                return None
+            size = node.result.type.nbytes
+            if size > max(self.limit, sum(v.type.nbytes for v in new)):
+                refuse(self.name, f"{op.name} -> {node.result.type}", f"the result would take {size} bytes")
+                return None
+            with np.errstate(all="ignore"):
+                result = np.asarray(op.reference(*constants, **node.attrs)).astype(node.result.dtype, copy=False)
+            value = builder.constant(result, node.result.type)
+            data[value] = result
+            return (value,)
+
+        data: dict[Value, np.ndarray] = {}
+
+        def start(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
+            for old, value in zip(node.operands, new, strict=True):
+                if old in known and known[old].data is not None:
+                    data[value] = known[old].data  # type: ignore[assignment]
+            return rewrite(builder, node, new)
+
+        return transform(graph, start)
+
+
+_FILL_KEEPING = frozenset({"broadcast", "reshape", "transpose", "slice", "reverse", "concat"})
+
+
+def _full(builder: Builder, node: Node, value: bool | int | float | None) -> tuple[Value, ...]:
+    t = node.result.type
+    return builder.emit(full, (), {"shape": t.shape, "dtype": t.dtype, "value": value}, node.loc)
+
+
+def _fill(builder: Builder, node: Node, op: Elementwise, fills: list[bool | int | float | None], new: tuple[Value, ...]) -> Value:
+    numbers = [np.asarray(f).astype(v.dtype) for f, v in zip(fills, new, strict=True)]
+    with np.errstate(all="ignore"):
+        result = np.asarray(op.reference(*numbers, **node.attrs)).astype(node.result.dtype)
+    return _full(builder, node, result.item())[0]

@@ -1,0 +1,368 @@
+"""Operator fusion: every node ends up in a `fused` region that becomes one kernel.
+
+Regions grow along edges, producer into consumer, while a template can still lower the union:
+
+    map          elementwise ops and movements, any number of results of one shape
+    reduce       folds of one shape along the same axes, what feeds them, and what uses their results along the kept
+                 axes or, broadcast back, over the whole shape (softmax, normalizations, losses)
+    contraction  one contraction and elementwise ops behind it
+    scatter      one scatter
+
+Cheap movements (fills, broadcasts, slices, ...) belong to no region: each region that reads one has a copy of it.
+Reshapes of row-major tensors are views and stay between regions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from tgc.ir import Builder, Graph, Node, Value
+from tgc.ops import movement
+from tgc.ops.kinds import Contraction, Elementwise, Movement, Reduce, Scatter
+from tgc.ops.region import fused
+from tgc.passes.manager import Target, refuse, register
+
+
+@register
+@dataclass(frozen=True)
+class Fuse:
+    """Partition the graph into regions of at most `limit` operands and `size` ops."""
+
+    name: ClassVar[str] = "fuse"
+    limit: int = 24
+    size: int = 96
+
+    def __call__(self, graph: Graph, target: Target) -> Graph:
+        return _Fusion(graph, self).run()
+
+
+@dataclass(eq=False)
+class _Group:
+    """Nodes that become one kernel; `nodes` are the ones that belong to it alone, in graph order."""
+
+    nodes: list[Node]
+    after: set[_Group] = field(default_factory=set)  # groups that read from this one
+    kind: str = ""
+
+
+def free(node: Node) -> bool:
+    """Whether readers compute the node's elements themselves rather than load them."""
+    return isinstance(node.op, Movement) and node.op.cheap and node.op is not movement.reshape
+
+
+class _Fusion:
+    def __init__(self, graph: Graph, options: Fuse) -> None:
+        self.graph, self.options = graph, options
+        self.order = {node: i for i, node in enumerate(graph.nodes)}
+        self.group: dict[Node, _Group] = {}
+        self.materialized = self._materialized()
+        for node in graph.nodes:
+            if node.op is not movement.reshape and (not free(node) or node in self.materialized):
+                self.group[node] = _Group([node])
+        for node in self.group:
+            for source in self._sources(node):
+                if source in self.group:
+                    self.group[source].after.add(self.group[node])
+
+    def _materialized(self) -> set[Node]:
+        """Cheap movements that must lie in memory: for contractions, scatters, reshapes and as results."""
+        needed = {v.node for v in self.graph.outputs if v.node is not None}
+        for node in self.graph.nodes:
+            if isinstance(node.op, Contraction | Scatter) or node.op is movement.reshape:
+                needed.update(v.node for v in node.operands if v.node is not None)
+        return {n for n in needed if free(n)}
+
+    def _sources(self, node: Node) -> list[Node]:
+        """The nodes whose results a node reads, cheap movements and views looked through, nearest first."""
+        found: dict[Node, None] = {}
+        stack = list(node.operands)
+        while stack:
+            made = stack.pop(0).node
+            if made is None:
+                continue
+            if made in self.group:
+                found[made] = None
+            elif made.op is movement.reshape or free(made):
+                stack.extend(made.operands)
+        return list(found)
+
+    # -------------------------------------------------------------------------------------------------- partition
+
+    def run(self) -> Graph:
+        for node in self.graph.nodes:
+            if node not in self.group:
+                continue
+            # nearest producers first; contractions before others, since they can only be joined, never joined to two
+            sources = sorted(self._sources(node), key=lambda s: (not isinstance(s.op, Contraction), -self.order[s]))
+            for source in sources:
+                producer, consumer = self.group[source], self.group[node]
+                if producer is not consumer:
+                    self._try(producer, consumer)
+        return self._emit()
+
+    def _try(self, producer: _Group, consumer: _Group) -> None:
+        what = f"{'+'.join(n.op.name for n in producer.nodes[-3:])} into {'+'.join(n.op.name for n in consumer.nodes[:3])}"
+        nodes = sorted({*producer.nodes, *consumer.nodes}, key=self.order.__getitem__)
+        reason = self._path_around(producer, consumer) or self._unfit(nodes)
+        if reason:
+            refuse("fuse", what, reason)
+            return
+        merged = _Group(nodes, (producer.after | consumer.after) - {producer, consumer})
+        for node in nodes:
+            self.group[node] = merged
+        for other in {g for g in self.group.values()}:
+            if producer in other.after or consumer in other.after:
+                other.after -= {producer, consumer}
+                other.after.add(merged)
+
+    def _path_around(self, producer: _Group, consumer: _Group) -> str:
+        last = self.order[consumer.nodes[-1]]
+        seen: set[_Group] = set()
+        stack = [g for g in producer.after if g is not consumer]
+        while stack:
+            g = stack.pop()
+            if g is consumer:
+                return "another kernel runs between the two"
+            if g in seen or self.order[g.nodes[0]] > last:
+                continue
+            seen.add(g)
+            stack.extend(g.after)
+        return ""
+
+    def _closure(self, nodes: Sequence[Node]) -> list[Node]:
+        """The nodes of a region with the cheap movements that it reads through, in order."""
+        own = set(nodes)
+        found = dict.fromkeys(nodes)
+        stack = [v for n in nodes if not isinstance(n.op, Contraction | Scatter) for v in n.operands]
+        while stack:
+            made = stack.pop().node
+            if made is None or made in found or made in own or made in self.materialized or not free(made):
+                continue
+            found[made] = None
+            stack.extend(made.operands)
+        return sorted(found, key=self.order.__getitem__)
+
+    def _results(self, nodes: Sequence[Node]) -> list[Value]:
+        """Values made by `nodes` (no copies of movements) that something else needs."""
+        own = set(nodes)
+        outputs = set(self.graph.outputs)
+        results = []
+        for node in nodes:
+            for r in node.results:
+                if r in outputs or any(self._reads_from_outside(u, own) for u in self.graph.uses.get(r, ())):
+                    results.append(r)
+        return results
+
+    def _reads_from_outside(self, user: Node, own: set[Node]) -> bool:
+        if user in own:
+            return False
+        if user in self.group or user.op is movement.reshape:
+            return True
+        return any(self._reads_from_outside(u, own) for r in user.results for u in self.graph.uses.get(r, ()))
+
+    # ---------------------------------------------------------------------------------------------------- templates
+
+    def _unfit(self, nodes: Sequence[Node]) -> str:
+        """Why no template lowers these nodes as one region; empty if one does."""
+        closure = self._closure(nodes)
+        if len(closure) > self.options.size:
+            return f"the region would have {len(closure)} ops"
+        if len(_inputs(closure)) > self.options.limit:
+            return f"the region would have {len(_inputs(closure))} operands"
+        kinds = [type(n.op) for n in nodes]
+        results = self._results(nodes)
+        if kinds.count(Scatter):
+            return "scatters stay alone"
+        if kinds.count(Contraction) > 1:
+            return "two contractions"
+        if kinds.count(Contraction):
+            return _unfit_contraction(nodes, closure)
+        if kinds.count(Reduce):
+            return _unfit_reduce(nodes, closure, results)
+        return _unfit_map(closure, results)
+
+    def kind(self, nodes: Sequence[Node]) -> str:
+        """The template of a region."""
+        for op, kind in ((Contraction, "contraction"), (Scatter, "scatter"), (Reduce, "reduce")):
+            if any(isinstance(n.op, op) for n in nodes):
+                return kind
+        return "map"
+
+    # ------------------------------------------------------------------------------------------------------ emission
+
+    def _emit(self) -> Graph:
+        done: set[_Group] = set()
+        builder = Builder(self.graph.name)
+        env: dict[Value, Value] = {v: builder.input(v.type, v.name) for v in self.graph.inputs}
+        for c in self.graph.constants:
+            env[c.value] = builder.adopt(c)
+
+        def emit(group: _Group) -> None:
+            if group in done:
+                return
+            done.add(group)
+            for node in self._closure(group.nodes):
+                for v in node.operands:
+                    provide(v, set(group.nodes))
+            self._region(builder, env, group)
+
+        def provide(v: Value, own: set[Node]) -> None:
+            """Make sure that `v` is in memory, if a region reads it from there."""
+            node = v.node
+            if v in env or node is None or node in own:
+                return
+            if node.op is movement.reshape:
+                provide(node.operands[0], own)
+                env[v] = builder.emit(movement.reshape, (env[node.operands[0]],), node.attrs, node.loc)[0]
+            elif node in self.group:
+                emit(self.group[node])
+
+        for node in self.graph.nodes:
+            if node in self.group:
+                emit(self.group[node])
+        for v in self.graph.outputs:
+            provide(v, set())
+        return builder.build([env[v] for v in self.graph.outputs])
+
+    def _region(self, builder: Builder, env: dict[Value, Value], group: _Group) -> None:
+        closure = self._closure(group.nodes)
+        results = self._results(group.nodes)
+        if not results:
+            return  # nobody needs it
+        inputs = _inputs(closure)
+        body = Builder(_name(closure))
+        local: dict[Value, Value] = {v: body.input(v.type, f"x{k}") for k, v in enumerate(inputs)}
+        for node in closure:
+            operands = [local[v] for v in node.operands]
+            made = body.emit(node.op, operands, node.attrs, node.loc, types=[r.type for r in node.results])
+            local.update(zip(node.results, made, strict=True))
+        graph = body.build([local[r] for r in results])
+        loc = tuple(dict.fromkeys(place for node in closure for place in node.loc))[:4]
+        attrs = {"body": graph, "kind": self.kind(group.nodes), "places": ()}
+        made = builder.emit(fused, [env[v] for v in inputs], attrs, loc)
+        env.update(zip(results, made, strict=True))
+
+
+def _inputs(closure: Sequence[Node]) -> list[Value]:
+    """The values that a region reads from outside, in order of first use."""
+    own = set(closure)
+    return list(dict.fromkeys(v for node in closure for v in node.operands if v.node not in own))
+
+
+def _name(closure: Sequence[Node]) -> str:
+    """A kernel's name: its ops, the weightiest first where there are many."""
+    quiet = {"full", "broadcast", "iota", "cast"}
+    names = [n.op.name for n in closure if n.op.name not in quiet] or [n.op.name for n in closure]
+    heavy = [n.op.name for n in closure if isinstance(n.op, Contraction | Reduce | Scatter)]
+    light = [n for n in names if n not in heavy]
+    kept = list(dict.fromkeys([*heavy, *light]))
+    return "_".join(kept[:4]) + (f"_and_{len(kept) - 4}" if len(kept) > 4 else "")
+
+
+def _dependents(closure: Iterable[Node], roots: set[Node]) -> set[Node]:
+    """The nodes behind `roots`, those included."""
+    reached: set[Node] = set(roots)
+    for node in closure:
+        if any(v.node in reached for v in node.operands):
+            reached.add(node)
+    return reached
+
+
+def _recomputed(closure: Sequence[Node], exempt: Iterable[Node] = ()) -> str:
+    """Why reading through the movements of a region would compute elements several times; empty if it would not."""
+    own, exempt = set(closure), set(exempt)
+    for node in closure:
+        if not isinstance(node.op, Movement) or node in exempt or not node.operands:
+            continue
+        reads = node.op.reads(*(v.type for v in node.operands), **node.attrs)
+        for v in node.operands:
+            if reads > 1 and v.node in own and _costs(v, own):
+                return f"{node.op.name} reads each element {reads:g} times, which would compute it as often"
+            if v.node in own and _checked(v, own) and node.op.name in _GUARDED:
+                return f"{node.op.name} cannot guard an index check"
+    return ""
+
+
+_GUARDED = frozenset({"pad", "concat", "window_sum", "window_max", "window_argmax", "window_scatter"})
+
+
+def _costs(v: Value, own: set[Node | None]) -> bool:
+    """Whether an element of `v` is more than a few loads inside of a region."""
+    node = v.node
+    if node is None or node not in own:
+        return False
+    return not isinstance(node.op, Movement) or not node.op.cheap or any(_costs(o, own) for o in node.operands)
+
+
+def _checked(v: Value, own: set[Node | None]) -> bool:
+    node = v.node
+    if node is None or node not in own:
+        return False
+    return node.op is movement.take or any(_checked(o, own) for o in node.operands)
+
+
+def _unfit_map(closure: Sequence[Node], results: Sequence[Value]) -> str:
+    types = {(v.shape, v.type.layout) for v in results}
+    if len(types) > 1:
+        return f"results of different shapes: {', '.join(sorted(str(v.type) for v in results))}"
+    return _recomputed(closure)
+
+
+def _unfit_contraction(nodes: Sequence[Node], closure: Sequence[Node]) -> str:
+    (root,) = (n for n in nodes if isinstance(n.op, Contraction))
+    shape = root.result.shape
+    behind = _dependents(closure, {root})
+    for node in nodes:
+        if node is root:
+            continue
+        if not isinstance(node.op, Elementwise):
+            return f"{node.op.name} is not elementwise"
+        if node.result.shape != shape:
+            return f"the epilogue has shape {shape}, {node.op.name} {node.result.shape}"
+    if any(v.node in nodes for v in root.operands):
+        return "a contraction reads its operands from memory"
+    for node in behind:
+        if node is not root and not isinstance(node.op, Elementwise):
+            return f"{node.op.name} moves the contraction's elements"
+    return _recomputed(closure)
+
+
+COLUMN_LIMIT = 1 << 14  # elements of a reduction along outer axes beyond which its consumers get kernels of their own
+
+
+def _unfit_reduce(nodes: Sequence[Node], closure: Sequence[Node], results: Sequence[Value]) -> str:
+    folds = [n for n in nodes if isinstance(n.op, Reduce)]
+    first = folds[0]
+    full, axes = first.operands[0].shape, first.attrs["axes"]
+    kept = first.result.shape
+    for n in folds:
+        if n.operands[0].shape != full or n.attrs["axes"] != axes or n.attrs["chunks"] != first.attrs["chunks"]:
+            return f"folds of {full} along {axes} and of {n.operands[0].shape} along {n.attrs['axes']}"
+    behind = _dependents(closure, set(folds))
+    back = tuple(a for a in range(len(full)) if a not in axes)  # type: ignore[operator]
+    spreads = set()
+    for node in behind:
+        if isinstance(node.op, Elementwise):
+            if node.result.shape not in (full, kept):
+                return f"{node.op.name} of shape {node.result.shape} behind a fold of {full}"
+        elif node.op is movement.broadcast:
+            if node.operands[0].shape != kept or node.attrs["axes"] != back or node.result.shape != full:
+                return "a broadcast other than back along the folded axes"
+            spreads.add(node)
+        elif not isinstance(node.op, Reduce):
+            return f"{node.op.name} moves what has been folded"
+    if kept == full and len(behind) > len(folds):
+        return "a fold over nothing"
+    for v in results:
+        if v.shape not in (full, kept):
+            return f"a result of shape {v.shape} beside a fold of {full}"
+    rank = len(full)
+    size = first.operands[0].type.size
+    if spreads and rank and rank - 1 in back and size > COLUMN_LIMIT:
+        return "consumers of a fold along outer axes run in parallel only by themselves"
+    return _recomputed(closure, spreads)
+
+
+__all__ = ["Fuse", "free"]

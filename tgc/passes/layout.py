@@ -1,0 +1,205 @@
+"""Layout selection.
+
+Three rewrites, each of which turns movement of data into addressing:
+
+- Transposes sink. f(transpose(x)) becomes transpose(f(x)) for whatever can work in the other axis order (elementwise
+  ops, windows, padding, reductions), until two of them meet and cancel, a reduction swallows one or the end of the
+  graph is reached. A model in NCHW form, whose convolutions are transposes around the channels-last primitive, thus
+  computes channels-last throughout.
+- A dot reads transposed operands in place: their axes are renamed.
+- Right operands of contractions get a layout with contiguous columns, packed in panels as wide as a register tile if
+  they are constants or `pack` asks for it. The relayout of a constant is folded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tgc.ir import Attr, Builder, Graph, Node, Value, transform
+from tgc.ops import contraction, movement
+from tgc.ops.creation import full
+from tgc.ops.kinds import Contraction, Elementwise, Reduce
+from tgc.passes.manager import Target, refuse, register
+
+Perm = tuple[int, ...]
+
+
+@register
+@dataclass(frozen=True)
+class SinkTransposes:
+    """Move transposes behind the ops that read them."""
+
+    name: ClassVar[str] = "sink"
+    rounds: int = 4
+
+    def __call__(self, graph: Graph, target: Target) -> Graph:
+        for _ in range(self.rounds):
+            after = transform(graph, _sink)
+            if after == graph:
+                break
+            graph = after
+        return graph
+
+
+def _made_by_transpose(v: Value) -> Node | None:
+    return v.node if v.node is not None and v.node.op is movement.transpose else None
+
+
+def _inverse(perm: Perm) -> Perm:
+    return tuple(perm.index(a) for a in range(len(perm)))
+
+
+def _sink(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
+    if len(node.results) != 1:
+        return None
+    outer = next((m for v in new if (m := _made_by_transpose(v))), None)
+    if outer is None:
+        return None
+    perm: Perm = outer.attrs["perm"]  # type: ignore[assignment]
+    if node.op is movement.transpose:
+        both = tuple(perm[a] for a in node.attrs["perm"])  # type: ignore[union-attr]
+        if both == tuple(range(len(both))):
+            return outer.operands
+        return builder.emit(movement.transpose, outer.operands, {"perm": both}, node.loc)
+    if isinstance(node.op, Elementwise):
+        operands = [_untransposed(builder, v, perm) for v in new]
+        if any(v is None for v in operands):
+            return None
+        (inner,) = builder.emit(node.op, operands, node.attrs, node.loc)  # type: ignore[arg-type]
+        return builder.emit(movement.transpose, (inner,), {"perm": perm}, node.loc)
+    if isinstance(node.op, Reduce) and node.op.splits and not node.attrs["chunks"]:
+        return _sink_through_reduce(builder, node, outer, perm)
+    if node.op.name in _PER_AXIS:
+        return _sink_per_axis(builder, node, new, perm)
+    return None
+
+
+def _untransposed(builder: Builder, v: Value, perm: Perm) -> Value | None:
+    """The value whose transpose by `perm` is `v`, if it costs nothing to have."""
+    made = v.node
+    if made is None:
+        return None
+    if made.op is movement.transpose and made.attrs["perm"] == perm:
+        return made.operands[0]
+    shape = tuple(v.shape[a] for a in _inverse(perm))
+    if made.op is full:
+        return builder.emit(full, (), {**made.attrs, "shape": shape}, made.loc)[0]
+    if made.op is movement.broadcast:
+        axes = tuple(perm[a] for a in made.attrs["axes"])  # type: ignore[union-attr]
+        if list(axes) == sorted(axes):
+            return builder.emit(movement.broadcast, made.operands, {"axes": axes, "shape": shape}, made.loc)[0]
+    return None
+
+
+def _sink_through_reduce(builder: Builder, node: Node, outer: Node, perm: Perm) -> tuple[Value, ...]:
+    """reduce(transpose(x)) -> transpose(reduce(x)), the outer one of the axes that are left."""
+    axes = sorted(perm[a] for a in node.attrs["axes"])  # type: ignore[union-attr]
+    (inner,) = builder.emit(node.op, outer.operands, {**node.attrs, "axes": tuple(axes)}, node.loc)
+    left = [perm[a] for a in range(len(perm)) if perm[a] not in axes]  # in the order that the result must have
+    order = sorted(left)
+    again = tuple(order.index(a) for a in left)
+    if again == tuple(range(len(again))):
+        return (inner,)
+    return builder.emit(movement.transpose, (inner,), {"perm": again}, node.loc)
+
+
+_PER_AXIS: Mapping[str, tuple[str, ...]] = {  # ops whose attributes have one entry an axis
+    **dict.fromkeys(("window_sum", "window_max", "window_argmax", "window_gather"), ("window", "stride", "padding", "dilation")),
+    "window_scatter": ("shape", "window", "stride", "padding", "dilation"),
+    "pad": ("low", "high", "interior"),
+    "slice": ("start", "stop", "step"),
+}
+
+
+def _sink_per_axis(builder: Builder, node: Node, new: tuple[Value, ...], perm: Perm) -> tuple[Value, ...] | None:
+    operands = [_untransposed(builder, v, perm) for v in new]
+    if any(v is None for v in operands):
+        return None
+    back = _inverse(perm)
+    attrs: dict[str, Attr] = dict(node.attrs)
+    for key in _PER_AXIS[node.op.name]:
+        attrs[key] = tuple(node.attrs[key][a] for a in back)  # type: ignore[index]
+    (inner,) = builder.emit(node.op, operands, attrs, node.loc)  # type: ignore[arg-type]
+    return builder.emit(movement.transpose, (inner,), {"perm": perm}, node.loc)
+
+
+# --------------------------------------------------------------------------------------------------- contractions
+
+
+@register
+@dataclass(frozen=True)
+class Layout:
+    """Rename axes of dots that read transposes, and give right operands of contractions contiguous columns."""
+
+    name: ClassVar[str] = "layout"
+    pack: bool = True
+
+    def __call__(self, graph: Graph, target: Target) -> Graph:
+        constants = set(graph.data)
+        adopted: set[Value] = set()
+
+        def rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
+            adopted.update(v for old, v in zip(node.operands, new, strict=True) if old in constants)
+            if not isinstance(node.op, Contraction):
+                return None
+            op, attrs, operands = node.op, dict(node.attrs), list(new)
+            if op is contraction.dot:
+                operands, attrs = _absorb(operands, attrs)
+            constant = operands[1] in adopted and self.pack
+            columns = _columns(op, operands, attrs)
+            if columns is not None:
+                operands[1] = _contiguous(builder, node, operands, columns, constant, target)
+            return builder.emit(op, operands, attrs, node.loc, types=[r.type for r in node.results])
+
+        return transform(graph, rewrite)
+
+
+def _absorb(operands: list[Value], attrs: dict[str, Any]) -> tuple[list[Value], dict[str, Any]]:
+    """dot(transpose(x), y) -> dot(x, y) with other axes, where the result's axes keep their order."""
+    batch, contract = list(attrs["batch"]), list(attrs["contract"])
+    for side in (0, 1):
+        made = _made_by_transpose(operands[side])
+        if made is None:
+            continue
+        perm: Perm = made.attrs["perm"]  # type: ignore[assignment]
+        b = tuple(perm[a] for a in batch[side])
+        c = tuple(perm[a] for a in contract[side])
+        free = [perm[a] for a in range(len(perm)) if a not in batch[side] and a not in contract[side]]
+        if free == sorted(free):
+            operands[side], batch[side], contract[side] = made.operands[0], b, c
+    return operands, {"batch": tuple(batch), "contract": tuple(contract)}
+
+
+def _columns(op: Contraction, operands: list[Value], attrs: Mapping[str, Any]) -> int | None:
+    """The axis of the right operand along which the result's fastest axis runs."""
+    lhs, rhs = (v.type for v in operands)
+    axes = op.axis_map(lhs, rhs, **attrs)
+    in_lhs = {name for dim in axes.lhs for name in dim}
+    names = [name for dim in axes.out for name in dim if name not in in_lhs]
+    return next((a for a, dim in enumerate(axes.rhs) if names and names[-1] in dim), None)
+
+
+def _contiguous(
+    builder: Builder, node: Node, operands: list[Value], columns: int, constant: bool, target: Target
+) -> Value:
+    """The right operand with its columns contiguous; constants packed in panels of a register tile."""
+    rhs = operands[1]
+    rank = rhs.type.rank
+    others = tuple(a for a in range(rank) if a != columns)
+    n = rhs.shape[columns]
+    lanes = target.lanes(rhs.dtype)
+    panel = lanes if n <= lanes else 2 * lanes
+    groups: Any = node.attrs.get("groups", 1)
+    if constant and n > panel and groups == 1:
+        layout = {"order": (columns, *others), "tiles": ((columns, panel),)}
+    elif columns == rank - 1:
+        return rhs
+    else:
+        layout = {"order": (*others, columns), "tiles": ()}
+        refuse("layout", f"{node.op.name} of {rhs.type}", "columns are strided: the operand is copied at every call")
+    return builder.emit(movement.relayout, (rhs,), layout, node.loc)[0]
+
+
+__all__ = ["Layout", "SinkTransposes"]

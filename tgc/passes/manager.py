@@ -1,0 +1,163 @@
+"""Passes and pipelines.
+
+A pass is a frozen dataclass whose fields are its options; calling it maps a graph to a graph and changes nothing else.
+A pipeline is text, `fold,simplify,fuse{limit=24}`: names of registered passes, each with its options in braces.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol, TypeVar
+
+from tgc.errors import PassError
+from tgc.ir import Graph
+from tgc.types import DType
+from tgc.verify import verify
+
+
+class Target(Protocol):
+    """What passes may ask of the machine that a graph is compiled for."""
+
+    def lanes(self, dtype: DType) -> int:
+        """Elements of `dtype` in a vector register."""
+
+    @property
+    def threads(self) -> int:
+        """Threads that share a launch."""
+
+
+class Pass(Protocol):
+    """Graph -> Graph; pure."""
+
+    name: ClassVar[str]
+
+    def __call__(self, graph: Graph, target: Target) -> Graph: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a pass left something as it was."""
+
+    by: str
+    what: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.by}: {self.what}: {self.reason}"
+
+
+_refusals: ContextVar[list[Refusal] | None] = ContextVar("tgc_refusals", default=None)
+
+
+def refuse(by: str, what: str, reason: str) -> None:
+    """Note why a pass declined, for `explain`."""
+    notes = _refusals.get()
+    if notes is not None:
+        note = Refusal(by, what, reason)
+        if note not in notes:
+            notes.append(note)
+
+
+@contextmanager
+def collecting() -> Iterator[list[Refusal]]:
+    """Collect the refusals made inside of a with block."""
+    notes: list[Refusal] = []
+    token = _refusals.set(notes)
+    try:
+        yield notes
+    finally:
+        _refusals.reset(token)
+
+
+PASSES: dict[str, type[Any]] = {}
+P = TypeVar("P", bound=type)
+
+
+def register(cls: P) -> P:
+    """Class decorator: make a pass known to pipelines under its `name`."""
+    if cls.name in PASSES:  # type: ignore[attr-defined]
+        raise PassError(f"pass {cls.name} is defined twice")  # type: ignore[attr-defined]
+    PASSES[cls.name] = cls  # type: ignore[attr-defined]
+    return cls
+
+
+_STEP = re.compile(r"\s*(\w+)\s*(?:\{([^}]*)\})?\s*(?:,|$)")
+
+
+def parse_pipeline(text: str) -> list[Pass]:
+    """The passes that a pipeline's text names.
+
+    Raises:
+        PassError: the text is ill-formed, a pass is unknown, or an option is.
+    """
+    passes: list[Pass] = []
+    at = 0
+    while at < len(text):
+        step = _STEP.match(text, at)
+        if not step:
+            raise PassError(f"pipeline {text!r}: expected a pass at {text[at:]!r}")
+        name, options = step[1], step[2]
+        if name not in PASSES:
+            raise PassError(f"pipeline {text!r}: no pass {name!r}; known are {', '.join(PASSES)}")
+        given = dict(_option(o, text) for o in options.split(",")) if options else {}
+        try:
+            passes.append(PASSES[name](**given))
+        except TypeError as error:
+            raise PassError(f"pipeline {text!r}: {error}") from error
+        at = step.end()
+    return passes
+
+
+def _option(text: str, pipeline: str) -> tuple[str, Any]:
+    key, equals, value = (part.strip() for part in text.partition("="))
+    if not equals:
+        raise PassError(f"pipeline {pipeline!r}: option {text!r} is no key=value")
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """Every stage of a pipeline run: name -> graph, in order, and why passes declined."""
+
+    stages: Mapping[str, Graph]
+    refusals: Sequence[Refusal] = field(default_factory=list)
+
+    @property
+    def result(self) -> Graph:
+        """The last stage."""
+        return list(self.stages.values())[-1]
+
+
+Check = Callable[[str, Graph, Graph], None]
+
+
+def run(passes: Sequence[Pass], graph: Graph, target: Target, check: Check | None = None) -> Compilation:
+    """Run passes in order, verifying every stage; `check(pass name, before, after)` may do more.
+
+    Raises:
+        PassError: a pass made a graph that violates the rules of the IR.
+    """
+    verify(graph)
+    stages = {"trace": graph}
+    with collecting() as refusals:
+        for step in passes:
+            after = step(graph, target)
+            try:
+                verify(after)
+            except Exception as error:
+                raise PassError(f"pass {step.name} made an ill-formed graph: {error}") from error
+            if check is not None:
+                check(step.name, graph, after)
+            key = step.name
+            while key in stages:
+                key += "'"
+            stages[key] = graph = after
+    return Compilation(stages, refusals)

@@ -1,0 +1,167 @@
+"""Algebraic simplification: the rules of `rules`, and those on movements, whose attributes need arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tgc.ir import Attr, Builder, Graph, Node, Value, transform
+from tgc.ops import movement
+from tgc.ops.creation import full
+from tgc.ops.kinds import Elementwise, Primitive, Reduce
+from tgc.passes.manager import Target, register
+from tgc.passes.rules import RULES
+
+Rewrite = Callable[[Builder, Node], Value | None]
+
+
+def _inner(node: Node, op: Primitive) -> Node | None:
+    """The node that made the first operand, if it applies `op`."""
+    made = node.operands[0].node
+    return made if made is not None and made.op is op else None
+
+
+def _transpose(builder: Builder, node: Node) -> Value | None:
+    """transpose(x) by the identity -> x; transpose(transpose(x)) -> transpose(x)."""
+    perm: tuple[int, ...] = node.attrs["perm"]  # type: ignore[assignment]
+    if perm == tuple(range(len(perm))):
+        return node.operands[0]
+    if inner := _inner(node, movement.transpose):
+        first: tuple[int, ...] = inner.attrs["perm"]  # type: ignore[assignment]
+        return _emit(builder, node, movement.transpose, inner.operands, perm=tuple(first[a] for a in perm))
+    return None
+
+
+def _reshape(builder: Builder, node: Node) -> Value | None:
+    """reshape(x) to x's shape -> x; reshape(reshape(x)) -> reshape(x)."""
+    if node.result.shape == node.operands[0].shape:
+        return node.operands[0]
+    if inner := _inner(node, movement.reshape):
+        return _emit(builder, node, movement.reshape, inner.operands, shape=node.result.shape)
+    return None
+
+
+def _broadcast(builder: Builder, node: Node) -> Value | None:
+    """broadcast(x) to x's shape -> x; broadcast(broadcast(x)) -> broadcast(x); axes of size one need no reshape."""
+    x = node.operands[0]
+    axes: tuple[int, ...] = node.attrs["axes"]  # type: ignore[assignment]
+    shape = node.result.shape
+    if shape == x.shape:
+        return x
+    if inner := _inner(node, movement.broadcast):
+        first: tuple[int, ...] = inner.attrs["axes"]  # type: ignore[assignment]
+        return _emit(builder, node, movement.broadcast, inner.operands, axes=tuple(axes[a] for a in first), shape=shape)
+    if inner := _inner(node, movement.reshape):
+        source = inner.operands[0]
+        left = [(a, n) for a, n in zip(axes, x.shape, strict=True) if n != 1]
+        if source.shape == tuple(n for _, n in left):
+            return _emit(builder, node, movement.broadcast, (source,), axes=tuple(a for a, _ in left), shape=shape)
+    return None
+
+
+def _nothing_moved(builder: Builder, node: Node) -> Value | None:
+    """Slices of everything, padding by nothing, reversal of no axis, concatenation of one, casts to the same dtype."""
+    x = node.operands[0]
+    a = node.attrs
+    unchanged = {
+        "slice": lambda: x.shape == node.result.shape and all(k == 1 for k in a["step"]),  # type: ignore[union-attr]
+        "pad": lambda: not any((*a["low"], *a["high"], *a["interior"])),  # type: ignore[misc]
+        "reverse": lambda: not a["axes"],
+        "concat": lambda: len(node.operands) == 1,
+        "cast": lambda: a["dtype"] == x.dtype,
+        "identity": lambda: True,
+        "stop_gradient": lambda: True,
+    }
+    return x if unchanged[node.op.name]() else None
+
+
+def _reduce(builder: Builder, node: Node) -> Value | None:
+    """A fold over no axes -> its operand."""
+    op = node.op
+    assert isinstance(op, Reduce)
+    return node.operands[0] if op.splits and not node.attrs["axes"] else None
+
+
+def _emit(builder: Builder, node: Node, op: Primitive, operands: Sequence[Value], **attrs: Any) -> Value:
+    return builder.emit(op, operands, op.check_attrs(attrs), node.loc)[0]
+
+
+STRUCTURAL: Mapping[str, Rewrite] = {
+    "transpose": _transpose,
+    "reshape": _reshape,
+    "broadcast": _broadcast,
+    **dict.fromkeys(("slice", "pad", "reverse", "concat", "cast", "identity", "stop_gradient"), _nothing_moved),
+    **dict.fromkeys(("sum", "prod", "max", "min", "any", "all"), _reduce),
+}
+MOVED_BEHIND = (movement.broadcast, movement.reshape)
+
+
+def _move_behind(builder: Builder, node: Node) -> Value | None:
+    """f(move(x), move(y), fill) -> move(f(x, y, fill)): fewer elements to compute, and movements meet and cancel."""
+    moves = [v.node for v in node.operands if v.node is not None and v.node.op in MOVED_BEHIND]
+    if not moves:
+        return None
+    first = moves[0]
+    source = first.operands[0].shape
+    operands = []
+    for v in node.operands:
+        made = v.node
+        if made is not None and made.op is full:
+            operands.append(builder.emit(full, (), {**made.attrs, "shape": source}, made.loc)[0])
+        elif made is not None and made.op is first.op and dict(made.attrs) == dict(first.attrs) and made.operands[0].shape == source:
+            operands.append(made.operands[0])
+        else:
+            return None
+    attrs: Mapping[str, Attr] = node.attrs
+    inner = builder.emit(node.op, operands, attrs, node.loc)[0]
+    return builder.emit(first.op, (inner,), first.attrs, node.loc)[0]
+
+
+@register
+@dataclass(frozen=True)
+class Simplify:
+    """Apply rules at every node until none applies, then go over the graph again until nothing changes."""
+
+    name: ClassVar[str] = "simplify"
+    rounds: int = 8
+
+    def __call__(self, graph: Graph, target: Target) -> Graph:
+        for _ in range(self.rounds):
+            after = transform(graph, _simplify)
+            if after == graph:
+                return after
+            graph = after
+        return graph
+
+
+_BY_HEAD: dict[str, list[Any]] = {}
+for _rule in RULES:
+    _BY_HEAD.setdefault(_rule.head.name, []).append(_rule)
+
+
+def _simplify(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
+    if len(node.results) != 1:
+        return None
+    unchanged = all(a.type == b.type for a, b in zip(new, node.operands, strict=True))
+    types = [r.type for r in node.results] if unchanged else None
+    (value,) = builder.emit(node.op, new, node.attrs, node.loc, types=types)
+    for _ in range(16):  # each step shrinks the expression; the bound only guards against a rule that does not
+        made = value.node
+        if made is None:
+            break
+        better = _once(builder, made)
+        if better is None or better is value:
+            break
+        value = better
+    return (value,)
+
+
+def _once(builder: Builder, node: Node) -> Value | None:
+    if (structural := STRUCTURAL.get(node.op.name)) and (better := structural(builder, node)) is not None:
+        return better
+    for rule in _BY_HEAD.get(node.op.name, ()):
+        better = rule.apply(builder, node.result)
+        if better is not None:
+            return better  # type: ignore[no-any-return]
+    return _move_behind(builder, node) if isinstance(node.op, Elementwise) else None

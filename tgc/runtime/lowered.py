@@ -1,0 +1,139 @@
+"""A traced graph on its way to machine code: every stage on view."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from tgc.config import config
+from tgc.errors import PassError
+from tgc.interpret import interpret
+from tgc.ir import Graph
+from tgc.passes import PIPELINE, parse_pipeline, run
+from tgc.passes.manager import Compilation
+from tgc.passes.memory import Memory, match_donations
+from tgc.runtime.registry import Executable, get_backend
+from tgc.types import BOOL, is_float
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """A graph for a backend.
+
+    Attributes:
+        graph: the traced IR.
+        donated: the inputs whose memory results may take.
+        backend: the backend's name.
+    """
+
+    graph: Graph
+    donated: tuple[int, ...] = ()
+    backend: str = "cpu"
+
+    @cached_property
+    def compilation(self) -> Compilation:
+        """The run of the pass pipeline."""
+        settings = config()
+        target = get_backend(self.backend).target
+        passes = [*parse_pipeline(settings.pipeline or PIPELINE), Memory(donated=self.donated)]
+        made = run(passes, self.graph, target, check_pass if settings.check else None)
+        for refusal in made.refusals:
+            if refusal.by in settings.explain:
+                print(refusal, file=sys.stderr)
+        if settings.dump:
+            self._dump(settings.dump, made)
+        return made
+
+    @property
+    def stages(self) -> Mapping[str, Graph]:
+        """The graph as traced and after each pass, by name, in order."""
+        return self.compilation.stages
+
+    @cached_property
+    def kernels(self) -> Mapping[str, str]:
+        """Kernel name -> generated source."""
+        return get_backend(self.backend).sources(self.compilation.result)
+
+    def text(self, stage: str = "trace") -> str:
+        """The graph after pass `stage` in text form.
+
+        Raises:
+            KeyError: the pipeline has no such stage.
+        """
+        if stage not in self.stages:
+            raise KeyError(f"no stage {stage!r}; there are {', '.join(self.stages)}")
+        return str(self.stages[stage])
+
+    def explain(self) -> str:
+        """What each pass left of the graph, which results reuse donated memory, and what passes declined and why."""
+        lines = []
+        for name, graph in self.stages.items():
+            ops: dict[str, int] = {}
+            for node in graph.nodes:
+                ops[node.op.name] = ops.get(node.op.name, 0) + 1
+            lines.append(f"{name}: {len(graph.nodes)} nodes ({', '.join(f'{n} {k}' for k, n in sorted(ops.items()))})")
+        for result, source in match_donations(self.graph, self.donated).items():
+            lines.append(f"result {result} takes the memory of input {self.graph.inputs[source].name}")
+        return "\n".join([*lines, *map(str, self.compilation.refusals)])
+
+    def compile(self) -> Executable:
+        """Machine code for the graph."""
+        if config().debug >= 1:
+            print(f"tgc: compiling @{self.graph.name} for {self.backend}", file=sys.stderr)
+        for name, source in self.kernels.items() if config().debug >= 2 else ():
+            print(f"tgc: kernel {name}" + (f"\n{source}" if config().debug >= 3 else ""), file=sys.stderr)
+        return get_backend(self.backend).compile(self.compilation.result, self.donated)
+
+    def _dump(self, root: Path, made: Compilation) -> None:
+        folder = root / f"{re.sub('[^A-Za-z0-9_.-]', '_', self.graph.name)}-{abs(hash(self.graph)) % 16**8:08x}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for k, (name, graph) in enumerate(made.stages.items()):
+            (folder / f"{k:02d}-{name}.tgir").write_text(str(graph))
+        for name, source in get_backend(self.backend).sources(made.result).items():
+            (folder / f"{name}.py").write_text(source)
+
+
+def check_pass(name: str, before: Graph, after: Graph) -> None:
+    """Interpret a graph before and after a pass on random inputs.
+
+    Raises:
+        PassError: the results differ by more than rounding.
+    """
+    rng = np.random.default_rng(0)
+    inputs = []
+    for v in before.inputs:
+        if is_float(v.dtype):
+            inputs.append(rng.uniform(0.1, 1.0, v.shape).astype(v.dtype))
+        else:
+            inputs.append(rng.integers(0, 2, v.shape).astype(v.dtype))
+    for k, (a, b) in enumerate(zip(interpret(before, *inputs), interpret(after, *inputs), strict=True)):
+        if not same(a, b):
+            raise PassError(f"pass {name} changed result {k} of @{before.name}: {_difference(a, b)}")
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two results are equal up to the rounding that reordering may bring; NaN equals NaN."""
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return False
+    if not is_float(a.dtype) or a.dtype == BOOL:
+        return bool(np.array_equal(a, b))
+    wide = np.float64
+    eps = float(np.finfo(np.float64).eps if a.dtype == np.float64 else 2.0**-23 if a.dtype == np.float32 else 2.0**-7)
+    scale = float(np.nanmax(np.abs(np.where(np.isfinite(a.astype(wide)), a.astype(wide), 0)), initial=1e-30))
+    return np.allclose(a.astype(wide), b.astype(wide), rtol=256 * eps, atol=64 * eps * scale, equal_nan=True)
+
+
+def _difference(a: np.ndarray, b: np.ndarray) -> str:
+    if a.dtype != b.dtype or a.shape != b.shape:
+        return f"{a.dtype}{a.shape} became {b.dtype}{b.shape}"
+    worst = int(np.argmax(np.abs(a.astype(np.float64) - b.astype(np.float64)).ravel()))
+    return f"element {np.unravel_index(worst, a.shape)} was {a.ravel()[worst]} and is {b.ravel()[worst]}"
+
+
+__all__ = ["Lowered", "check_pass", "same"]

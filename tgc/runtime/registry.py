@@ -1,0 +1,52 @@
+"""Backends by name: the entry points of group `tgc.backends`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+import numpy as np
+
+from tgc.errors import BackendError
+from tgc.ir import Graph
+from tgc.passes.manager import Target
+
+
+class Executable(Protocol):
+    """A compiled graph. Calls may come from several threads at once."""
+
+    def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]: ...
+
+
+class Backend(Protocol):
+    """What a backend offers to the runtime."""
+
+    name: str
+
+    @property
+    def target(self) -> Target:
+        """The machine that graphs are compiled for."""
+
+    def sources(self, graph: Graph) -> Mapping[str, str]:
+        """The text of every kernel of a planned graph, by name."""
+
+    def compile(self, graph: Graph, donated: Sequence[int]) -> Executable:
+        """An executable of a planned graph (pipeline stage `memory`)."""
+
+
+@cache
+def get_backend(name: str) -> Backend:
+    """The backend called `name`.
+
+    Raises:
+        BackendError: there is none; names those that there are.
+    """
+    found = {e.name: e for e in entry_points(group="tgc.backends")}
+    if name not in found:
+        known = ", ".join(sorted(found)) or "none: is tgc installed (pip install -e .)?"
+        raise BackendError(f"no backend {name!r}; known are {known}")
+    backend: Any = found[name].load()
+    made: Backend = backend()
+    return made

@@ -1,0 +1,227 @@
+"""Python -> Graph: run a function on tracers and record what it does.
+
+A `Tracer` stands for a value of the graph being recorded. Every primitive applied to one is emitted into the builder of
+the trace; Python's control flow, NumPy arrays and numbers around it become part of the graph as constants.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tgc.errors import ConcretizationError, LeakedTracerError, ShapeError, TgcError, TraceError
+from tgc.ir import Attr, Builder, Graph, Loc, Op, Recorder, Value, recorder, recording
+from tgc.ops import arithmetic
+from tgc.ops.creation import fill
+from tgc.types import DType, Shape, TensorType, as_dtype
+
+_PACKAGE = str(Path(__file__).parent)
+_INTERNAL = (_PACKAGE, str(Path(__file__).resolve().parent), str((Path(_PACKAGE) / "backends").resolve()),
+             str((Path(_PACKAGE) / "frontends").resolve()), "<")  # fmt: skip
+
+
+def user_location() -> Loc:
+    """The "file:line" of the innermost frame that is not tgc's own; empty if there is none."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(_INTERNAL):
+            return (f"{Path(file).name}:{frame.f_lineno}",)
+        frame = frame.f_back  # type: ignore[assignment]
+    return ()
+
+
+class Trace(Recorder):
+    """One recording in progress."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(bind=self._bind, builder=Builder(name))
+        self.open = True
+
+    def _bind(self, op: Op, operands: Sequence[Any], attrs: Mapping[str, Attr]) -> Tracer | tuple[Tracer, ...]:
+        result = self.emit(op, [self.lift(x) for x in operands], attrs)
+        if isinstance(result, Tracer) and op.name != "cast" and any(isinstance(x, Tracer) for x in operands):
+            result.weak = all(x.weak if isinstance(x, Tracer) else np.ndim(x) == 0 for x in operands)
+        return result
+
+    def emit(self, op: Op, values: Sequence[Value], attrs: Mapping[str, Attr], *, unique: bool = False) -> Any:
+        """Emit a node and wrap its results; errors of the type rule gain the user's place."""
+        loc = user_location()
+        try:
+            results = self.builder.emit(op, values, attrs, loc, unique=unique)
+        except TgcError as error:
+            if loc and not getattr(error, "__notes__", None):
+                error.add_note(f"at {loc[0]}")
+            raise
+        tracers = tuple(Tracer(self, v) for v in results)
+        return tracers[0] if len(tracers) == 1 else tracers
+
+    def lift(self, x: Any) -> Value:
+        """The value of a tracer, or a constant made of a number or an array."""
+        if isinstance(x, Tracer):
+            x.check()
+            if x.trace is not self:
+                raise LeakedTracerError(f"{x!r} belongs to another trace{x.origin}")
+            return x.value
+        if isinstance(x, bool | int | float | np.generic) or (isinstance(x, np.ndarray) and x.ndim == 0):
+            array = np.asarray(x)
+            filled: Tracer = fill((), as_dtype(array.dtype), array.item())
+            return filled.value
+        if not isinstance(x, np.ndarray | list | tuple):
+            raise TraceError(f"a {type(x).__name__} is no tensor: {x!r:.80}")
+        array = np.asarray(x)
+        return self.builder.constant(array.astype(as_dtype(array.dtype), copy=False))
+
+
+class Tracer:
+    """A tensor that is being traced. Immutable; has NumPy's operators, shape and dtype, but no numbers."""
+
+    __slots__ = ("trace", "value", "weak")
+    __array_priority__ = 1000
+    __array_ufunc__ = None  # NumPy's binary operators then defer to the tracer's
+    __hash__ = None  # type: ignore[assignment]
+
+    def __init__(self, trace: Trace, value: Value, weak: bool = False) -> None:
+        self.trace = trace
+        self.value = value
+        self.weak = weak  # made of Python numbers alone: its dtype yields to that of what it meets (NEP 50)
+
+    shape: Shape = property(lambda self: self.value.type.shape)  # type: ignore[assignment]
+    dtype: DType = property(lambda self: self.value.type.dtype)  # type: ignore[assignment]
+    ndim: int = property(lambda self: self.value.type.rank)  # type: ignore[assignment]
+    size: int = property(lambda self: self.value.type.size)  # type: ignore[assignment]
+    T = property(lambda self: arithmetic.transpose(self))
+
+    @property
+    def origin(self) -> str:
+        """Where in the user's code the value was made, for messages."""
+        loc = self.value.node.loc if self.value.node else ()
+        what = f" by {self.value.node.op.name}" if self.value.node else f" as input {self.value.name}"
+        return f", made{what}" + (f" at {loc[0]}" if loc else "")
+
+    def check(self) -> None:
+        """Raise LeakedTracerError if the trace has ended."""
+        if not self.trace.open:
+            raise LeakedTracerError(
+                f"{self!r} was used after its trace had ended{self.origin}; return it from the traced function "
+                "instead of storing it elsewhere"
+            )
+
+    def __repr__(self) -> str:
+        return f"Tracer<{self.value.type}>"
+
+    def _no(self, what: str, instead: str) -> NoReturn:
+        loc = user_location()
+        raise ConcretizationError(
+            f"{what} needs the numbers of {self!r}{self.origin}, which are unknown while tracing"
+            + (f" (at {loc[0]})" if loc else "")
+            + f"; {instead}"
+        )
+
+    def __bool__(self) -> NoReturn:
+        self._no("a truth value (Python if, while, and, or, not)", "use tgc.numpy.where, or a static argument")
+
+    def __int__(self) -> NoReturn:
+        self._no("int()", "use .astype, or a static argument")
+
+    def __float__(self) -> NoReturn:
+        self._no("float()", "use .astype, or a static argument")
+
+    def __index__(self) -> NoReturn:
+        self._no("an index or a size", "make it a static argument")
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
+        self._no("a NumPy array (a NumPy function was called?)", "use the function of tgc.numpy")
+
+    def item(self) -> NoReturn:
+        """Refused: a traced tensor has no numbers."""
+        self._no("item()", "return the value from the traced function")
+
+    def __setitem__(self, key: Any, value: Any) -> NoReturn:
+        loc = user_location()
+        raise TraceError(
+            f"{self!r} cannot be changed in place" + (f" (at {loc[0]})" if loc else "") + "; build a new tensor, for example with tgc.numpy.where or concatenate"
+        )
+
+    def __iadd__(self, other: Any) -> Any:
+        return self + other
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ShapeError("len() of a 0-d tensor")
+        return self.shape[0]
+
+    def __iter__(self) -> Any:
+        return (self[i] for i in range(len(self)))
+
+    def __getitem__(self, key: Any) -> Any:
+        return arithmetic.index(self, key)
+
+    def astype(self, dtype: Any) -> Any:
+        """The tensor converted to `dtype`."""
+        return arithmetic.astype(self, dtype)
+
+    def reshape(self, *shape: Any) -> Any:
+        """The same elements, row-major, under another shape; one size may be -1."""
+        return arithmetic.reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
+
+    def transpose(self, *axes: int) -> Any:
+        """Axes permuted, reversed by default."""
+        return arithmetic.transpose(self, axes or None)
+
+
+def _install_operators() -> None:
+    binary = {
+        "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide",
+        "mod": "remainder", "pow": "power", "matmul": "matmul", "and": "bitwise_and", "or": "bitwise_or",
+        "xor": "bitwise_xor", "lshift": "left_shift", "rshift": "right_shift",
+    }  # fmt: skip
+    compare = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}
+    unary = {"neg": "negative", "abs": "absolute", "invert": "invert", "pos": "positive"}
+
+    def forward(f: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda self, other: f(self, other)
+
+    def backward(f: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda self, other: f(other, self)
+
+    for name, function in {**binary, **compare}.items():
+        setattr(Tracer, f"__{name}__", forward(getattr(arithmetic, function)))
+    for name, function in binary.items():
+        setattr(Tracer, f"__r{name}__", backward(getattr(arithmetic, function)))
+    for name, function in unary.items():
+        f = getattr(arithmetic, function)
+        setattr(Tracer, f"__{name}__", lambda self, f=f: f(self))
+
+
+_install_operators()
+
+
+def current() -> Trace:
+    """The trace being recorded.
+
+    Raises:
+        TraceError: there is none.
+    """
+    trace = recorder()
+    if not isinstance(trace, Trace):
+        raise TraceError("no trace is being recorded")
+    return trace
+
+
+def trace(f: Callable[..., Sequence[Any]], types: Sequence[TensorType], names: Sequence[str] = (), name: str = "main") -> Graph:
+    """The graph of `f`, a function of as many tensors as there are `types`, which returns a sequence of tensors."""
+    record = Trace(name)
+    labels = list(names) or [""] * len(types)
+    inputs = [Tracer(record, record.builder.input(t, label)) for t, label in zip(types, labels, strict=True)]
+    try:
+        with recording(record):
+            outputs = f(*inputs)
+            values = [record.lift(x) for x in outputs]
+        return record.builder.build(values)
+    finally:
+        record.open = False

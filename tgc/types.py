@@ -1,0 +1,128 @@
+"""The type of a tensor: dtype, static logical shape, physical layout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import ml_dtypes
+import numpy as np
+
+from tgc.errors import DTypeError, ShapeError
+
+DType: TypeAlias = np.dtype
+Shape: TypeAlias = tuple[int, ...]
+
+BOOL, F16, BF16, F32, F64 = (np.dtype(t) for t in (np.bool_, np.float16, ml_dtypes.bfloat16, np.float32, np.float64))
+I32, I64, U8, U32 = (np.dtype(t) for t in (np.int32, np.int64, np.uint8, np.uint32))
+
+SHORT_NAMES: dict[DType, str] = {
+    BOOL: "bool", U8: "u8", U32: "u32", I32: "i32", I64: "i64", F16: "f16", BF16: "bf16", F32: "f32", F64: "f64",
+}  # fmt: skip
+BY_SHORT_NAME: dict[str, DType] = {name: dtype for dtype, name in SHORT_NAMES.items()}
+
+BOOLS = frozenset({BOOL})
+INTS = frozenset({U8, U32, I32, I64})
+FLOATS = frozenset({F16, BF16, F32, F64})
+NUMBERS = INTS | FLOATS
+ALL = BOOLS | NUMBERS
+
+
+def as_dtype(dtype: object) -> DType:
+    """The supported NumPy dtype named by `dtype` (a dtype, scalar type, or short or NumPy name).
+
+    Raises:
+        DTypeError: no such dtype, or tgc does not support it.
+    """
+    if isinstance(dtype, str) and dtype in BY_SHORT_NAME:
+        return BY_SHORT_NAME[dtype]
+    try:
+        found = np.dtype(dtype)  # type: ignore[call-overload]
+    except TypeError as error:
+        raise DTypeError(f"{dtype!r} is no dtype") from error
+    found = found.newbyteorder("=")
+    if found not in SHORT_NAMES:
+        raise DTypeError(f"dtype {found} is not supported; supported are {', '.join(str(d) for d in SHORT_NAMES)}")
+    return found
+
+
+def is_float(dtype: DType) -> bool:
+    """Whether `dtype` is a floating-point dtype (bfloat16 included)."""
+    return dtype in FLOATS
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a logical tensor lies in memory.
+
+    `order` lists the logical axes from slowest to fastest. Each tile `(axis, size)` then splits `axis` into
+    ceil(n / size) blocks (which keep the axis's place in `order`) and an inner axis of `size`, placed after all others
+    and padded with zeros. `Layout((1, 0), ((1, 64),))` of a [K, N] matrix is the packed form [N/64][K][64].
+    """
+
+    order: tuple[int, ...]
+    tiles: tuple[tuple[int, int], ...] = ()
+
+    def __str__(self) -> str:
+        tiles = "".join(f";{axis}:{size}" for axis, size in self.tiles)
+        return "{" + ",".join(map(str, self.order)) + tiles + "}"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorType:
+    """dtype, logical shape and layout (None is row-major) of a tensor; printed as `f32[8,32]{1,0}`."""
+
+    dtype: DType
+    shape: Shape
+    layout: Layout | None = None
+
+    def __str__(self) -> str:
+        return f"{SHORT_NAMES[self.dtype]}[{','.join(map(str, self.shape))}]{self.layout or ''}"
+
+    @property
+    def rank(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of logical elements."""
+        return math.prod(self.shape)
+
+    @property
+    def storage(self) -> Shape:
+        """The physical, row-major shape in memory, padding included."""
+        if self.layout is None:
+            return self.shape
+        sizes = dict(self.layout.tiles)
+        blocks = (-(-self.shape[a] // sizes.get(a, 1)) for a in self.layout.order)
+        return (*blocks, *(size for _, size in self.layout.tiles))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory, padding included."""
+        return math.prod(self.storage) * self.dtype.itemsize
+
+    def with_layout(self, layout: Layout | None) -> TensorType:
+        """The same logical tensor lying otherwise in memory; a row-major `layout` becomes None."""
+        if layout is not None and not layout.tiles and layout.order == tuple(range(self.rank)):
+            layout = None
+        return TensorType(self.dtype, self.shape, layout)
+
+
+def tensor_type(dtype: object, shape: Iterable[int]) -> TensorType:
+    """A row-major `TensorType` from anything that names a dtype and a shape, both checked."""
+    dims = []
+    for n in shape:
+        if isinstance(n, bool) or not isinstance(n, int | np.integer):
+            raise ShapeError(f"a shape holds integers, not {n!r}")
+        if n < 0:
+            raise ShapeError(f"a shape holds no negative sizes, got {n}")
+        dims.append(int(n))
+    return TensorType(as_dtype(dtype), tuple(dims))
+
+
+def type_of(array: np.ndarray) -> TensorType:
+    """The row-major type of a NumPy array."""
+    return tensor_type(array.dtype, array.shape)
