@@ -10,7 +10,7 @@ import textwrap
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -47,9 +47,9 @@ def load(cache: KernelCache, loader: Loader) -> Callable[[str], int]:
 
 
 @pytest.fixture(scope="module")
-def driver(cache: KernelCache, loader: Loader) -> Iterator[Driver]:
+def driver(cache: KernelCache, loader: Loader) -> Driver:
     """A driver of three threads, however many the machine has."""
-    yield Driver(dataclasses.replace(HOST, threads=3), cache, loader)
+    return Driver(dataclasses.replace(HOST, threads=3), cache, loader)
 
 
 ALIVE: list[object] = []
@@ -90,7 +90,7 @@ def test_registers_follow_from_features(
 ) -> None:
     target = CpuTarget.of(triple, features)
     assert (target.vector_bits, target.vector_registers, target.cpu) == (bits, registers, cpu)
-    assert (target.lanes("float32"), target.lanes(np.float64), target.lanes("i1")) == (bits // 32, bits // 64, bits // 8)
+    assert [target.lanes(dtype) for dtype in ("i1", np.float32, "float64")] == [bits // 8, bits // 32, bits // 64]
 
 
 def test_the_key_is_of_what_code_depends_on() -> None:
@@ -109,7 +109,7 @@ def test_the_key_is_of_what_code_depends_on() -> None:
 def test_the_host_is_what_it_says() -> None:
     assert HOST is CpuTarget.host()
     assert HOST.vector_bits in (128, 256, 512)
-    assert 1 <= HOST.threads
+    assert HOST.threads >= 1
     assert 1 << 12 <= HOST.l1_bytes <= HOST.l2_bytes
 
 
@@ -263,7 +263,13 @@ def test_kernels_run_as_python_too() -> None:
 
 # --- cache and loader ------------------------------------------------------------------------------------------------
 
-FILL = "import numpy as np\ndef kernel(x: f32[:], lo, hi, part):\n    for i in range(lo, hi):\n        x[i] = np.float32({})\n"
+FILL = """
+import numpy as np
+
+def kernel(x: f32[:], lo, hi, part):
+    for i in range(lo, hi):
+        x[i] = np.float32({})
+"""
 
 
 def test_kernels_are_compiled_once(tmp_path: Path, driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -348,7 +354,7 @@ def test_code_that_does_not_link_is_an_error(loader: Loader) -> None:
         def kernel(lo, hi, part):
             return absent(lo)
         """
-    with pytest.raises(BackendError, match="code of kernel_.* calls tgc_no_such_function, which this process lacks"):
+    with pytest.raises(BackendError, match=r"code of kernel_.* calls tgc_no_such_function, which this process lacks"):
         compiler.compile_kernel(textwrap.dedent(source), "kernel", HOST)
     code = compiler.compile_kernel(FILL.format(20), "kernel", HOST).code
     with pytest.raises(BackendError, match="cannot link the machine code of other"):
@@ -400,7 +406,7 @@ def kernel(count: i64[:], part_of: i64[:], lo, hi, part):
 """
 
 
-@pytest.mark.parametrize("parts", [1, 2, 3, 7, 64, 1024])
+@pytest.mark.parametrize("parts", [1, 2, 3, 7, 64, 4096])
 def test_every_tile_is_run_once(driver: Driver, load: Callable[[str], int], parts: int) -> None:
     kernel = load(COUNT)
     for tiles in (1, 2, 3, 5, 7, 8, 31, 64, 101, 1023, 1025, 4099):
@@ -423,7 +429,7 @@ def test_arguments_are_bases_and_offsets(driver: Driver, load: Callable[[str], i
     kernel = load("def kernel(x: i32[:], n: i64, y: i32[:], lo, hi, part):\n    x[0] = y[0] + n")
     buffer = np.arange(10, dtype=np.int32)
     bases = np.array([0, buffer.ctypes.data, buffer.ctypes.data + 16], np.int64)
-    arguments = np.array([(9, 9)[:0] or (0, 1 << 40), (1, 8), (0, -100), (2, 4)], np.int64)
+    arguments = np.array([(0, 1 << 40), (1, 8), (0, -100), (2, 4)], np.int64)
     frame = driver.frame(np.array([[kernel, 1, 1, 1, 0]], np.int64), arguments, bases)
     assert driver.run(frame) == 0
     assert buffer.tolist() == [0, 1, 5 - 100, *range(3, 10)]
@@ -481,8 +487,6 @@ def test_scratch_of_parts_does_not_overlap(driver: Driver, load: Callable[[str],
         """)
     x = np.random.default_rng(0).standard_normal(64 * 500, np.float32)
     sums, out = np.zeros(5, np.float32), np.zeros(1, np.float32)
-    alone = Driver.__new__(Driver)
-    alone.__dict__ = dict(driver.__dict__)
     frame = frame_of(driver, [(partial, 500, 5), (finish, 1, 1)], x, sums, out, 5)
     results = set()
     for _ in range(200):
@@ -650,15 +654,13 @@ BASES, ARGUMENTS = np.array([0, 64], np.int64), np.array([[0, 5], [1, 0]], np.in
         ([(1, 3, 1, 1, 0)], ARGUMENTS, BASES, "an index of a first argument is 3, in row 0: .* at most 2"),
         ([(1, 0, -1, 1, 0)], ARGUMENTS, BASES, "a number of tiles is -1"),
         ([(1, 0, 1, 0, 0)], ARGUMENTS, BASES, "a number of parts is 0"),
-        ([(1, 0, 1, 1025, 0)], ARGUMENTS, BASES, "a number of parts is 1025, in row 0: .* at most 1024"),
+        ([(1, 0, 1, 4097, 0)], ARGUMENTS, BASES, "a number of parts is 4097, in row 0: .* at most 4096"),
         ([(1, 0, 1, 1, 0)], np.array([[0, 5], [2, 0]]), BASES, "a base is 2, in row 1"),
         ([(1, 0, 1, 1, 0)], ARGUMENTS, np.array([64, 64]), r"bases\[0\] is 64"),
         ([(1, 0, 1, 1, 0)], ARGUMENTS, np.array([[0, 64]]), "bases must be int64"),
     ],
 )
-def test_tables_are_checked(
-    driver: Driver, launches: object, arguments: Int64s, bases: Int64s, message: str
-) -> None:
+def test_tables_are_checked(driver: Driver, launches: object, arguments: Int64s, bases: Int64s, message: str) -> None:
     table = launches if isinstance(launches, np.ndarray) else np.array(launches, np.int64)
     with pytest.raises(BackendError, match=message):
         driver.frame(table, arguments, bases)

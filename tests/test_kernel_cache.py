@@ -8,6 +8,7 @@ import os
 import time
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,10 @@ def test_keys_tell_sequences_apart() -> None:
     assert content_key("ä", "b") == content_key("ä", "b")
 
 
+def flip(byte: int, bit: int) -> Callable[[bytes], bytes]:
+    return lambda data: data[:byte] + bytes([data[byte] ^ 1 << bit]) + data[byte + 1 :]
+
+
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda data: b"",
     "cut in the header": lambda data: data[:40],
@@ -68,12 +73,9 @@ DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "foreign": lambda data: b"\x7fELF" + bytes(2000),
     "another key": lambda data: data.replace(KEY.encode(), OTHER.encode()),
     "no newline": lambda data: data.replace(b"\n", b" "),
-} | {
-    f"bit {bit} of byte {byte}": lambda data, byte=byte, bit=bit: (  # type: ignore[misc]
-        data[:byte] + bytes([data[byte] ^ 1 << bit]) + data[byte + 1 :]
-    )
-    for byte, bit in [(0, 0), (18, 3), (30, 1), (60, 7), (84, 0), (100, 2), (180, 5), (400, 0), (-2, 6)]
 }
+BITS = [(0, 0), (18, 3), (30, 1), (60, 7), (84, 0), (100, 2), (180, 5), (400, 0), (-2, 6)]
+DAMAGE |= {f"bit {bit} of byte {byte}": flip(byte, bit) for byte, bit in BITS}
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
@@ -104,10 +106,10 @@ def test_a_sound_entry_under_another_name_is_damage(cache: KernelCache) -> None:
 def test_a_folder_that_cannot_be_costs_one_warning(tmp_path: Path, first: str) -> None:
     (tmp_path / "file").write_text("in the way")
     cache = KernelCache(tmp_path / "file" / "cache")
-    with pytest.warns(CacheWarning, match=r"cannot be used .* TGC_CACHE_DIR") as caught:
-        for method in (first, "get", "put", "get"):
-            assert getattr(cache, method)(*((KEY, PAYLOAD) if method == "put" else (KEY,))) is None
-    assert len(caught) == 1
+    use: dict[str, Callable[[], object]] = {"get": partial(cache.get, KEY), "put": partial(cache.put, KEY, PAYLOAD)}
+    with pytest.warns(CacheWarning, match=r"cannot be used .* TGC_CACHE_DIR"):
+        assert use[first]() is None
+    assert [use[method]() for method in ("put", "get", "put")] == [None] * 3  # warnings are errors here
     assert (tmp_path / "file").read_text() == "in the way"
 
 
@@ -220,7 +222,9 @@ def test_the_environment_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize(("name", "value"), [("TGC_CACHE", "maybe"), ("TGC_CACHE_SIZE", "big"), ("TGC_CACHE_SIZE", "0")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("TGC_CACHE", "maybe"), ("TGC_CACHE_SIZE", "big"), ("TGC_CACHE_SIZE", "0")]
+)
 def test_an_environment_without_meaning_is_an_error(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(CacheError, match=f"{name} must be .*{value!r}"):

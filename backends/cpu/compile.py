@@ -31,9 +31,10 @@ Floating point is contracted and reassociated, but NaN, infinities and signs of 
 integers wrap, and division by zero follows NumPy.
 """
 
-from __future__ import annotations
+# mypy: disable-error-code="assignment, attr-defined, misc, name-defined, no-untyped-call"
+# Numba types its public names, but not its compiler.
 
-import __future__
+from __future__ import annotations
 
 import functools
 import linecache
@@ -58,6 +59,7 @@ from numba.core.untyped_passes import FixupArgs, IRProcessing, TranslateByteCode
 from tgc.backends.cpu.loader import kernel_symbol
 from tgc.backends.cpu.target import CpuTarget
 from tgc.errors import BackendError
+from tgc.runtime.cache import content_key
 
 RAISED = 1 << 32  # status of a kernel in which an exception was raised, beyond those that kernels return
 FASTMATH = frozenset({"contract", "reassoc", "nsz", "arcp"})  # not nnan and ninf: users' data may hold both
@@ -124,11 +126,11 @@ def kernel_function(source: str, name: str) -> Callable[..., Any]:
     Raises:
         BackendError: the text is not Python, or does not define a function of that name.
     """
-    filename = f"<kernel {name} {hash(source) & 0xFFFFFFFF:08x}>"
+    filename = f"<kernel {name} {content_key(source)[:12]}>"
     namespace: dict[str, Any] = {"__name__": f"tgc.kernels.{name}"}
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     try:
-        exec(compile(source, filename, "exec", __future__.annotations.compiler_flag, dont_inherit=True), namespace)
+        exec(compile(source, filename, "exec", annotations.compiler_flag, dont_inherit=True), namespace)
     except SyntaxError as error:
         raise BackendError(f"the source of kernel {name} is not Python: {error}") from error
     function = namespace.get(name)
@@ -196,7 +198,7 @@ def _flags() -> Flags:
     return flags
 
 
-class _TypingContext(typing.Context):  # type: ignore[misc]
+class _TypingContext(typing.Context):
     """Numba's context with a memory for calls on numbers and pointers, which take most of type inference."""
 
     _resolved: dict[Any, Any]
@@ -212,7 +214,7 @@ class _TypingContext(typing.Context):  # type: ignore[misc]
         return found
 
 
-class _TargetContext(cpu.CPUContext):  # type: ignore[misc]
+class _TargetContext(cpu.CPUContext):
     """Numba's context with a memory for the sizes of types, each of which takes LLVM a module to find."""
 
     _sizes: dict[str, int]
@@ -235,7 +237,7 @@ def _contexts() -> tuple[_TypingContext, _TargetContext]:
     return typing_context, target_context
 
 
-class _Library(CPUCodeLibrary):  # type: ignore[misc]
+class _Library(CPUCodeLibrary):
     """Collects what lowering produces; Numba's own libraries optimize at once, and twice."""
 
     def __init__(self, codegen: Any, name: str) -> None:
@@ -259,7 +261,7 @@ def _name_in_module(name: str, argument_types: Any, *, abi_tags: Any = (), uid: 
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)
-class _Lowering(LoweringPass):  # type: ignore[misc]
+class _Lowering(LoweringPass):
     """Typed Numba IR -> llvmlite module, in the pipeline's library."""
 
     _name = "tgc_lowering"
@@ -279,7 +281,7 @@ class _Lowering(LoweringPass):  # type: ignore[misc]
         return True
 
 
-class _Pipeline(CompilerBase):  # type: ignore[misc]
+class _Pipeline(CompilerBase):
     """Numba's nopython pipeline, less the passes that kernels do not need."""
 
     def define_pipelines(self) -> list[PassManager]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
 import weakref
 from pathlib import Path
@@ -30,7 +31,7 @@ LAUNCH_WORDS = 5  # kernel address, index of the first argument, tiles, most par
 BUSY, TICKET, KERNEL, ARGUMENTS, TILES, PARTS, THREADS, DONE, STATUS = 0, 8, 16, 17, 18, 19, 20, 24, 25
 STOP, ACQUIRE, RELEASE, YIELD, CLAIMS = 32, 33, 34, 35, 36  # set from Python: a flag, functions, where claims begin
 HELPERS, HELPER_WORDS, ASLEEP, LOCK = 40, 8, 0, 1  # per helper: whether it sleeps, and the lock that it sleeps on
-MAX_PARTS = 1024  # claims of a team
+MAX_PARTS = 4096  # claims of a team
 
 SPINS = 4096  # turns that a helper waits for the next launch before it sleeps: some 0.2 ms
 PATIENCE = 64  # turns of waiting after which a thread offers its core to others
@@ -205,8 +206,9 @@ def _new_lock() -> int:
 
 def _system_functions() -> tuple[ctypes._FuncPointer, ...]:
     api = ctypes.pythonapi
-    give_way = ctypes.windll.kernel32.SwitchToThread if os.name == "nt" else ctypes.CDLL(None).sched_yield
-    return api.PyThread_acquire_lock, api.PyThread_release_lock, give_way
+    if sys.platform == "win32":
+        return api.PyThread_acquire_lock, api.PyThread_release_lock, ctypes.windll.kernel32.SwitchToThread
+    return api.PyThread_acquire_lock, api.PyThread_release_lock, ctypes.CDLL(None).sched_yield
 
 
 def _address(function: ctypes._FuncPointer) -> int:
@@ -229,7 +231,7 @@ def _check(launches: Int64s, arguments: Int64s, bases: Int64s) -> None:
         "bases[0]": (bases[:1], 0, 0),
     }
     for name, (column, low, high) in limits.items():
-        wrong = (column < low) | ((column > high) if high is not None else False)
-        if wrong.any():
-            row = int(wrong.argmax())
-            raise BackendError(f"{name} is {column[row]}, in row {row}: it must be at least {low} and at most {high}")
+        outside = (column < low) | ((column > high) if high is not None else False)
+        if outside.any():
+            at = int(outside.argmax())
+            raise BackendError(f"{name} is {column[at]}, in row {at}: it must be at least {low} and at most {high}")

@@ -23,9 +23,28 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from tgc.backends.cpu.driver import (
-    ACQUIRE, ARGUMENTS, ASLEEP, BUSY, CLAIMS, DONE, HELPER_WORDS, HELPERS, KERNEL, LAUNCH_WORDS, LOCK, PARTS, PATIENCE,
-    RELEASE, SPINS, STATUS, STOP, THREADS, TICKET, TILES, YIELD,
-)  # fmt: skip
+    ACQUIRE,
+    ARGUMENTS,
+    ASLEEP,
+    BUSY,
+    CLAIMS,
+    DONE,
+    HELPER_WORDS,
+    HELPERS,
+    KERNEL,
+    LAUNCH_WORDS,
+    LOCK,
+    PARTS,
+    PATIENCE,
+    RELEASE,
+    SPINS,
+    STATUS,
+    STOP,
+    THREADS,
+    TICKET,
+    TILES,
+    YIELD,
+)
 
 # mypy: ignore-errors
 

@@ -21,7 +21,8 @@ from tgc.runtime.cache import KernelCache, content_key
 
 _ROOT = Path(__file__).parents[3]  # the folder that holds the package tgc
 _IMPORT = re.compile(
-    r"^[ \t]*(?:from[ \t]+(tgc\.backends[\w.]*)[ \t]+import[ \t]+(\([^)]*\)|.+)|import[ \t]+(tgc\.backends[\w.]*))", re.M
+    r"""^\s* (?: from \s+ (tgc\.backends[\w.]*) \s+ import \s+ (\([^)]*\) | .+) | import \s+ (tgc\.backends[\w.]*) )""",
+    re.MULTILINE | re.VERBOSE,
 )
 _COMPILER = "tgc.backends.cpu.compile"
 

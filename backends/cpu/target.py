@@ -109,7 +109,7 @@ class CpuTarget:
 
     def lanes(self, dtype: Any) -> int:
         """How many elements of a NumPy `dtype` one vector register holds."""
-        return self.vector_bits // (8 * np.dtype(dtype).itemsize)
+        return self.vector_bits // (8 * int(np.dtype(dtype).itemsize))
 
 
 @functools.cache

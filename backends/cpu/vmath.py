@@ -2,7 +2,8 @@
 
 float32 functions have neither branches nor library calls and are at most 2 ulp off the correctly rounded result over
 all of float32, subnormals included; NaN, infinities, signed zeros, overflow and underflow follow C99 Annex F, as NumPy
-does. They need a target with FMA. float64 functions call the C library: accurate, not vectorized.
+does. Without FMA in the target they stay right but become slow. float64 functions call the C library, for accuracy:
+they do not vectorize.
 
 Functions are called as ``exp_f32(x)`` in a kernel, or found in `FUNCTIONS` by primitive and dtype. They also run as
 plain Python on scalars, with the same results to the last bit in float32.

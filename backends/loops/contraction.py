@@ -140,25 +140,25 @@ class _Contraction:
         lhs = self._integers("a", [*r.batch, *r.m, *r.k], self.lhs_step)
         rhs = self._integers("b", [*r.batch, *r.n[:-1], *r.k], self.rhs_step)
         count = pull.integer("blocks", blocks) * pull.integer("panels", panels)
-        m = pull.integer("m", self.m)
+        m = pull.integer("rows", self.m)
         by_rows = blocks >= 16 and self.node.operands[0].type.nbytes > self.node.operands[1].type.nbytes
         m_step = pull.integer("m_step", panels if by_rows else 1)
         n_step = pull.integer("n_step", 1 if by_rows else blocks)
         body: list[Stmt] = [Let(v, x) for v, x in unflatten([Axis(a, self.extent[a]) for a in outer], tile // count)]
         body += [
             Let("panel", tile % count // n_step % Var("panels")),
-            Let("m0", tile % count // m_step % Var("blocks") * self.rows),
-            Let("n0", Var("panel") * self.columns),
+            Let("row", tile % count // m_step % Var("blocks") * self.rows),
+            Let("column", Var("panel") * self.columns),
         ]
         a, b = (pull.buffers[v] for v in self.node.operands)
         rows_at = Buffer("rows_at", I64, (self.rows,), (1,))
-        c = Buffer("c", self.dtype, (self.rows, self.columns), (self.columns, 1))
+        c = Buffer("tile_c", self.dtype, (self.rows, self.columns), (self.columns, 1))
         body += self._rows_at(rows_at, lhs, extent)
         panel_step = self._panel_step(self.node.operands[1].type)
         b_at: Expr = Var("panel") * pull.integer("b_panel", panel_step)
         for axis in outer:
             b_at = b_at + Var(axis) * rhs[axis]
-        valid = Const(self.columns, I64) if self.packed is not None or self.n % self.columns == 0 else Var("n_" + self.column) - Var("n0")  # fmt: skip
+        valid = Const(self.columns, I64) if self.packed is not None or self.n % self.columns == 0 else Var("n_" + self.column) - Var("column")  # fmt: skip
         levels = self._levels(lhs, rhs, extent)
         body.append(Tile(self.rows, self.columns, a, rows_at, b, b_at, c, valid, levels))
         body += self._epilogue(c, m, outer)
@@ -199,7 +199,7 @@ class _Contraction:
         place: Expr = Const(0, I64)
         for axis in self.roles.batch:
             place = place + Var(axis) * lhs[axis]
-        for axis, x in unflatten([Axis(a, self.extent[a]) for a in m_axes], Var("m0")):
+        for axis, x in unflatten([Axis(a, self.extent[a]) for a in m_axes], Var("row")):
             start.append(Let(f"at_{axis}", x))
             place = place + Var(f"at_{axis}") * lhs[axis]
         start.append(Let("place", place))
@@ -213,7 +213,7 @@ class _Contraction:
                 carry: tuple[Stmt, ...] = (Let(f"at_{axis}", Const(0, I64)), back, *wheels)
                 turn.append(If(SCALAR.ge(Var(f"at_{axis}"), extent[axis]), carry))
             wheels = tuple(turn)
-        advance = If(Var("m0") + r + 1 < Var("m"), wheels)
+        advance = If(Var("row") + r + 1 < Var("rows"), wheels)
         loop = For("r", Const(0, I64), Const(self.rows, I64), (Store(rows_at, (r,), Var("place")), advance))
         return [Comment("places of the tile's rows in the left operand"), *start, loop]
 
@@ -221,7 +221,7 @@ class _Contraction:
         """Store what the region makes of the tile."""
         pull = self.pull
         index = tuple(_affine(dim) for dim in self.map.out)
-        j, r = Var(self.column) - Var("n0"), Var("r")
+        j, r = Var(self.column) - Var("column"), Var("r")
         held = compute_dtype(self.dtype)
         pull.sources[self.node.result] = lambda _: Load(_flat(c), (r * self.columns + j,), held)
         stores = [
@@ -233,13 +233,13 @@ class _Contraction:
         for axis in axes:
             pull.integer(f"n_{axis.var}", self.extent[axis.var] if len(axes) > 1 else self.m)
         lets = [Let(v, x) for v, x in self._unflatten_rows(axes)]
-        end = SCALAR.minimum(Var(f"n_{self.column}"), Var("n0") + self.columns)
-        columns = For(self.column, Var("n0"), end, tuple(stores))
-        last = SCALAR.minimum(Const(self.rows, I64), m - Var("m0"))
+        end = SCALAR.minimum(Var(f"n_{self.column}"), Var("column") + self.columns)
+        columns = For(self.column, Var("column"), end, tuple(stores))
+        last = SCALAR.minimum(Const(self.rows, I64), m - Var("row"))
         return [Comment("epilogue"), For("r", Const(0, I64), last, (*lets, columns))]
 
     def _unflatten_rows(self, axes: Sequence[Axis]) -> list[tuple[str, Expr]]:
-        return unflatten(axes, Var("m0") + Var("r"))
+        return unflatten(axes, Var("row") + Var("r"))
 
 
 def _flat(c: Buffer) -> Buffer:

@@ -11,12 +11,11 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from tgc.errors import DTypeError, ShapeError
 from tgc.ops import contraction, creation, elementwise, movement
-from tgc.types import BOOL, F32, F64, I32, I64, U8, U32, DType, Shape, as_dtype, is_float
+from tgc.types import BF16, BOOL, F16, F32, F64, I32, I64, U8, U32, DType, Shape, as_dtype, is_float
 
 WEAK = (bool, int, float)
 
@@ -57,14 +56,16 @@ def result_type(*xs: Any) -> DType:
 def _promote(a: DType, b: DType) -> DType:
     if a == b:
         return a
-    if {a, b} == {np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16)}:
+    if {a, b} == {F16, BF16}:
         return F32
+    if BF16 in (a, b) and {a, b} & {U32, I32, I64}:  # NumPy has no rule: as with float16
+        return F64
     return as_dtype(np.promote_types(a, b))
 
 
 def as_tensor(x: Any, dtype: DType) -> Any:
     """`x` in `dtype`: tracers are cast, numbers and arrays converted at once (Python numbers must fit: NEP 50)."""
-    if hasattr(x, "trace"):
+    if hasattr(x, "trace") and not isinstance(x, np.ndarray | np.generic):  # arrays have a method of that name
         return x if x.dtype == dtype else elementwise.cast(x, dtype=dtype)
     if is_weak(x) and isinstance(x, int) and dtype in (U8, U32, I32, I64) and not isinstance(x, bool):
         info = np.iinfo(dtype)

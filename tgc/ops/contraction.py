@@ -167,19 +167,25 @@ def _conv_names(rank: int) -> tuple[list[str], list[str]]:
     return [f"h{a}" for a in range(rank)], [f"k{a}" for a in range(rank)]
 
 
+def _groups(groups: int, value: int | None = None) -> dict[str, int]:
+    """An entry for the axis of groups, if there are several."""
+    return {"g": groups if value is None else value} if groups > 1 else {}
+
+
 def _conv_axes(x: TensorType, w: TensorType, *, stride: Any, padding: Any, dilation: Any, groups: int) -> AxisMap:
     """out[n,h,(g,o)] = sum over k, c of x[n, h*stride + k*dilation, (g,c)] * w[k, c, (g,o)], unpadded."""
     h, k = _conv_names(x.rank - 2)
     spatial = conv_shape(x.shape[1:-1], w.shape[:-2], stride, padding, dilation)
     c, o = w.shape[-2], w.shape[-1] // groups
-    extents = {"n": x.shape[0], **dict(zip(h, spatial, strict=True)), "g": groups, "o": o}
+    extents = {"n": x.shape[0], **dict(zip(h, spatial, strict=True)), **_groups(groups), "o": o}
     extents |= {**dict(zip(k, w.shape[:-2], strict=True)), "c": c}
+    channels, filters = {**_groups(groups, c), "c": 1}, {**_groups(groups, o), "o": 1}
     places = tuple({i: s, j: d} for i, j, s, d in zip(h, k, stride, dilation, strict=True))
     return AxisMap(
         extents,
-        lhs=({"n": 1}, *places, {"g": c, "c": 1}),
-        rhs=(*({j: 1} for j in k), {"c": 1}, {"g": o, "o": 1}),
-        out=({"n": 1}, *({i: 1} for i in h), {"g": o, "o": 1}),
+        lhs=({"n": 1}, *places, channels),
+        rhs=(*({j: 1} for j in k), {"c": 1}, filters),
+        out=({"n": 1}, *({i: 1} for i in h), filters),
     )
 
 
@@ -264,14 +270,15 @@ def _kernel_grad_axes(
     """out[k, c, (g,o)] = sum over n, h of x[n, h*stride + k*dilation, (g,c)] * y[n, h, (g,o)], unpadded."""
     h, k = _conv_names(x.rank - 2)
     c, o = x.shape[-1] // groups, y.shape[-1] // groups
-    extents = {**dict(zip(k, kernel, strict=True)), "c": c, "g": groups, "o": o}
+    extents = {**dict(zip(k, kernel, strict=True)), "c": c, **_groups(groups), "o": o}
+    channels, filters = {**_groups(groups, c), "c": 1}, {**_groups(groups, o), "o": 1}
     extents |= {"n": x.shape[0], **dict(zip(h, y.shape[1:-1], strict=True))}
     places = tuple({i: s, j: d} for i, j, s, d in zip(h, k, stride, dilation, strict=True))
     return AxisMap(
         extents,
-        lhs=({"n": 1}, *places, {"g": c, "c": 1}),
-        rhs=({"n": 1}, *({i: 1} for i in h), {"g": o, "o": 1}),
-        out=(*({j: 1} for j in k), {"c": 1}, {"g": o, "o": 1}),
+        lhs=({"n": 1}, *places, channels),
+        rhs=({"n": 1}, *({i: 1} for i in h), filters),
+        out=(*({j: 1} for j in k), {"c": 1}, filters),
     )
 
 

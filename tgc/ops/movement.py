@@ -186,7 +186,7 @@ def _pad_element(s: Any, index: Sequence[Any], *, low: Any, high: Any, interior:
         if a > 0:
             checks.append(place >= 0)
         if k > 0:
-            checks.append(place % (k + 1) == 0)
+            checks.append(s.eq(place % (k + 1), s.const(0, I64)))
             place = place // (k + 1)
         if b > 0:
             checks.append(place < s.dim(0, axis))

@@ -12,7 +12,7 @@ import numpy as np
 from tgc.ops.kinds import Movement, Primitive, integers, no_gradient, pairs
 from tgc.ops.movement import pad
 from tgc.ops.samples import Draw, case, distinct, reals, samples
-from tgc.types import I32, NUMBERS, TensorType
+from tgc.types import I32, I64, NUMBERS, TensorType
 
 _ATTRS = {"window": integers, "stride": integers, "padding": pairs, "dilation": integers}
 
@@ -209,7 +209,7 @@ def _scatter_element(s: Any, index: Sequence[Any], *, shape: Any, window: Any, s
             place = i + (padding[axis][0] - offset[axis] * dilation[axis])
             checks = []
             if stride[axis] > 1:
-                checks.append(place % stride[axis] == 0)
+                checks.append(s.eq(place % stride[axis], s.const(0, I64)))
             if window[axis] > 1 or stride[axis] > 1:
                 checks.append(place >= 0)
                 place = place // stride[axis]
