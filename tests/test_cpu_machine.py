@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import signal
+import struct
 import subprocess
 import sys
 import textwrap
@@ -12,11 +15,13 @@ import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tgc.backends.cpu import compile as compiler
+from tgc.backends.cpu import compile_many
 from tgc.backends.cpu import loader as loading
 from tgc.backends.cpu.driver import ASLEEP, HELPERS, Driver, Frame, Int64s
 from tgc.backends.cpu.loader import Loader, load_kernels
@@ -218,9 +223,8 @@ def test_code_uses_the_whole_vector_register(features: frozenset[str], register:
 
 def test_compiling_is_deterministic() -> None:
     first = compiler.compile_kernel(MANY, "kernel", HOST)
-    again = list(compiler.compile_kernels([(MANY, "kernel"), (MANY + "\n", "kernel")], HOST))
-    assert again[0] == first
-    assert again[1].symbol != first.symbol
+    assert compiler.compile_kernel(MANY, "kernel", HOST) == first
+    assert compiler.compile_kernel(MANY + "\n", "kernel", HOST).symbol != first.symbol
     assert first.symbol.startswith("kernel_")
     assert first.symbol.encode() in first.code
 
@@ -261,6 +265,68 @@ def test_kernels_run_as_python_too() -> None:
     assert "x[i] = 1 // (2 - i)  # here" in "".join(traceback.format_tb(caught.tb))
 
 
+# --- many kernels ----------------------------------------------------------------------------------------------------
+
+SEVERAL = [(f"def kernel(x: i64[:], lo, hi, part):\n    x[lo] = {k}", "kernel") for k in range(9)]
+forks = pytest.mark.skipif(sys.platform != "linux", reason="kernels are compiled by forks on Linux only")
+
+
+@forks
+def test_forks_compile_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TGC_COMPILE_PROCESSES", "1")
+    alone = compile_many.compile_kernels(SEVERAL, HOST)
+    monkeypatch.setenv("TGC_COMPILE_PROCESSES", "3")
+    own = []
+
+    def compile_here(*arguments: Any) -> compiler.KernelObject:
+        own.append(arguments)
+        return compiler.compile_kernel(*arguments)
+
+    monkeypatch.setattr(compile_many, "compile_kernel", compile_here)
+    assert compile_many.compile_kernels(SEVERAL, HOST) == alone
+    assert 1 <= len(own) < len(SEVERAL)
+    assert [result.symbol for result in alone] == [loading.kernel_symbol(*kernel, HOST) for kernel in SEVERAL]
+
+
+def leave(*arguments: object) -> None:
+    os._exit(3)
+
+
+def hang(*arguments: object) -> None:
+    time.sleep(600)
+
+
+def die_halfway(jobs: int, results: int, *arguments: object) -> None:
+    os.read(jobs, 8)  # a kernel that this fork takes and never delivers
+    os.write(results, struct.pack("<qq", 3, 1000) + b"the beginning of the code")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@forks
+@pytest.mark.parametrize("work", [leave, hang, die_halfway])
+def test_what_a_fork_does_not_deliver_is_compiled_here(
+    monkeypatch: pytest.MonkeyPatch, work: Callable[..., None]
+) -> None:
+    monkeypatch.setenv("TGC_COMPILE_PROCESSES", "3")
+    monkeypatch.setattr(compile_many, "PATIENCE", 0.2)
+    monkeypatch.setattr(compile_many, "_work", work)
+    results = compile_many.compile_kernels(SEVERAL, HOST)
+    assert results == [compiler.compile_kernel(*kernel, HOST) for kernel in SEVERAL]
+
+
+def test_an_error_in_a_fork_is_raised_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TGC_COMPILE_PROCESSES", "3")
+    kernels = [*SEVERAL, ("def kernel(lo, hi, part):\n    return 1.5", "kernel"), *SEVERAL]
+    with pytest.raises(BackendError, match="returns a float64"):
+        compile_many.compile_kernels(kernels, HOST)
+
+
+def test_the_number_of_processes_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TGC_COMPILE_PROCESSES", "0")
+    with pytest.raises(BackendError, match="TGC_COMPILE_PROCESSES must be a positive integer, not '0'"):
+        compile_many.compile_kernels(SEVERAL, HOST)
+
+
 # --- cache and loader ------------------------------------------------------------------------------------------------
 
 FILL = """
@@ -278,7 +344,7 @@ def test_kernels_are_compiled_once(tmp_path: Path, driver: Driver, monkeypatch: 
     first, second, third = load_kernels(kernels, HOST, cache, Loader())
     assert first == third != second
     assert len(list(cache.entries())) == 2
-    monkeypatch.setattr(compiler, "compile_kernels", None)
+    monkeypatch.setattr(compile_many, "compile_kernels", None)
     again = load_kernels(kernels, HOST, KernelCache(tmp_path), Loader())
     x = np.zeros(7, np.float32)
     assert driver.run(frame_of(driver, [(again[1], 7, 2)], x)) == 0
@@ -332,7 +398,7 @@ def test_the_key_covers_what_a_kernel_imports(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_symbol_is_loaded_once(loader: Loader) -> None:
-    results = list(compiler.compile_kernels([(FILL.format(k), "kernel") for k in (10, 11, 12)], HOST))
+    results = compile_many.compile_kernels([(FILL.format(k), "kernel") for k in (10, 11, 12)], HOST)
     objects = {result.symbol: result.code for result in results}
     first, *rest = objects
     address = loader.load({first: objects[first]})[first]
@@ -592,7 +658,7 @@ def test_the_helpers_end_with_their_driver(cache: KernelCache, loader: Loader, l
     assert not any(member.is_alive() for member in members)
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="the system has no fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_a_forked_child_has_threads_of_its_own(cache: KernelCache, driver: Driver, load: Callable[[str], int]) -> None:
     load(MEET)
     load(COUNT)

@@ -218,12 +218,11 @@ def test_constants_are_copied_frozen_and_shared() -> None:
 def test_digests() -> None:
     arrays = [
         np.zeros(2, np.float32), np.zeros(2, np.int32), np.zeros((2, 1), np.float32), np.zeros((1, 2), np.float32),
-        np.array([0, -0.0], np.float32), np.zeros(2, ml_dtypes.bfloat16), np.zeros(4, np.uint8), np.zeros((), np.float32),
+        np.array([0, -0.0], np.float32), np.zeros(2, ml_dtypes.bfloat16), np.zeros(4, np.uint8), np.zeros(()),
     ]  # fmt: skip
     assert len({digest_of(a) for a in arrays}) == len(arrays)
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
     assert digest_of(np.asfortranarray(x)) == digest_of(x)
-    assert digest_of(x) == "" + digest_of(x.copy())
     assert digest_of(np.float32(0.5)) == "fc3a62e960c07bca"  # files depend on it
 
 
@@ -252,16 +251,16 @@ def test_inputs_get_names() -> None:
 
 @parametrize_graphs
 def test_equality_with_a_copy(graph: Graph) -> None:
-    copy = transform(graph, lambda b, node, operands: b.emit(
-        node.op, operands, node.attrs, ("elsewhere.py:1",), types=[r.type for r in node.results], unique=True
-    ))  # fmt: skip
-    pruned = {id(n) for n in graph.nodes} - {id(v.node) for v in graph.outputs}
-    if len(copy.nodes) == len(graph.nodes):
-        assert copy == graph
-        assert hash(copy) == hash(graph)
-        assert copy is not graph
-    else:
-        assert pruned
+    b = Builder(graph.name)
+
+    def again(node: Node, operands: tuple[Value, ...]) -> tuple[Value, ...]:
+        types = [r.type for r in node.results]
+        return b.emit(node.op, operands, node.attrs, ("elsewhere.py:1",), types=types, unique=True)
+
+    inputs = [b.input(v.type, f"renamed_{v.name}") for v in graph.inputs]
+    copy = b.build(rebuild(graph, b, inputs, again), prune=False)
+    assert copy == graph
+    assert hash(copy) == hash(graph)
 
 
 def test_graphs_differ_in_what_counts() -> None:

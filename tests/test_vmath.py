@@ -27,7 +27,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 def _sigmoid(x: Array) -> Array:
     e = np.exp(-np.abs(x))
-    return np.where(x < 0, e, 1) / (1 + e)
+    result: Array = np.where(x < 0, e, 1) / (1 + e)
+    return result
 
 
 # The functions in float64, where their errors are nothing beside one of float32.

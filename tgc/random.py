@@ -22,7 +22,20 @@ from tgc.numpy.indexing import take
 from tgc.numpy.manipulation import stack
 from tgc.numpy.reductions import argmax, sum
 from tgc.ops import creation, elementwise
-from tgc.ops.arithmetic import add, as_tensor, bitwise_xor, broadcast_to, divide, equal, less, subtract, where
+from tgc.ops.arithmetic import (
+    add,
+    as_tensor,
+    bitwise_xor,
+    broadcast_to,
+    divide,
+    dtype_of,
+    equal,
+    is_weak,
+    less,
+    shape_of,
+    subtract,
+    where,
+)
 from tgc.types import BF16, F16, F32, F64, I32, I64, INTS, U32, DType, as_dtype, is_float
 
 Size = int | Sequence[int]
@@ -77,18 +90,19 @@ def fold_in(key: Array, data: ArrayLike) -> Array:
 
 
 def _float(dtype: DTypeLike) -> DType:
-    dtype = as_dtype(dtype)
-    if not is_float(dtype):
-        raise DTypeError(f"random numbers of this distribution are floats, not {dtype}")
-    return dtype
+    checked: DType = as_dtype(dtype)
+    if not is_float(checked):
+        raise DTypeError(f"random numbers of this distribution are floats, not {checked}")
+    return checked
 
 
 def _fractions(key: Array, shape: Size, dtype: DType, n: int = 1, *, open: bool = False) -> list[Array]:
     """`n` tensors of uniform multiples of 2**-digits in [0, 1); in (0, 1), midway between multiples, if `open`."""
     each = 2 if dtype == F64 else 1
     digits = _DIGITS[dtype] - open
-    words = bits(key, (*sizes(shape), n * each))
-    column = [words[..., i] for i in range(n * each)]
+    count, shape = n * each, sizes(shape)
+    words = bits(key, (*shape, count) if count > 1 else shape)
+    column = [words[..., i] for i in range(count)] if count > 1 else [words]
     if dtype == F64:
         high = [as_tensor(w >> (5 + open), F64) for w in column[0::2]]
         low = [as_tensor(w >> 6, F64) for w in column[1::2]]
@@ -123,7 +137,7 @@ def normal(key: Array, shape: Size = (), dtype: DTypeLike = F32) -> Array:
 
 
 def _erfinv(y: Array) -> Array:
-    """The x with erf(x) == y: an estimate by Winitzki (2008, error 2e-3), then Halley's method, cubically convergent."""
+    """The x with erf(x) == y: Winitzki's estimate (2008; error 2e-3), then Halley's method, cubically convergent."""
     a = 0.147
     y = clip(y, -1 + 2.0 ** -_DIGITS[y.dtype], 1 - 2.0 ** -_DIGITS[y.dtype])
     tail = log1p(negative(multiply(y, y)))
@@ -169,10 +183,11 @@ def gumbel(key: Array, shape: Size = (), dtype: DTypeLike = F32) -> Array:
 
 def bernoulli(key: Array, p: ArrayLike = 0.5, shape: Size | None = None) -> Array:
     """True with probability `p` (a multiple of 2**-24 if `p` is not float64), of the shape of `p` unless given."""
-    p = p if isinstance(p, int | float) else as_array(p)
-    shape = np.shape(p) if shape is None and isinstance(p, int | float) else p.shape if shape is None else sizes(shape)
+    p = p if is_weak(p) else as_array(p)
+    dtype = F64 if dtype_of(p) == F64 and not is_weak(p) else F32
+    shape = shape_of(p) if shape is None else sizes(shape)
     (u,) = _fractions(key, shape, dtype)
-    return less(u, broadcast_to(as_tensor(p, dtype), sizes(shape)))
+    return less(u, broadcast_to(as_tensor(p, dtype), shape))
 
 
 def randint(key: Array, shape: Size, minval: int, maxval: int, dtype: DTypeLike = I32) -> Array:
@@ -239,9 +254,7 @@ def permutation(key: Array, x: int | ArrayLike, axis: int = 0) -> Array:
     return take(x, _ranks(_checked(key), x.shape[at]), at)
 
 
-def choice(
-    key: Array, a: int | ArrayLike, shape: Size = (), replace: bool = True, p: ArrayLike | None = None
-) -> Array:
+def choice(key: Array, a: int | ArrayLike, shape: Size = (), replace: bool = True, p: ArrayLike | None = None) -> Array:
     """Elements of `a` along its first axis (or numbers below the int `a`), with probabilities `p` if given.
 
     Raises:

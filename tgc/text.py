@@ -168,7 +168,8 @@ class _Parser:
                 found = _TOKEN.match(line, place)
                 if found is None:
                     self.fail("a token", _Token("", line[place], number, place + 1))
-                kind, text = next((k, t) for k, t in found.groupdict().items() if t is not None)
+                kind = found.lastgroup or ""
+                text = found[kind]
                 if kind == "comment" and self.tokens and self.tokens[-1].line == number:
                     self.tokens[-1].comment = text
                 elif kind not in ("comment", "space"):

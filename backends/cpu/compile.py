@@ -38,10 +38,8 @@ from __future__ import annotations
 
 import functools
 import linecache
-import threading
 import types as python_types
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,21 +89,6 @@ def compile_kernel(source: str, name: str, target: CpuTarget) -> KernelObject:
     """
     symbol = kernel_symbol(source, name, target)
     return KernelObject(symbol, _emit(_lower(source, name, symbol), target))
-
-
-def compile_kernels(kernels: Iterable[tuple[str, str]], target: CpuTarget) -> Iterator[KernelObject]:
-    """Compile many `(source, name)`, in order, LLVM working on one kernel while Numba works on the next.
-
-    Raises:
-        BackendError: as `compile_kernel`, when the kernel at fault is reached.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="tgc-llvm") as llvm_thread:
-        jobs = []
-        for source, name in kernels:
-            symbol = kernel_symbol(source, name, target)
-            jobs.append((symbol, llvm_thread.submit(_emit, _lower(source, name, symbol), target)))
-        for symbol, job in jobs:
-            yield KernelObject(symbol, job.result())
 
 
 def kernel_llvm(source: str, name: str, target: CpuTarget, *, optimized: bool = True) -> str:
@@ -328,11 +311,10 @@ def _from_word(context: Any, builder: ir.IRBuilder, word: ir.Value, kind: Any) -
 
 # --- LLVM: IR -> object code ----------------------------------------------------------------------------------------
 
-_llvm_lock = threading.Lock()  # target machines are not made for several threads
-
 
 @functools.cache
 def _target_machine(target: CpuTarget) -> Any:
+    """An LLVM target machine. Threads may share it, for llvmlite lets one of them at a time into LLVM."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     return llvm.Target.from_triple(target.triple).create_target_machine(
@@ -360,5 +342,4 @@ def _optimize(lowered: _Lowered, target: CpuTarget) -> Any:
 
 
 def _emit(lowered: _Lowered, target: CpuTarget) -> bytes:
-    with _llvm_lock:
-        return bytes(_target_machine(target).emit_object(_optimize(lowered, target)))
+    return bytes(_target_machine(target).emit_object(_optimize(lowered, target)))

@@ -3,7 +3,7 @@
 The loop over the launches, and the sharing of a launch by threads, are native code (`launch.py`), compiled once per
 machine and kept in the kernel cache. The threads are Python threads that live in that code without the GIL: asleep, or
 for a moment after each launch awake and waiting for the next. They need no OpenMP, whose GNU version hangs in forked
-processes, and no import of Numba. A launch costs some 10 ns, one shared by two threads about 0.3 us.
+processes, and no import of Numba. A launch costs some 30 ns, one that two threads share 0.2 to 0.5 us.
 """
 
 from __future__ import annotations
@@ -28,12 +28,14 @@ Int64s = npt.NDArray[np.int64]
 LAUNCH_WORDS = 5  # kernel address, index of the first argument, tiles, most parts, reserved
 
 # Words of a team; what different threads write lies in different cache lines of eight words.
-BUSY, TICKET, KERNEL, ARGUMENTS, TILES, PARTS, THREADS, DONE, STATUS = 0, 8, 16, 17, 18, 19, 20, 24, 25
-STOP, ACQUIRE, RELEASE, YIELD, CLAIMS = 32, 33, 34, 35, 36  # set from Python: a flag, functions, where claims begin
-HELPERS, HELPER_WORDS, ASLEEP, LOCK = 40, 8, 0, 1  # per helper: whether it sleeps, and the lock that it sleeps on
+BUSY = 0
+TICKET, KERNEL, ARGUMENTS, TILES, PARTS, THREADS = 8, 9, 10, 11, 12, 13
+DONE, STATUS = 16, 17
+STOP, ACQUIRE, RELEASE, YIELD, CLAIMS = 24, 25, 26, 27, 28  # set from Python: a flag, functions, where claims begin
+HELPERS, HELPER_WORDS, ASLEEP, LOCK = 32, 8, 0, 1  # per helper: whether it sleeps, and the lock that it sleeps on
 MAX_PARTS = 4096  # claims of a team
 
-SPINS = 4096  # turns that a helper waits for the next launch before it sleeps: some 0.2 ms
+SPINS = 1 << 14  # turns that a helper waits for the next launch before it sleeps: some 0.5 ms
 PATIENCE = 64  # turns of waiting after which a thread offers its core to others
 
 _Kernel = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)

@@ -214,11 +214,17 @@ class Emitter:
         self.use("tile", "tile")
         self.tiles[name] = f"{name} = tile({s.rows}, {vectors}, {lanes}, {levels}, {short!r}, masked={masked})"
         extents, a, b = ("".join(self.expr(x) + ", " for x in part) for part in zip(*s.levels, strict=True))
-        at = f"{self.use('pointers', 'offset')}({s.b.name}, {self.expr(s.b_at)})"
+        lhs, rhs = self.moved(s.a, s.a_at), self.moved(s.b, s.b_at)
         return [
-            f"{name}({s.a.name}, {s.rows_at.name}, ({a}), {at}, ({b}), ({extents}),",
-            f"    {s.c.name}, {s.columns}, {self.expr(s.valid)}, False)",
+            f"{name}({lhs}, {s.rows_at.name}, ({a}), {rhs}, ({b}), ({extents}),",
+            f"    {s.c.name}, {s.columns}, {self.expr(s.valid)}, {s.accumulate})",
         ]
+
+    def moved(self, buffer: Buffer, by: Expr) -> str:
+        """A pointer into a buffer."""
+        if by == Const(0, I64):
+            return buffer.name
+        return f"{self.use('pointers', 'offset')}({buffer.name}, {_bare(self.expr(by))})"
 
     # --------------------------------------------------------------------------------------------- the whole text
 

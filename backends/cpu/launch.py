@@ -79,6 +79,18 @@ def store(typing_context, team, index, value):
 
 
 @intrinsic
+def prepare(typing_context, team, index, value):
+    """Set the word at `index` before the `store` that follows."""
+
+    def codegen(context, builder, signature, arguments):
+        team, index, value = arguments
+        builder.store_atomic(value, _word(builder, team, index), "monotonic", 8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
 def add(typing_context, team, index, value):
     """Add to the word at `index`; its value before."""
 
@@ -189,8 +201,9 @@ def take_parts(team, ticket, member):
     if member >= threads:
         return
     part = member * parts // threads
-    for _ in range(parts):
-        if load(team, claims + part) == ticket and exchange(team, claims + part, ticket, -ticket):
+    for turn in range(parts):
+        # A look at a claim before the exchange costs a transfer of its cache line; the first is probably open.
+        if (turn == 0 or load(team, claims + part) == ticket) and exchange(team, claims + part, ticket, -ticket):
             status = call_kernel(kernel, arguments, part * tiles // parts, (part + 1) * tiles // parts, part)
             if status != 0:
                 raise_to(team, STATUS, status)
@@ -204,15 +217,15 @@ def take_parts(team, ticket, member):
 def lead(team, threads, kernel, arguments, tiles, parts):
     """Run a launch with the help of the team, which the caller has made busy; the greatest status of its parts."""
     ticket, claims = load(team, TICKET) + 1, load(team, CLAIMS)
-    store(team, KERNEL, kernel)
-    store(team, ARGUMENTS, arguments)
-    store(team, TILES, tiles)
-    store(team, PARTS, parts)
-    store(team, THREADS, threads)
-    store(team, DONE, 0)
-    store(team, STATUS, 0)
+    prepare(team, DONE, 0)
+    prepare(team, STATUS, 0)
+    prepare(team, KERNEL, kernel)
+    prepare(team, ARGUMENTS, arguments)
+    prepare(team, TILES, tiles)
+    prepare(team, PARTS, parts)
+    prepare(team, THREADS, threads)
     for part in range(parts):
-        store(team, claims + part, ticket)
+        prepare(team, claims + part, ticket)
     store(team, TICKET, ticket)
     helper = HELPERS
     for _ in range(1, threads):
@@ -272,7 +285,7 @@ def run(
 def helper(team: i64, member: i64, lo, hi, part):
     """Help with the launches of the team until it stops."""
     own = HELPERS + HELPER_WORDS * (member - 1)
-    seen, idle = load(team, TICKET), 0
+    seen, idle = 0, 0  # a launch that began before this thread did may still have open claims
     while load(team, STOP) == 0:
         ticket = load(team, TICKET)
         if ticket != seen:

@@ -91,9 +91,9 @@ def load_kernels(
         else:
             objects[symbol] = code
     if missing:
-        from tgc.backends.cpu.compile import compile_kernels
+        from tgc.backends.cpu.compile_many import compile_kernels
 
-        compiled = compile_kernels((kernel for _, kernel in missing.values()), target)
+        compiled = compile_kernels([kernel for _, kernel in missing.values()], target)
         for (key, _), result in zip(missing.values(), compiled, strict=True):
             objects[result.symbol] = result.code
             cache.put(key, result.code, {"symbol": result.symbol, **dict(toolchain()), "target": target.key})

@@ -13,7 +13,7 @@ from tgc.backends.loops.ir import Kernel
 from tgc.errors import BackendError, OutOfRangeError
 from tgc.ir import Graph, Node, Value
 from tgc.ops.movement import reshape
-from tgc.passes.memory import ALIGNMENT, arena_bytes
+from tgc.passes.memory import ALIGNMENT, arena_bytes, match_donations
 from tgc.types import TensorType
 
 GRAIN = 1 << 14  # work (elementary operations) below which a launch is not shared by threads
@@ -71,6 +71,8 @@ class CpuProgram:
             for r, place in zip(node.results, node.attrs["places"], strict=True):  # type: ignore[arg-type]
                 self._place[r] = self._parse(str(place))
         self._collect_results()
+        # results that could not be computed in place are moved to the donated array when all is done
+        self._moves = [(k, i) for k, i in match_donations(graph, self.donated).items() if self._written.get(k) != i]
         self._launches, self._arguments = self._tables()
 
     def _parse(self, place: str) -> tuple[int, int]:
@@ -163,6 +165,9 @@ class CpuProgram:
                 results[k] = arrays[source].reshape(self.graph.outputs[k].shape)
             for k, source in self._copies:
                 results[k] = self._copy(k, source, arrays, results)
+            for k, source in self._moves:
+                arrays[source][...] = results[k]
+                results[k] = arrays[source]
             return results  # type: ignore[return-value]
         finally:
             self._idle.append(call)

@@ -77,6 +77,18 @@ def round_even(x: Any) -> Any:
     return np.round(x)
 
 
+def _fmod_rule(x: Any, y: Any) -> tuple[Any, Callable[..., Any]] | None:
+    if not isinstance(x, types.Float) or x != y:
+        return None
+    return x(x, y), lambda context, builder, signature, values: builder.frem(*values)
+
+
+@device(_fmod_rule)
+def fmod(x: Any, y: Any) -> Any:
+    """C's remainder: the sign of x, exact."""
+    return np.fmod(x, y)
+
+
 @device(_float_intrinsic("llvm.sqrt", 1))
 def sqrt(x: Any) -> Any:
     """Square root."""
@@ -121,7 +133,7 @@ def mod_int(x: Any, y: Any) -> Any:
 @scalar
 def mod_float(x: Any, y: Any) -> Any:
     """NumPy's remainder of floats: the sign of y, exact."""
-    m = math.fmod(x, y)
+    m = fmod(x, y)
     if m == 0:
         return math.copysign(m * 0, y) if y == y and x == x and y != 0 else m
     return m + y if (m < 0) != (y < 0) else m
@@ -132,7 +144,7 @@ def floor_div_float(x: Any, y: Any) -> Any:
     """NumPy's floor division of floats."""
     if y == 0 or x != x or y != y:
         return x / y
-    m = math.fmod(x, y)
+    m = fmod(x, y)
     q = (x - m) / y
     if m != 0 and (m < 0) != (y < 0):
         q = q - 1

@@ -102,10 +102,9 @@ def cos_f32(x: Scalar) -> Scalar:
 def tan_f32(x: Scalar) -> Scalar:
     """Return the tangent; NaN for infinities."""
     q, r = _reduce(abs(x))
-    r = narrow(r)
-    z = r * r
+    z = r * r  # float64 still: near poles the error of r would grow
     tangent = fma(r * z, polynomial(z, _TAN), r)
-    tangent = select((q & 1) == 0, tangent, -1.0 / tangent)
+    tangent = narrow(select((q & 1) == 0, tangent, -1.0 / tangent))
     return from_bits(bits(tangent) ^ (bits(x) & -0x80000000))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -60,31 +61,51 @@ def collapse(
     """
     accessed = accesses(roots, stores)
     bare = _bare_uses(roots, accessed)
-    merged: dict[str, None] = {}
+    became: dict[str, Expr] = {}
     left = list(axes)
     at = len(left) - 2
     while at >= 0:
         outer, inner = left[at], left[at + 1]
         if outer.reduced == inner.reduced and inner.whole and _mergeable(outer, inner, accessed, bare):
             n = inner.extent
+            var = _joined(outer.var, inner.var)
             left[at : at + 2] = [
                 replace(
                     inner,
+                    var=var,
                     size=outer.size * inner.size,
                     lo=outer.lo * n if not outer.whole else outer.lo,
                     hi=None if outer.hi is None else outer.hi * n,
                     whole=outer.whole,
                 )
             ]
-            merged[outer.var] = None
+            became[outer.var], became[inner.var] = Const(0, I64), Var(var)
+            accessed = [(strides, tuple(became.get(_name(i), i) for i in index)) for strides, index in accessed]
         at -= 1
     memo: dict[Expr, Expr] = {}
 
+    def replacement(x: Expr) -> Expr | None:
+        new = became.get(_name(x))
+        while new is not None and _name(new) in became:
+            new = became[_name(new)]
+        return new
+
     def rewrite(x: Expr) -> Expr:
-        return substitute(x, lambda y: Const(0, I64) if isinstance(y, Var) and y.name in merged else None, memo)
+        return substitute(x, replacement, memo)
 
     new = [Store(s.buffer, tuple(rewrite(i) for i in s.index), rewrite(s.value)) for s in stores]
     return left, rewrite, new
+
+
+def _name(x: Expr) -> str:
+    return x.name if isinstance(x, Var) else ""
+
+
+def _joined(outer: str, inner: str) -> str:
+    """A name for two axes in one: i1 and i2_3 become i1_3."""
+    if re.fullmatch(r"i\d+", outer) and re.fullmatch(r"i\d+(_\d+)?", inner):
+        return f"{outer}_{inner[1:].split('_')[-1]}"
+    return f"{outer}_{inner}"
 
 
 def _mergeable(outer: Axis, inner: Axis, accessed: Sequence[Access], bare: set[str]) -> bool:

@@ -27,6 +27,9 @@ from tgc.ops.kinds import AxisMap, Contraction
 from tgc.types import F32, F64, I64, DType, TensorType
 
 
+LEVELS = 3  # loops over k inside of a register tile; slower ones run around it
+
+
 class TileTarget(Protocol):
     """What tile shapes depend on."""
 
@@ -160,7 +163,17 @@ class _Contraction:
             b_at = b_at + Var(axis) * rhs[axis]
         valid = Const(self.columns, I64) if self.packed is not None or self.n % self.columns == 0 else Var("n_" + self.column) - Var("column")  # fmt: skip
         levels = self._levels(lhs, rhs, extent)
-        body.append(Tile(self.rows, self.columns, a, rows_at, b, b_at, c, valid, levels))
+        slow, levels = levels[:-LEVELS], levels[-LEVELS:]
+        a_at: Expr = Const(0, I64)
+        for k, (_, a_step, b_step) in enumerate(slow):
+            a_at, b_at = a_at + Var(f"slow{k}") * a_step, b_at + Var(f"slow{k}") * b_step
+        stmt: Stmt = Tile(self.rows, self.columns, a, a_at, rows_at, b, b_at, c, valid, levels, accumulate=bool(slow))
+        if slow:
+            zero = Store(_flat(c), (Var("z"),), SCALAR.const(0, self.dtype))
+            body.append(For("z", Const(0, I64), Const(self.rows * self.columns, I64), (zero,)))
+        for k, (n, _, _) in reversed(list(enumerate(slow))):
+            stmt = For(f"slow{k}", Const(0, I64), n, (stmt,))
+        body.append(stmt)
         body += self._epilogue(c, m, outer)
         stacks: list[Stmt] = [Stack(rows_at, self.rows), Stack(_flat(c), self.rows * self.columns)]
         tiles = math.prod(self.extent[x] for x in outer) * panels * blocks
@@ -188,8 +201,6 @@ class _Contraction:
             merged.append((self.extent[a], extent[a], lhs[a], rhs[a], *step))
         levels = tuple((n, sa, sb) for _, n, sa, sb, _, _ in reversed(merged))
         one, zero = Const(1, I64), Const(0, I64)
-        if len(levels) > 3:
-            raise BackendError(f"{self.node.op.name}: {len(levels)} separate summed axes; at most 3 are tiled")
         return levels or ((one, zero, zero),)
 
     def _rows_at(self, rows_at: Buffer, lhs: Mapping[str, Expr], extent: Mapping[str, Expr]) -> list[Stmt]:
@@ -220,7 +231,8 @@ class _Contraction:
     def _epilogue(self, c: Buffer, m: Expr, outer: Sequence[str]) -> list[Stmt]:
         """Store what the region makes of the tile."""
         pull = self.pull
-        index = tuple(_affine(dim) for dim in self.map.out)
+        names = {a: f"row_{a}" for a in self.roles.m}  # of their own: collapsing changes their extents
+        index = tuple(_affine({names.get(a, a): k for a, k in dim.items()}) for dim in self.map.out)
         j, r = Var(self.column) - Var("column"), Var("r")
         held = compute_dtype(self.dtype)
         pull.sources[self.node.result] = lambda _: Load(_flat(c), (r * self.columns + j,), held)
@@ -228,11 +240,10 @@ class _Contraction:
             Store(pull.buffer(f"y{k}", v.type), physical(v.type, index), pull.at(v, index))
             for k, v in enumerate(self.body.outputs)
         ]
-        axes = [Axis(a, self.extent[a]) for a in self.roles.m]
-        axes, _, stores = collapse(axes, [s.value for s in stores], stores) if axes else ([], None, stores)
+        axes, _, stores = collapse([Axis(names[a], self.extent[a]) for a in names], [s.value for s in stores], stores)
         for axis in axes:
-            pull.integer(f"n_{axis.var}", self.extent[axis.var] if len(axes) > 1 else self.m)
-        lets = [Let(v, x) for v, x in self._unflatten_rows(axes)]
+            pull.integer(f"n_{axis.var}", axis.size)
+        lets = [Let(v, x) for v, x in unflatten(axes, Var("row") + Var("r"))]
         end = SCALAR.minimum(Var(f"n_{self.column}"), Var("column") + self.columns)
         columns = For(self.column, Var("column"), end, tuple(stores))
         last = SCALAR.minimum(Const(self.rows, I64), m - Var("row"))

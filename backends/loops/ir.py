@@ -275,12 +275,14 @@ class Tile:
     rows: int
     columns: int
     a: Buffer
+    a_at: Expr
     rows_at: Buffer
     b: Buffer
     b_at: Expr
     c: Buffer
     valid: Expr
     levels: tuple[tuple[Expr, Expr, Expr], ...]
+    accumulate: bool  # whether to add to what is in c
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,14 @@ def lower(node: Node, target: TileTarget) -> list[Kernel]:
         BackendError: the kind of region is unknown.
     """
     body, kind = node.body, node.attrs["kind"]
+    name = f"{body.name}_{kind}"
     match kind:
         case "map":
-            return lower_map(body, body.name)
+            return lower_map(body, name)
         case "reduce":
-            return lower_reduce(body, body.name)
+            return lower_reduce(body, name)
         case "contraction":
-            return lower_contraction(body, body.name, target)
+            return lower_contraction(body, name, target)
         case "scatter":
-            return lower_scatter(body, body.name)
+            return lower_scatter(body, name)
     raise BackendError(f"fused region @{body.name} is of unknown kind {kind!r}; known are {', '.join(KINDS)}")

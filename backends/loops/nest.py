@@ -167,12 +167,10 @@ class _Reduction:
         if positions:
             roots = [*roots, *(self.index[a] + 0 * self.index[a] for a in self.folded), *(self.index[a] for a in self.folded)]
         axes, rewrite, _ = collapse(self._axes(), roots, every)
+        for a, n in enumerate(self.shape):
+            self.pull.integer(f"n_i{a}", n)
         for axis in axes:
             self.pull.integer(f"n_{axis.var}", axis.size)
-        for a in self.folded:
-            self.pull.integer(f"n_i{a}", self.shape[a])
-        for a in range(len(self.shape)):
-            self.pull.integer(f"n_i{a}", math.prod(x.size for x in axes if x.var == f"i{a}") if any(x.var == f"i{a}" for x in axes) else self.shape[a])  # fmt: skip
         fix = lambda s: Store(s.buffer, tuple(map(rewrite, s.index)), rewrite(s.value))  # noqa: E731
         work = [([(n, rewrite(x)) for n, x in folds], [fix(s) for s in stores]) for folds, stores in work]
         ends = [[(v, rewrite(x)) for v, x in e] for e in ends]

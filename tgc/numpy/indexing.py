@@ -18,7 +18,7 @@ from tgc.types import I32, I64, INTS
 __all__ = ["take", "take_along_axis"]
 
 
-def _indices(function: str, indices: ArrayLike) -> Array:
+def as_indices(function: str, indices: ArrayLike) -> Array:
     """Integer indices in a dtype that `take` knows."""
     indices = as_array(indices)
     if indices.dtype not in INTS:
@@ -35,7 +35,7 @@ def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str = 
     Raises:
         DTypeError: `indices` are not integers.
     """
-    a, indices = as_array(a), _indices("take", indices)
+    a, indices = as_array(a), as_indices("take", indices)
     if axis is None:
         return take(ravel(a), indices, 0, mode)
     at = axis_of("take", a, axis)
@@ -62,7 +62,7 @@ def take_along_axis(arr: ArrayLike, indices: ArrayLike, axis: int | None = -1) -
         ShapeError: the operands differ in rank.
         DTypeError: `indices` are not integers.
     """
-    arr, indices = as_array(arr), _indices("take_along_axis", indices)
+    arr, indices = as_array(arr), as_indices("take_along_axis", indices)
     if axis is None:
         return take_along_axis(ravel(arr), indices, 0)
     if arr.ndim != indices.ndim:

@@ -21,7 +21,7 @@ __all__ = [
 
 def _fold(op: Reduce, function: str, x: Array, axis: Axes, keepdims: bool) -> Array:
     axes = axes_of(function, x, axis)
-    if not op.empty and any(x.shape[a] == 0 for a in axes):
+    if not op.empty and 0 in [x.shape[a] for a in axes]:
         raise refuse(function, [x], f"cannot reduce an axis of size zero (axis={axis})")
     out = op(x, axes=axes, chunks=0) if axes else x
     return _keep(out, x, axes) if keepdims else out

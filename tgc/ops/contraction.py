@@ -82,19 +82,26 @@ def _dot_reference(lhs: np.ndarray, rhs: np.ndarray, *, batch: Any, contract: An
 
 
 def _dot_side(g: Any, x: Any, y: Any, batch: Any, contract: Any, *, left: bool) -> Any:
-    """Cotangent of one operand `x`, `y` being the other: contract g with y over y's free axes, then put axes in place."""
-    mine, other = (0, 1) if left else (1, 0)
-    x_free = _free(len(x.shape), batch[mine], contract[mine])
-    y_free = _free(len(y.shape), batch[other], contract[other])
-    nb = len(batch[0])
-    offset = nb + (len(x_free) if left else 0)
-    g_axes = tuple(range(offset, offset + len(y_free)))
+    """Cotangent of the left operand x, or else of the right operand y: g contracted with the other over its free axes.
+
+    The product has the batch axes first and then, for a matrix product, the others in the operand's own order.
+    """
+    free = [_free(len(t.shape), b, c) for t, b, c in zip((x, y), batch, contract, strict=True)]
+    nb, nx = len(batch[0]), len(free[0])
     g_batch = tuple(range(nb))
-    result = dot(g, y, batch=(g_batch, batch[other]), contract=(g_axes, tuple(y_free)))
-    # result axes: batch, x's free axes, then y's contracted axes in y's order
+    mine, other = (0, 1) if left else (1, 0)
     contracted = sorted(range(len(contract[other])), key=lambda k: contract[other][k])
-    places = [*batch[mine], *x_free, *(contract[mine][k] for k in contracted)]
-    return transpose(result, perm=tuple(places.index(a) for a in range(len(places))))
+    kept = [contract[mine][k] for k in contracted]  # the axes that `other` brings along, in its order
+    if left:
+        g_axes = tuple(range(nb + nx, nb + nx + len(free[1])))
+        product = dot(g, y, batch=(g_batch, batch[1]), contract=(g_axes, tuple(free[1])))
+        places = [*batch[0], *free[0], *kept]
+    else:
+        g_axes = tuple(range(nb, nb + nx))
+        product = dot(x, g, batch=(batch[0], g_batch), contract=(tuple(free[0]), g_axes))
+        places = [*batch[1], *kept, *free[1]]
+    perm = tuple(places.index(a) for a in range(len(places)))
+    return product if perm == tuple(range(len(perm))) else transpose(product, perm=perm)
 
 
 dot = Contraction(
@@ -105,7 +112,7 @@ dot = Contraction(
     reference=_dot_reference,
     grad=lambda g, x, y, *, out, batch, contract: (
         _dot_side(g, x, y, batch, contract, left=True),
-        _dot_side(g, y, x, batch, contract, left=False),
+        _dot_side(g, x, y, batch, contract, left=False),
     ),
     samples=samples(
         reals(-2, 2), reals(-2, 2), ulps=64,
@@ -215,6 +222,8 @@ def _swap_filters(w: Any, groups: int) -> Any:
     """[*kernel, c, g*o] -> reversed [*kernel, o, g*c]: the filters of the convolution that carries cotangents back."""
     kernel, c, o = tuple(w.shape[:-2]), w.shape[-2], w.shape[-1] // groups
     rank = len(kernel)
+    if groups == 1:
+        return reverse(transpose(w, perm=(*range(rank), rank + 1, rank)), axes=tuple(range(rank)))
     split = reshape(w, shape=(*kernel, c, groups, o))
     swapped = transpose(split, perm=(*range(rank), rank + 2, rank + 1, rank))
     return reverse(reshape(swapped, shape=(*kernel, o, groups * c)), axes=tuple(range(rank)))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tgc.ir import Builder, Graph, Node, Value, recording, transform
 from tgc.ops import contraction, elementwise, movement, reduce
+from tgc.ops.creation import fill
 from tgc.ops.kinds import Contraction
 from tgc.passes.manager import Target, register
 from tgc.trace import Trace, Tracer
@@ -52,14 +55,52 @@ def _rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Valu
     return (emit_traced(builder, new, compute),)
 
 
-def _conv(op: Contraction) -> Callable[..., Any]:
+def _conv(op: Contraction, by_offsets: Callable[..., Any]) -> Callable[..., Any]:
     def canonical(x: Any, y: Any, *, exact: bool, padding: Any, **attrs: Any) -> Any:
         if any(p != (0, 0) for p in padding):
             low, high = ((0, *(p[side] for p in padding), 0) for side in (0, 1))
             x = movement.pad(x, low=low, high=high, interior=(0,) * len(low), value=0)
+        if not exact:
+            return by_offsets(x, y, **attrs)
         return op(x, y, padding=((0, 0),) * len(padding), **attrs)
 
     return canonical
+
+
+def _under(x: Any, offset: Sequence[int], spatial: Sequence[int], stride: Any, dilation: Any, groups: int) -> Any:
+    """[points, groups, channels]: what lies under one element of the kernel at each point of the result."""
+    start = [o * d for o, d in zip(offset, dilation, strict=True)]
+    stop = [a + max(n - 1, 0) * s + (n > 0) for a, n, s in zip(start, spatial, stride, strict=True)]
+    part = movement.slice_(
+        x, start=(0, *start, 0), stop=(x.shape[0], *stop, x.shape[-1]), step=(1, *stride, 1)
+    )
+    return movement.reshape(part, shape=(x.shape[0] * math.prod(spatial), groups, x.shape[-1] // groups))
+
+
+def _conv_by_offsets(x: Any, w: Any, *, stride: Any, dilation: Any, groups: int) -> Any:
+    """A sum of products for each element of the kernel: convolution of dtypes without tiles."""
+    kernel, (c, o) = w.shape[:-2], w.shape[-2:]
+    spatial = contraction.conv_shape(x.shape[1:-1], kernel, stride, ((0, 0),) * len(kernel), dilation)
+    flat = movement.reshape(w, shape=(math.prod(kernel), c, groups, o // groups))
+    total = fill((groups, x.shape[0] * math.prod(spatial), o // groups), x.dtype, 0)
+    for k, offset in enumerate(itertools.product(*map(range, kernel))):
+        part = _under(x, offset, spatial, stride, dilation, groups)
+        one = movement.slice_(flat, start=(k, 0, 0, 0), stop=(k + 1, *flat.shape[1:]), step=(1,) * 4)
+        filters = movement.reshape(one, shape=flat.shape[1:])
+        total = elementwise.add(total, _sum_of_products(part, filters, ((1,), (1,)), ((2,), (0,))))
+    return movement.reshape(movement.transpose(total, perm=(1, 0, 2)), shape=(x.shape[0], *spatial, o))
+
+
+def _kernel_grad_by_offsets(x: Any, y: Any, *, kernel: Any, stride: Any, dilation: Any, groups: int) -> Any:
+    """A sum of products for each element of the kernel."""
+    c, o, spatial = x.shape[-1] // groups, y.shape[-1], y.shape[1:-1]
+    cotangent = movement.reshape(y, shape=(y.shape[0] * math.prod(spatial), groups, o // groups))
+    parts = []
+    for offset in itertools.product(*map(range, kernel)):
+        part = _under(x, offset, spatial, stride, dilation, groups)
+        product = _sum_of_products(part, cotangent, ((1,), (1,)), ((0,), (0,)))  # [groups, c, o / groups]
+        parts.append(movement.reshape(movement.transpose(product, perm=(1, 0, 2)), shape=(1, c, o)))
+    return movement.reshape(movement.concat(*parts, axis=0), shape=(*kernel, c, o))
 
 
 def _dot(x: Any, y: Any, *, exact: bool, batch: Any, contract: Any) -> Any:
@@ -97,6 +138,6 @@ def _sum_of_products(x: Any, y: Any, batch: Any, contract: Any) -> Any:
 
 _CANONICAL: dict[str, Callable[..., Any]] = {
     "dot": _dot,
-    "conv": _conv(contraction.conv),
-    "conv_kernel_grad": _conv(contraction.conv_kernel_grad),
+    "conv": _conv(contraction.conv, _conv_by_offsets),
+    "conv_kernel_grad": _conv(contraction.conv_kernel_grad, _kernel_grad_by_offsets),
 }

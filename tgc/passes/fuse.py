@@ -100,7 +100,18 @@ class _Fusion:
                 producer, consumer = self.group[source], self.group[node]
                 if producer is not consumer:
                     self._try(producer, consumer)
+        self._join_siblings()
         return self._emit()
+
+    def _join_siblings(self) -> None:
+        """Merge maps of one shape that read the same tensor: it is loaded once."""
+        for v in (*self.graph.inputs, *(r for n in self.graph.nodes for r in n.results)):
+            readers = dict.fromkeys(self.group[n] for n in self.graph.uses.get(v, ()) if n in self.group)
+            maps = [g for g in readers if self.kind(g.nodes) == "map" and v.type.size > 1]
+            for g in maps[1:]:
+                first, second = self.group[maps[0].nodes[0]], self.group[g.nodes[0]]
+                if first is not second and not self._path_around(second, first):
+                    self._try(first, second)
 
     def _try(self, producer: _Group, consumer: _Group) -> None:
         what = f"{'+'.join(n.op.name for n in producer.nodes[-3:])} into {'+'.join(n.op.name for n in consumer.nodes[:3])}"

@@ -1,8 +1,8 @@
 """Memory planning: every value of the scheduled graph gets a place.
 
 Results of the graph are written where the caller wants them (a fresh array, or the donated input that they replace);
-everything between lies in one arena, in which places are reused as soon as their last reader is done. A map whose
-operand dies may write over it.
+everything between lies in one arena, in which places are reused as soon as their last reader is done. A kernel may write
+over an operand that dies with it, if it reads the operand element by element.
 """
 
 from __future__ import annotations
@@ -16,33 +16,31 @@ from tgc.ops.kinds import Elementwise
 from tgc.ops.movement import reshape
 from tgc.ops.region import fused
 from tgc.passes.manager import Target, register
+from tgc.types import TensorType
 
 ALIGNMENT = 64
 
 
-def overwritable(node: Node, operand: int) -> bool:
-    """Whether each element of a map's results depends on the operand's element at the same place alone."""
-    if node.attrs["kind"] != "map":
-        return False
+def overwritable(node: Node, operand: int, result: int) -> bool:
+    """Whether a kernel may write `result` over `operand`: it reads each element of it only right before that.
+
+    True for operands that reach results through elementwise ops of the results' shape alone: all of a map, the
+    epilogue of a contraction, what follows a reduction along the kept axes.
+    """
     body = node.body
-    source = body.inputs[operand]
-    shape = body.outputs[0].type
+    source, made = body.inputs[operand], body.outputs[result]
+    if source.type != TensorType(source.dtype, made.shape) or made.type.layout is not None:
+        return False
     reached = {source}
     for inner in body.nodes:
         if not any(v in reached for v in inner.operands):
             continue
-        if not isinstance(inner.op, Elementwise) or inner.result.shape != shape.shape:
+        if not isinstance(inner.op, Elementwise) or inner.result.shape != made.shape:
             return False
         reached.update(inner.results)
-    return source.type.layout is None and shape.layout is None and source.shape == shape.shape
-
-
-@dataclass(frozen=True)
-class Donation:
-    """Result `output` of the graph takes the memory of input `input`."""
-
-    output: int
-    input: int
+    if node.attrs["kind"] == "reduce":
+        return all(v.shape == made.shape for v in body.outputs)
+    return True
 
 
 def match_donations(graph: Graph, donated: Sequence[int]) -> dict[int, int]:
@@ -112,7 +110,7 @@ class _Planner:
         node = result.node
         assert node is not None
         mine = [k for k, v in enumerate(node.operands) if self._root(v) is source]
-        return len(mine) == 1 and node.op is fused and overwritable(node, mine[0])
+        return len(mine) == 1 and node.op is fused and overwritable(node, mine[0], result.index)
 
     def plan(self) -> Mapping[Value, str]:
         live: dict[Value, tuple[int, int]] = {}  # value -> (first byte, bytes)

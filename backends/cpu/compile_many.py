@@ -1,0 +1,143 @@
+"""Many kernels at once: a process compiles them no faster on more cores, since Numba holds the GIL; its forks do."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import struct
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from contextlib import suppress
+
+from llvmlite.binding import ffi
+from numba.core.compiler_lock import global_compiler_lock
+
+from tgc.backends.cpu.compile import KernelObject, compile_kernel
+from tgc.backends.cpu.loader import kernel_symbol
+from tgc.backends.cpu.target import CpuTarget
+from tgc.errors import BackendError
+
+KERNELS_PER_PROCESS = 3  # at least: a fork costs about as much as compiling one of them
+PATIENCE = 30.0  # seconds that a fork may take longer than this process; then its kernels are compiled here
+
+_NUMBER = struct.Struct("<q")
+_RESULT = struct.Struct("<qq")  # number of the kernel, bytes of its object code, which follow
+
+
+def compile_kernels(kernels: Sequence[tuple[str, str]], target: CpuTarget) -> list[KernelObject]:
+    """Compile all `(source, name)`.
+
+    On Linux up to `target.threads` processes share the work: this one, and forks of it, which end with it.
+    TGC_COMPILE_PROCESSES sets another number. What a fork does not deliver, for whatever reason, is compiled here.
+
+    Raises:
+        BackendError: a kernel does not compile, or TGC_COMPILE_PROCESSES is no positive integer.
+    """
+    processes = min(_processes(target), len(kernels) // KERNELS_PER_PROCESS)
+    done: dict[int, KernelObject] = {}
+    if processes > 1:
+        done[0] = compile_kernel(*kernels[0], target)  # what Numba sets up for its first function, the forks inherit
+        codes = _share(range(1, len(kernels)), kernels, target, processes)
+        done |= {k: KernelObject(kernel_symbol(*kernels[k], target), code) for k, code in codes.items()}
+    return [done.get(k) or compile_kernel(*kernel, target) for k, kernel in enumerate(kernels)]
+
+
+def _processes(target: CpuTarget) -> int:
+    text = os.environ.get("TGC_COMPILE_PROCESSES")
+    if text is None:
+        return target.threads if sys.platform == "linux" else 1
+    if not text.isdecimal() or int(text) < 1:
+        raise BackendError(f"TGC_COMPILE_PROCESSES must be a positive integer, not {text!r}")
+    return int(text) if hasattr(os, "fork") else 1
+
+
+def _share(
+    numbers: Sequence[int], kernels: Sequence[tuple[str, str]], target: CpuTarget, processes: int
+) -> dict[int, bytes]:
+    """Object code by number of the kernel, from this process and its forks; not of those that failed."""
+    jobs, write_end = os.pipe()
+    forks: list[tuple[int, int]] = []
+    try:
+        # The processes take numbers from one pipe until it is empty. A pipe holds at least 64 KiB.
+        os.write(write_end, b"".join(_NUMBER.pack(k) for k in numbers[: (1 << 16) // _NUMBER.size]))
+        os.close(write_end)
+        forks = _fork_workers(jobs, kernels, target, processes - 1)
+        found: dict[int, bytes] = {}
+        while record := os.read(jobs, _NUMBER.size):
+            k: int = _NUMBER.unpack(record)[0]
+            found[k] = compile_kernel(*kernels[k], target).code
+        deadline = time.monotonic() + PATIENCE
+        for process, results in forks:
+            _wait(process, deadline)
+            found |= _read(results)
+        return found
+    finally:
+        os.close(jobs)
+        for process, results in forks:
+            os.close(results)
+            _wait(process, 0.0)
+
+
+def _fork_workers(
+    jobs: int, kernels: Sequence[tuple[str, str]], target: CpuTarget, count: int
+) -> list[tuple[int, int]]:
+    """Forks that compile what they read from the pipe `jobs`: process number, and the file with its results."""
+    forks = []
+    for _ in range(count):
+        results = os.memfd_create("tgc-kernels")
+        try:
+            # With these locks no other thread is inside Numba or LLVM, whose state the child gets a copy of.
+            with global_compiler_lock, ffi.lib._lock, warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on forks of processes with threads
+                process = os.fork()
+        except OSError:  # no more processes, or no memory for one
+            os.close(results)
+            break
+        if process == 0:
+            _work(jobs, results, kernels, target)
+        forks.append((process, results))
+    return forks
+
+
+def _work(jobs: int, results: int, kernels: Sequence[tuple[str, str]], target: CpuTarget) -> None:
+    """In a fork: compile kernels until none is left, and end. The parent deals with those that do not compile."""
+    status = 1
+    try:
+        gc.disable()  # a collection would touch, and so copy, all objects of the parent
+        while record := os.read(jobs, _NUMBER.size):
+            k: int = _NUMBER.unpack(record)[0]
+            with suppress(BackendError):
+                code = compile_kernel(*kernels[k], target).code
+                os.write(results, _RESULT.pack(k, len(code)) + code)
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _wait(process: int, deadline: float) -> None:
+    """Wait for a fork to end; end it at the deadline."""
+    with suppress(ChildProcessError):  # its status was already collected, here or by a handler of SIGCHLD
+        while os.waitpid(process, os.WNOHANG) == (0, 0):
+            if time.monotonic() > deadline:
+                os.kill(process, signal.SIGKILL)
+                os.waitpid(process, 0)
+                return
+            time.sleep(0.001)
+
+
+def _read(results: int) -> dict[int, bytes]:
+    """The whole results in a file; a fork that was killed may have left a part of one."""
+    os.lseek(results, 0, os.SEEK_SET)
+    with os.fdopen(os.dup(results), "rb") as file:
+        data = file.read()
+    found, at = {}, 0
+    while at + _RESULT.size <= len(data):
+        k, size = _RESULT.unpack_from(data, at)
+        code = data[at + _RESULT.size : at + _RESULT.size + size]
+        if len(code) == size:
+            found[k] = code
+        at += _RESULT.size + size
+    return found

@@ -1,0 +1,501 @@
+"""`tgc.numpy` against NumPy, eager and traced."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from gradients import check_gradients, gradients
+from traced import both, graph_of
+
+import tgc.numpy as tnp
+from tgc.errors import AttributeSpecError, DTypeError, OutOfRangeError, ShapeError
+from tgc.interpret import interpret
+from tgc.trace import trace
+from tgc.types import tensor_type
+
+RNG = np.random.default_rng(0)
+F = RNG.uniform(-3, 3, (3, 4, 5)).astype(np.float32)
+G = RNG.uniform(-3, 3, (4, 1)).astype(np.float32)
+POSITIVE = np.abs(F) + 0.5
+UNIT = F / 3.1
+I, J = RNG.integers(-9, 9, (3, 4)).astype(np.int32), RNG.integers(1, 9, (3, 1)).astype(np.int64)
+U, V = RNG.integers(0, 9, (3, 4)).astype(np.uint8), RNG.integers(0, 9, 4).astype(np.uint32)
+B, C = I > 0, np.array([True, False, True, False])
+HALF, BRAIN = F.astype(np.float16), F.astype(ml_dtypes.bfloat16)
+ODD = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.5, -2.5, 0.5], np.float32)
+M, N, K = (RNG.uniform(-1, 1, s) for s in ((2, 3, 4), (2, 4, 5), (4,)))
+TOLERANCE = {np.dtype(np.float16): 2e-3, np.dtype(ml_dtypes.bfloat16): 1e-2, np.dtype(np.float32): 2e-6}
+
+
+def same(got: Any, want: Any, dtype: Any = None) -> None:
+    """Equal up to rounding, in shape and in dtype (NumPy's unless given)."""
+    want = np.asarray(want)
+    assert (got.shape, got.dtype) == (want.shape, np.dtype(dtype or want.dtype))
+    tolerance = TOLERANCE.get(got.dtype, 1e-12)
+    np.testing.assert_allclose(got.astype(float), want.astype(float), rtol=tolerance, atol=tolerance)
+
+
+def compare(name: str, arrays: tuple[Any, ...], **attrs: Any) -> None:
+    """One function, called alike in tgc and in NumPy."""
+    with np.errstate(all="ignore"):
+        want = getattr(np, name)(*arrays, **attrs)
+        got = both(lambda *xs: getattr(tnp, name)(*xs, **attrs), *map(np.asarray, arrays))
+    wanted = want if isinstance(want, list | tuple) else [want]
+    assert len(got) == len(wanted)
+    for g, w in zip(got, wanted, strict=True):
+        same(g, w)
+
+
+UNARY = {
+    "exp exp2 expm1 sin cos tan sinh cosh tanh arcsinh arctan": (F, I, F.astype(float), HALF),
+    "log log2 log10 log1p sqrt reciprocal": (POSITIVE, HALF * HALF + np.float16(0.5)),
+    "arcsin arccos arctanh": (UNIT, 0.5, 0),
+    "arccosh": (POSITIVE + 1,),
+    "square abs sign negative": (F, I, ODD, -0.0),
+    "floor ceil trunc rint isnan isinf isfinite": (F * 3, ODD, I, HALF),
+    "floor ceil trunc isfinite logical_not": (U, B, 3),
+    "degrees radians": (F, I),
+    "round": (F, ODD, I),
+    "invert": (I, U, B),
+    "logical_not": (F, ODD, I, B),
+    "nan_to_num": (ODD, I),
+}
+
+
+@pytest.mark.parametrize(("name", "x"), [(n, x) for names, xs in UNARY.items() for n in names.split() for x in xs])
+def test_unary(name: str, x: Any) -> None:
+    compare(name, (x,))
+
+
+FLOATS = ((F, G), (F.astype(float), G), (ODD, ODD[:, None]), (I, F[0, :3, :4]), (HALF, F), (2.5, np.float32(2)))
+INTS = ((I, J), (U, V), (I, U), (I, J.astype(np.uint32)), (B, I))
+BINARY = {
+    "add multiply maximum minimum subtract": FLOATS + INTS,
+    "add multiply maximum minimum": ((B, C),),
+    "divide hypot logaddexp arctan2 heaviside": (*FLOATS, (I, J)),
+    "floor_divide remainder fmod": (*FLOATS[:4], *INTS[:4], (I, 0)),
+    "equal not_equal less less_equal greater greater_equal logical_and logical_or logical_xor": (*FLOATS, *INTS, (B, C)),
+    "bitwise_and bitwise_or bitwise_xor": (*INTS, (B, C)),
+    "left_shift right_shift": ((I, 3), (V, V % 5), (I, J)),
+    "power": ((POSITIVE, F), (F, np.int64(3)), (U, U % 3), (ODD, ODD[:, None])),
+    "fmax fmin isclose": FLOATS,
+}
+
+
+@pytest.mark.parametrize(("name", "xs"), [(n, xs) for names, cases in BINARY.items() for n in names.split() for xs in cases])
+def test_binary(name: str, xs: tuple[Any, Any]) -> None:
+    compare(name, xs)
+
+
+@pytest.mark.parametrize(
+    ("f", "want"),
+    [
+        (lambda m, x: m.add(x, 1), np.float32),
+        (lambda m, x: m.multiply(m.astype(x, np.int32), 2.5), np.float64),
+        (lambda m, x: m.add(x, np.float64(1)), np.float64),
+        (lambda m, x: m.where(m.greater(x, 0), x, 0), np.float32),
+        (lambda m, x: m.power(x, 2), np.float32),
+        (lambda m, x: m.clip(x, -1, 1), np.float32),
+        (lambda m, x: m.add(m.greater(x, 0), 1), np.int64),
+    ],
+)
+def test_python_numbers_are_weak(f: Callable[..., Any], want: Any) -> None:
+    (got,) = both(lambda x: f(tnp, x), F)
+    same(got, f(np, F), want)
+
+
+def test_bfloat16_promotes() -> None:
+    pairs = {np.float32: np.float32, np.float16: np.float32, np.int32: np.float64, np.uint8: ml_dtypes.bfloat16}
+    for other, want in pairs.items():
+        (got,) = both(tnp.add, BRAIN, np.ones(5, other))
+        same(got, BRAIN.astype(np.float32) + 1, want)
+    assert tnp.result_type(tnp.bfloat16, 1.0) == ml_dtypes.bfloat16
+    assert (tnp.finfo(tnp.bfloat16).bits, tnp.finfo("f16").bits, tnp.iinfo(np.uint8).max) == (16, 16, 255)
+
+
+@pytest.mark.parametrize("x", [I, U, V, B, F, HALF, np.float64(2)])
+@pytest.mark.parametrize("attrs", [{}, {"axis": 0}, {"axis": -1, "keepdims": True}, {"axis": (), "keepdims": True}])
+def test_reductions(x: Any, attrs: dict[str, Any]) -> None:
+    if np.ndim(x) == 0 and "axis" in attrs:
+        attrs = {**attrs, "axis": ()}
+    for name in ("mean", "var", "std", "max", "min", "any", "all"):
+        if attrs.get("axis") == () and np.asarray(x).dtype == bool and name in ("max", "min"):
+            continue  # NumPy 2.4 gives an error
+        if attrs.get("axis") == () and name in ("any", "all"):
+            continue  # NumPy returns the operand's own elements
+        with np.errstate(all="ignore"):
+            compare(name, (x,), **attrs)
+    for name in ("sum", "prod"):
+        want = getattr(np, name)(x, **attrs)
+        (got,) = both(lambda x: getattr(tnp, name)(x, **attrs), x)
+        same(got, want, np.uint32 if want.dtype == np.uint64 else want.dtype)
+
+
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
+def test_places_of_extremes(name: str) -> None:
+    for x, attrs in ((F, {}), (F, {"axis": 1}), (I, {"axis": 0, "keepdims": True}), (B, {"axis": 1}), (ODD[1:], {}), (ODD, {}), (2.0, {})):
+        compare(name, (x,), **attrs)
+
+
+def test_reductions_more() -> None:
+    compare("sum", (F,), axis=(0, 2), dtype=np.float64)
+    compare("mean", (I,), dtype=np.float32)
+    compare("var", (F,), axis=(1, 2), ddof=1, keepdims=True)
+    compare("std", (F,), axis=0, ddof=1)
+    compare("count_nonzero", (I,), axis=0)
+    compare("allclose", (F, F + np.float32(1e-9)))
+    compare("max", (ODD,))
+    compare("sum", (np.zeros((0, 3)),), axis=0)
+    compare("prod", (np.zeros((0, 3)),))
+    big = np.full(5000, 100, np.float16)
+    (mean,) = both(tnp.mean, big)
+    assert mean == 100  # a sum in float16 would overflow
+    with np.errstate(all="ignore"):
+        assert np.isnan(both(lambda x: tnp.mean(x, 0), np.zeros((0, 2)))[0]).all()
+        assert both(lambda x: tnp.var(x, ddof=3), np.ones(2) * [1, 2])[0] == np.inf
+
+
+MANIPULATION: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("reshape", (F,), {"shape": (5, -1)}),
+    ("reshape", (F,), {"shape": -1}),
+    ("ravel", (F,), {}),
+    ("ravel", (np.zeros((0, 2)),), {}),
+    ("transpose", (F,), {}),
+    ("transpose", (F,), {"axes": (1, -1, 0)}),
+    ("permute_dims", (F,), {"axes": (2, 0, 1)}),
+    ("matrix_transpose", (F,), {}),
+    ("swapaxes", (F,), {"axis1": 0, "axis2": -1}),
+    ("moveaxis", (F,), {"source": 0, "destination": -1}),
+    ("moveaxis", (F,), {"source": (2, 0), "destination": (0, 1)}),
+    ("expand_dims", (F,), {"axis": (0, -1)}),
+    ("expand_dims", (F,), {"axis": 1}),
+    ("squeeze", (F[:1, :, :1],), {}),
+    ("squeeze", (F[:1, :, :1],), {"axis": -1}),
+    ("atleast_1d", (2.0,), {}),
+    ("atleast_2d", (K,), {}),
+    ("broadcast_to", (G,), {"shape": (2, 4, 3)}),
+    ("broadcast_to", (1.5,), {"shape": 3}),
+    ("broadcast_arrays", (F, G, 1.0), {}),
+    ("flip", (F,), {}),
+    ("flip", (F,), {"axis": (0, -1)}),
+    ("roll", (F,), {"shift": 7}),
+    ("roll", (F,), {"shift": (1, -2), "axis": (0, 2)}),
+    ("roll", (F,), {"shift": -1, "axis": 1}),
+    ("tile", (F,), {"reps": 2}),
+    ("tile", (K,), {"reps": (2, 1, 3)}),
+    ("tile", (F,), {"reps": (2, 2)}),
+    ("repeat", (F,), {"repeats": 3}),
+    ("repeat", (F,), {"repeats": 2, "axis": 1}),
+    ("repeat", (F,), {"repeats": 0, "axis": -1}),
+    ("split", (F,), {"indices_or_sections": 2, "axis": 1}),
+    ("split", (F,), {"indices_or_sections": [1, 3], "axis": -1}),
+    ("array_split", (F,), {"indices_or_sections": 3, "axis": 2}),
+    ("array_split", (K,), {"indices_or_sections": [2, 9]}),
+    ("diagonal", (F,), {}),
+    ("diagonal", (F,), {"offset": -1, "axis1": 2, "axis2": 1}),
+    ("diagonal", (F,), {"offset": 2, "axis1": 1, "axis2": 2}),
+    ("diagonal", (F,), {"offset": 9}),
+    ("trace", (I,), {}),
+    ("trace", (F,), {"offset": 1, "axis1": 2, "axis2": 0}),
+    ("tril", (F,), {}),
+    ("triu", (F,), {"k": -1}),
+    ("tril", (B,), {"k": 1}),
+    ("diag", (K,), {"k": 2}),
+    ("diag", (K,), {"k": -1}),
+    ("diag", (I,), {"k": 1}),
+    ("pad", (F,), {"pad_width": 2}),
+    ("pad", (I,), {"pad_width": ((1, 0), (0, 2)), "constant_values": 7}),
+    *(("pad", (F,), {"pad_width": (2, 1), "mode": mode}) for mode in ("edge", "reflect", "symmetric", "wrap")),
+    ("take", (F, I % 4), {"axis": 1}),
+    ("take", (F, I), {"axis": 1, "mode": "wrap"}),
+    ("take", (F, U), {"axis": -1, "mode": "clip"}),
+    ("take", (F, V), {}),
+    ("take_along_axis", (F, RNG.integers(-4, 4, (3, 6, 5))), {"axis": 1}),
+    ("take_along_axis", (F, RNG.integers(0, 3, (2, 1, 5))), {"axis": 0}),
+    ("take_along_axis", (F, RNG.integers(0, 60, 7)), {"axis": None}),
+    ("clip", (F,), {"a_min": -1, "a_max": None}),
+    ("clip", (F,), {"min": -1.5, "max": 2}),
+    ("clip", (I,), {"a_min": 0, "a_max": 1.5}),
+    ("round", (F,), {"decimals": 2}),
+    ("round", (F * 100,), {"decimals": -1}),
+    ("nan_to_num", (ODD,), {"nan": 2, "posinf": 3, "neginf": -3}),
+    ("isclose", (ODD, ODD), {"equal_nan": True}),
+    ("where", (B, I, 0.5), {}),
+    ("where", (F, F, G), {}),
+    ("where", (C, U, 7), {}),
+    ("full_like", (F,), {"fill_value": 2}),
+    ("ones_like", (F,), {"dtype": np.int32, "shape": (2,)}),
+    ("zeros_like", (B,), {}),
+]
+
+
+@pytest.mark.parametrize(("name", "xs", "attrs"), MANIPULATION)
+def test_manipulation(name: str, xs: tuple[Any, ...], attrs: dict[str, Any]) -> None:
+    if name == "where" and xs[0].dtype != bool:
+        with np.errstate(all="ignore"):
+            same(both(tnp.where, *xs)[0], np.where(*xs))
+        return
+    compare(name, xs, **attrs)
+
+
+def test_joining() -> None:
+    for name, parts, attrs in (
+        ("concatenate", (F, F[:, :1]), {"axis": 1}),
+        ("concatenate", (I, J), {"axis": None}),
+        ("concatenate", (I, F[0, :3, :4]), {"axis": -2}),
+        ("concatenate", (I, U), {"dtype": np.float32}),
+        ("concat", (F, F), {}),
+        ("stack", (F, F, F), {"axis": -1}),
+        ("stack", (I, U), {}),
+        ("vstack", (K, N[0, :, :4]), {}),
+        ("hstack", (K, K[:2]), {}),
+        ("hstack", (I, J), {}),
+    ):
+        (got,) = both(lambda *xs: getattr(tnp, name)(xs, **attrs), *parts)  # noqa: B023
+        same(got, getattr(np, name)(parts, **attrs))
+
+
+CREATION: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("zeros", ((2, 3),), {}),
+    ("ones", (3,), {"dtype": np.uint8}),
+    ("full", ((2,), 2), {}),
+    ("full", ((2, 2), [1.5, 2]), {"dtype": np.float32}),
+    ("full", ((), True), {}),
+    ("arange", (5,), {}),
+    ("arange", (2, 9, 3), {}),
+    ("arange", (5, 0, -2), {}),
+    ("arange", (3, 3), {}),
+    ("arange", (0.5, 2, 0.3), {}),
+    ("arange", (0, 1, 0.1), {"dtype": np.float32}),
+    ("arange", (0, 20, 0.7), {"dtype": np.float16}),
+    ("arange", (np.float32(3),), {}),
+    ("arange", (255, 256), {"dtype": np.uint8}),
+    ("linspace", (0, 1), {}),
+    ("linspace", (-1.5, 2, 7), {}),
+    ("linspace", (0, 1, 4), {"endpoint": False, "dtype": np.float32}),
+    ("linspace", (0, 9, 4), {"dtype": np.int32}),
+    ("linspace", (3, 1, 1), {}),
+    ("linspace", (3, 1, 0), {}),
+    ("eye", (3,), {}),
+    ("eye", (3, 5), {"k": 1, "dtype": np.int32}),
+    ("identity", (2,), {"dtype": np.float32}),
+    ("tri", (3, 4, -1), {}),
+]
+
+
+@pytest.mark.parametrize(("name", "args", "attrs"), CREATION)
+def test_creation(name: str, args: tuple[Any, ...], attrs: dict[str, Any]) -> None:
+    (got,) = both(lambda: getattr(tnp, name)(*args, **attrs))
+    same(got, getattr(np, name)(*args, **attrs))
+
+
+def test_arrays() -> None:
+    same(*both(lambda x: tnp.asarray([[x, 1], [2, x]]), np.float32(3)), [[3, 1], [2, 3]], np.float64)
+    same(*both(lambda x: tnp.asarray([x, x], np.float32), np.float64(3)), [3, 3], np.float32)
+    assert tnp.asarray(3, np.uint8).dtype == np.uint8
+    with pytest.raises(OverflowError, match="300 out of bounds"):
+        tnp.asarray(300, np.uint8)
+    with pytest.raises(DTypeError, match="complex128 is not supported"):
+        tnp.asarray(1j)
+    for copied in (tnp.array(F), tnp.copy(F)):
+        assert copied is not F
+        assert not np.shares_memory(copied, F)
+    assert tnp.empty((2,)).tolist() == [0, 0]
+    assert tnp.broadcast_shapes((3, 1), (4,)) == (3, 4)
+    for attrs in ({}, {"indexing": "ij"}, {"sparse": True}):
+        got = both(lambda *xs: tnp.meshgrid(*xs, **attrs), K, K[:2], K[:3])  # noqa: B023
+        for g, w in zip(got, np.meshgrid(K, K[:2], K[:3], **attrs), strict=True):
+            same(g, w)
+
+
+PRODUCTS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
+    ("matmul", (M, N), {}),
+    ("matmul", (M, K), {}),
+    ("matmul", (K, N), {}),
+    ("matmul", (K, K), {}),
+    ("matmul", (F, np.ones((2, 1, 5, 2), np.float32)), {}),
+    ("matmul", (I, I.T), {}),
+    ("dot", (M, N[0]), {}),
+    ("dot", (M, N), {}),
+    ("dot", (M, K), {}),
+    ("dot", (2.0, M), {}),
+    ("dot", (I, V), {}),
+    ("vdot", (M, F[:2, :, :3]), {}),
+    ("inner", (M, K), {}),
+    ("inner", (M, M), {}),
+    ("outer", (M, K), {}),
+    ("vecdot", (M, K), {}),
+    ("vecdot", (M, M[:1]), {"axis": 1}),
+    ("tensordot", (M, N), {"axes": ((2, 0), (1, 0))}),
+    ("tensordot", (M, N), {"axes": ((0, 2), (0, 1))}),
+    ("tensordot", (M, N[0]), {"axes": 1}),
+    ("tensordot", (M, K), {"axes": 0}),
+    ("tensordot", (M, N), {"axes": (0, 0)}),
+]
+
+
+@pytest.mark.parametrize(("name", "xs", "attrs"), PRODUCTS)
+def test_products(name: str, xs: tuple[Any, ...], attrs: dict[str, Any]) -> None:
+    compare(name, xs, **attrs)
+
+
+S = RNG.uniform(-1, 1, (3, 3))
+EINSUM: list[tuple[str, tuple[np.ndarray, ...]]] = [
+    ("bij,bjk->bik", (M, N)),
+    ("bij,bjk", (M, N)),
+    ("bij,bjk->k", (M, N)),
+    ("bij,bjk->ikb", (M, N)),
+    ("bij,j->bi", (M, K)),
+    ("bij,j->bij", (M, K)),
+    ("bij->jb", (M,)),
+    ("bij->b", (M,)),
+    ("bij->", (M,)),
+    ("ii", (S,)),
+    ("ii->i", (S,)),
+    ("ij,ji->j", (S, S)),
+    ("iji->j", (M.swapaxes(0, 1)[:2, :, :2],)),
+    ("i,j->ij", (K, K)),
+    ("i,j", (K, K[:2])),
+    ("i,i->i", (K, K)),
+    ("...ij,...jk->...ik", (M, N)),
+    ("...ij,jk", (M, N[0])),
+    ("i...->...i", (M,)),
+    ("...,j->...j", (S, K)),
+    ("...i,...i->...", (M, K)),
+    ("ij,jk,kl->il", (S, S, S)),
+    ("bij,bjk,bil,l->bkl", (M, N, M, K)),
+    ("ij,ij->i", (S, S[:1])),
+    ("ij,kj->ik", (S[:, :1], S)),
+    ("ab , b -> a", (I, I[0])),
+    ("BA,A", (I, I[0])),
+]
+
+
+@pytest.mark.parametrize(("subscripts", "xs"), EINSUM)
+def test_einsum(subscripts: str, xs: tuple[np.ndarray, ...]) -> None:
+    (got,) = both(lambda *xs: tnp.einsum(subscripts, *xs), *xs)
+    same(got, np.einsum(subscripts, *xs))
+
+
+def test_einsum_of_two_matrices_is_one_contraction() -> None:
+    graph = graph_of(lambda x, y: tnp.einsum("bthd,bshd->bhts", x, y), np.ones((2, 3, 4, 5)), np.ones((2, 6, 4, 5)))
+    assert [n.op.name for n in graph.nodes] == ["dot"]
+
+
+def test_tracers_have_methods() -> None:
+    def f(x: Any) -> list[Any]:
+        return [
+            x.sum(0), x.mean(axis=(1, 2), keepdims=True), x.var(), x.std(1), x.max(), x.min(-1), x.prod(0), x.argmax(1),
+            (x > 0).any(0), (x > -9).all(), x.ravel(), x.flatten(), x[:1].squeeze(0), x.swapaxes(0, 1), x.clip(-1, 1),
+            x.round(1), x.repeat(2, 0), x.diagonal(), x.dot(np.ones((5, 2))), x.take(np.array([0, 2]), 0), x.argmin(),
+        ]  # fmt: skip
+
+    for got, want in zip(interpret(graph_of(f, N), N), f(N), strict=True):
+        same(got, want)
+
+
+ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
+    (lambda: tnp.add(F, I), ShapeError, r"\(3, 4, 5\), \(3, 4\)"),
+    (lambda: tnp.sum(F, 3), ShapeError, r"sum\(f32\[3,4,5\]\): axis 3 is out of bounds"),
+    (lambda: tnp.max(F[:0], 0), ShapeError, r"max\(f32\[0,4,5\]\): cannot reduce an axis of size zero"),
+    (lambda: tnp.mean(F, (0, 0)), ShapeError, r"mean\(f32\[3,4,5\]\).*repeat"),
+    (lambda: tnp.reshape(F, (7, -1)), ShapeError, r"cannot reshape \(3, 4, 5\) to \(7, -1\)"),
+    (lambda: tnp.transpose(F, (0, 1)), ShapeError, r"transpose\(f32\[3,4,5\]\)"),
+    (lambda: tnp.squeeze(F, 0), ShapeError, r"squeeze\(f32\[3,4,5\]\): axis 0 has not size one"),
+    (lambda: tnp.expand_dims(F, 5), ShapeError, r"expand_dims\(f32\[3,4,5\]\): axis 5"),
+    (lambda: tnp.moveaxis(F, (0, 1), 0), ShapeError, "do not pair distinct axes"),
+    (lambda: tnp.concatenate([]), ShapeError, "at least one array"),
+    (lambda: tnp.concatenate([F, I]), ShapeError, r"concatenate\(f32\[3,4,5\], i32\[3,4\]\)"),
+    (lambda: tnp.stack([F, I]), ShapeError, r"stack\(f32\[3,4,5\], i32\[3,4\]\): shapes differ"),
+    (lambda: tnp.split(F, 2), ShapeError, r"split\(f32\[3,4,5\]\): axis 0 cannot be cut into 2 equal parts"),
+    (lambda: tnp.pad(F, ((1, 2), (3, 4))), ShapeError, r"pad\(f32\[3,4,5\]\)"),
+    (lambda: tnp.pad(F, -1), ShapeError, "negative"),
+    (lambda: tnp.pad(F, 1, mode="mean"), AttributeSpecError, "'mean' is not supported; there are constant, edge"),
+    (lambda: tnp.pad(F[:0], 1, mode="edge"), ShapeError, "no elements"),
+    (lambda: tnp.take(F, F), DTypeError, r"take: indices must be integers, got f32\[3,4,5\]"),
+    (lambda: tnp.take(F, I, 0, "up"), AttributeSpecError, "raise, clip and wrap"),
+    (lambda: tnp.take_along_axis(F, I, 0), ShapeError, "same number of axes"),
+    (lambda: tnp.matmul(M, M), ShapeError, r"matmul.*\(2, 3, 4\) and \(2, 3, 4\)"),
+    (lambda: tnp.dot(B, B.T), DTypeError, r"dot\(bool\[3,4\], bool\[4,3\]\) is not defined for booleans"),
+    (lambda: tnp.tensordot(M, N, 1), ShapeError, r"tensordot\(f64\[2,3,4\], f64\[2,4,5\]\)"),
+    (lambda: tnp.einsum("ij,jk", M, N), ShapeError, r"einsum\[ij,jk\]\(f64.*names 2 axes of an operand of 3"),
+    (lambda: tnp.einsum("bij,bkj", M, N), ShapeError, "axis 'j' has the sizes 4 and 5"),
+    (lambda: tnp.einsum("ij->ik", S), ShapeError, "no operand has"),
+    (lambda: tnp.einsum("ij,jk", S), ShapeError, "2 terms for 1 operands"),
+    (lambda: tnp.einsum("i1", S), ShapeError, "not made of letters"),
+    (lambda: tnp.einsum("ii", S[:1]), ShapeError, "two sizes"),
+    (lambda: tnp.subtract(B, B), DTypeError, "subtract is not defined for booleans"),
+    (lambda: tnp.reciprocal(I), DTypeError, "use divide"),
+    (lambda: tnp.round(I, -1), DTypeError, "negative decimals"),
+    (lambda: tnp.arange(0, 5, 0), AttributeSpecError, "step is zero"),
+    (lambda: tnp.linspace(0, 1, -1), AttributeSpecError, "num is negative"),
+    (lambda: tnp.meshgrid(F), ShapeError, r"meshgrid\(f32\[3,4,5\]\)"),
+    (lambda: tnp.zeros((2, -1)), ShapeError, "no negative sizes"),
+    (lambda: tnp.diag(F), ShapeError, r"diag\(f32\[3,4,5\]\)"),
+    (lambda: tnp.tril(K), ShapeError, r"tril\(f64\[4\]\)"),
+    (lambda: trace(lambda x: [tnp.arange(x)], [tensor_type("i32", ())]), AttributeSpecError, "known while tracing"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "message"), ERRORS)
+def test_errors(call: Callable[[], Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_index_out_of_range_is_an_error_at_run_time() -> None:
+    for index in (3, -4):
+        graph = graph_of(lambda x, i: tnp.take_along_axis(x, i, 0), F, np.zeros((1, 4, 5), np.int32))
+        with pytest.raises(OutOfRangeError):
+            interpret(graph, F, np.full((1, 4, 5), index, np.int32))
+
+
+SMOOTH: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
+    "var": (lambda x: tnp.var(x, 1, ddof=1), (M,)),
+    "std": (lambda x: tnp.std(x, (0, 2)), (M,)),
+    "mean": (lambda x: tnp.mean(x, 0, keepdims=True), (M,)),
+    "max": (lambda x: tnp.max(x, 1), (M,)),
+    "hypot": (tnp.hypot, (M, K)),
+    "logaddexp": (tnp.logaddexp, (M, K)),
+    "equal logaddexp": (lambda x: tnp.logaddexp(x, x + 0), (M,)),
+    "diagonal": (lambda x: tnp.diagonal(x, 1, 1, 2), (M,)),
+    "diag": (lambda x: tnp.diag(x, -1), (K,)),
+    "pad": (lambda x: tnp.pad(x, 1, mode="reflect"), (M,)),
+    "take": (lambda x: tnp.take(x, np.array([[0, 2], [2, 1]]), 1), (M,)),
+    "take_along_axis": (lambda x: tnp.take_along_axis(x, np.array([[[0], [2], [-1]]]), 2), (M,)),
+    "tile": (lambda x: tnp.tile(x, (2, 1)), (M,)),
+    "repeat": (lambda x: tnp.repeat(x, 2, 1), (M,)),
+    "roll": (lambda x: tnp.roll(x, 5), (M,)),
+    "split": (lambda x: tnp.split(x, [1, 3], -1)[::-1], (M,)),
+    "tensordot": (lambda x, y: tnp.tensordot(x, y, ((2, 0), (1, 0))), (M, N)),
+    "einsum": (lambda x, y, z: tnp.einsum("bij,bjk,bil->lk", x, y, z), (M, N, M)),
+    "einsum diagonal": (lambda x, y: tnp.einsum("ii,ij->j", x, y), (S, S)),
+    "matmul": (tnp.matmul, (M, N)),
+    "clip": (lambda x: tnp.clip(x, -0.5, 0.5), (M,)),
+    "degrees": (tnp.degrees, (M,)),
+}
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_gradients(name: str) -> None:
+    f, arrays = SMOOTH[name]
+    check_gradients(f, *arrays)
+
+
+def test_gradients_are_finite_at_singular_points() -> None:
+    zero = np.zeros((2, 3))
+    assert all((g == 0).all() for f in (tnp.std, lambda x: tnp.hypot(x, x)) for g in gradients(f, zero))
+    for x, want in ((0.0, 0.5), (1e4, 1.0), (-1e4, 0.0)):
+        (g, h) = gradients(tnp.logaddexp, np.array(x), np.array(0.0))
+        assert (g, h) == (want, 1 - want)
+
+
+def test_every_public_function_has_a_docstring() -> None:
+    functions = [f for f in vars(tnp).values() if inspect.isfunction(f)]
+    assert len(functions) > 120
+    assert not [f.__name__ for f in functions if not f.__doc__]

@@ -1,0 +1,37 @@
+"""Evaluation of a function of arrays in every way it can be called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tgc.interpret import interpret
+from tgc.ir import Graph
+from tgc.trace import trace
+from tgc.types import type_of
+
+
+def graph_of(f: Callable[..., Any], *arrays: np.ndarray) -> Graph:
+    """The graph of `f`, which returns one tensor or a sequence of them."""
+
+    def listed(*xs: Any) -> list[Any]:
+        out = f(*xs)
+        return list(out) if isinstance(out, list | tuple) else [out]
+
+    return trace(listed, [type_of(np.asarray(a)) for a in arrays])
+
+
+def both(f: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:
+    """The results of `f`, applied to NumPy arrays; its trace must compute the same."""
+    out = f(*arrays)
+    eager = [np.asarray(y) for y in (out if isinstance(out, list | tuple) else [out])]
+    traced = interpret(graph_of(f, *arrays), *map(np.asarray, arrays))
+    assert [(y.dtype, y.shape) for y in traced] == [(y.dtype, y.shape) for y in eager]
+    for a, b in zip(traced, eager, strict=True):
+        exact = a.dtype.kind in "biu"
+        np.testing.assert_allclose(
+            a.astype(np.float64), b.astype(np.float64), rtol=0 if exact else 8 * float(np.finfo(a.dtype).eps) if a.dtype.kind == "f" else 2**-5
+        )  # fmt: skip
+    return eager

@@ -1,0 +1,15 @@
+"""Neural-network functions on traced tensors, and on NumPy arrays when nothing is being traced.
+
+Plain functions of tensors and parameters, without state; `tgc.nn.initializers` makes the parameters.
+"""
+
+from tgc.nn import initializers as initializers
+from tgc.nn.activations import *  # noqa: F403
+from tgc.nn.attention import *  # noqa: F403
+from tgc.nn.convolution import *  # noqa: F403
+from tgc.nn.exponential import *  # noqa: F403
+from tgc.nn.layers import *  # noqa: F403
+from tgc.nn.losses import *  # noqa: F403
+from tgc.nn.normalization import *  # noqa: F403
+from tgc.nn.pooling import *  # noqa: F403
+from tgc.nn.regularization import *  # noqa: F403

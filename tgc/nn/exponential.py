@@ -1,0 +1,54 @@
+"""Softmax and its logarithm, shifted by the largest element so that nothing overflows.
+
+Gradients do not go through the shift, which cancels. Half precision is computed in float32.
+"""
+
+from __future__ import annotations
+
+from tgc.nn.base import full_precision
+from tgc.numpy.base import Array, Axes, axes_of, refuse, spread
+from tgc.numpy.elementwise import exp, isfinite, log, where
+from tgc.numpy.manipulation import reshape
+from tgc.ops.arithmetic import divide, subtract
+from tgc.ops.elementwise import stop_gradient
+from tgc.ops.reduce import reduce_max, reduce_sum
+
+__all__ = ["log_softmax", "logsumexp", "softmax"]
+
+
+def _axes(function: str, x: Array, axis: Axes) -> tuple[int, ...]:
+    axes = axes_of(function, x, axis)
+    if 0 in [x.shape[a] for a in axes]:
+        raise refuse(function, [x], f"cannot reduce an axis of size zero (axis={axis})")
+    return axes
+
+
+def shifted(x: Array, axes: tuple[int, ...]) -> Array:
+    """`x` less its largest element along `axes`, as which it counts as constant."""
+    return subtract(x, spread(stop_gradient(reduce_max(x, axes=axes, chunks=0)), axes, x.shape))
+
+
+@full_precision
+def softmax(x: Array, axis: Axes = -1) -> Array:
+    """exp(x) / sum(exp(x)) along one axis or several; NaN where all elements are -inf."""
+    axes = _axes("softmax", x, axis)
+    weights = exp(shifted(x, axes))
+    return divide(weights, spread(reduce_sum(weights, axes=axes, chunks=0), axes, x.shape))
+
+
+@full_precision
+def log_softmax(x: Array, axis: Axes = -1) -> Array:
+    """log(softmax(x)), accurate where the softmax underflows."""
+    axes = _axes("log_softmax", x, axis)
+    s = shifted(x, axes)
+    return subtract(s, spread(log(reduce_sum(exp(s), axes=axes, chunks=0)), axes, x.shape))
+
+
+@full_precision
+def logsumexp(x: Array, axis: Axes = None, keepdims: bool = False) -> Array:
+    """log(sum(exp(x))) along `axis`, one, several or all; infinities as in exact arithmetic."""
+    axes = _axes("logsumexp", x, axis)
+    largest = stop_gradient(reduce_max(x, axes=axes, chunks=0))
+    largest = where(isfinite(largest), largest, 0)
+    out = log(reduce_sum(exp(x - spread(largest, axes, x.shape)), axes=axes, chunks=0)) + largest
+    return reshape(out, [1 if a in axes else n for a, n in enumerate(x.shape)]) if keepdims else out
