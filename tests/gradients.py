@@ -20,7 +20,12 @@ def gradients(f: Callable[..., Any], *arrays: np.ndarray) -> tuple[np.ndarray, .
 
 
 def check_gradients(
-    f: Callable[..., Any], *arrays: np.ndarray, rtol: float = 1e-6, atol: float = 1e-7, step: float = 1e-5, seed: int = 0
+    f: Callable[..., Any],
+    *arrays: np.ndarray,
+    rtol: float = 1e-6,
+    atol: float = 1e-7,
+    step: float = 1e-5,
+    seed: int = 0,
 ) -> None:
     """Compare the gradient of `f` with central differences along a random direction, in float64.
 

@@ -20,6 +20,8 @@ from tgc.types import BOOL, SHORT_NAMES, DType, is_float
 
 TARGET = CpuTarget.of("x86_64-unknown-linux-gnu", frozenset())
 RANDOM = 61  # values of each dtype, beside the special ones
+# Ops whose results NumPy does not always round correctly, and by how many units in the last place they may be wrong.
+ROUNDED_OTHERWISE, ROUNDING = frozenset({"pow"}), 1
 
 rules = pytest.mark.parametrize("rule", [pytest.param(r, id=r.name) for r in RULES])
 each_dtype = pytest.mark.parametrize(
@@ -55,13 +57,16 @@ def grid(values: np.ndarray, n: int) -> list[np.ndarray]:
     return [np.ascontiguousarray(a.ravel()) for a in np.meshgrid(*[values] * n, indexing="ij")]
 
 
-def assert_same_bits(got: np.ndarray, want: np.ndarray, operands: list[np.ndarray]) -> None:
-    """Equal bit patterns; any NaN equals any other."""
+def assert_same_bits(got: np.ndarray, want: np.ndarray, operands: list[np.ndarray], ulps: int = 0) -> None:
+    """Equal bit patterns, or floats of one sign at most `ulps` apart; any NaN equals any other."""
     assert (got.dtype, got.shape) == (want.dtype, want.shape)
-    bits = np.dtype(f"u{got.dtype.itemsize}")
-    differ = got.view(bits) != want.view(bits)
+    bits = np.dtype(f"i{got.dtype.itemsize}")
+    a, b = got.view(bits), want.view(bits)
+    differ = a != b
     if is_float(got.dtype):
-        differ &= ~(np.isnan(got) & np.isnan(want))
+        nan = [(x & np.iinfo(bits).max) > np.array(np.inf, got.dtype).view(bits) for x in (a, b)]
+        near = ((a < 0) == (b < 0)) & (np.abs(a - b) <= ulps)
+        differ &= ~((nan[0] & nan[1]) | near)
     where = np.flatnonzero(differ)[:5]
     examples = [f"{[x.ravel()[i] for x in operands]}: {got.ravel()[i]} is not {want.ravel()[i]}" for i in where]
     assert not examples, f"{differ.sum()} of {differ.size} differ: {'; '.join(examples)}"
@@ -92,15 +97,15 @@ def swapped(graph: Graph) -> Graph:
 @each_dtype
 def test_both_sides_agree(rule: Rule, dtype: DType) -> None:
     """On all combinations of special values; in blocks of odd length, and one by one: NumPy has code of its own for both."""
-    variables = len(rule.graph(dtype).inputs)
-    operands = grid(special(dtype), variables)
-    left, right = interpret(rule.graph(dtype, operands[0].shape), *operands)
-    assert_same_bits(right, left, operands)
     scalars = rule.graph(dtype)
+    ulps = ROUNDING if any(node.op.name in ROUNDED_OTHERWISE for node in scalars.nodes) else 0
+    operands = grid(special(dtype), len(scalars.inputs))
+    left, right = interpret(rule.graph(dtype, operands[0].shape), *operands)
+    assert_same_bits(right, left, operands, ulps)
     for values in list(zip(*operands, strict=True))[:200]:
         arrays = [np.asarray(v, dtype) for v in values]
         left, right = interpret(scalars, *arrays)
-        assert_same_bits(right, left, arrays)
+        assert_same_bits(right, left, arrays, ulps)
 
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 0)], ids=str)
@@ -109,7 +114,8 @@ def test_both_sides_agree(rule: Rule, dtype: DType) -> None:
 def test_rule_fires(rule: Rule, dtype: DType, reorder: Callable[[Graph], Graph], shape: tuple[int, ...]) -> None:
     """Simplifying the pattern gives what simplifying the replacement gives, whatever the order of its operands."""
     graph = rule.graph(dtype, shape)
-    assert simplified(reorder(side(graph, 0))) == simplified(side(graph, 1))
+    right = simplified(side(graph, 1))
+    assert simplified(reorder(side(graph, 0))) in (right, swapped(right))
 
 
 @each_dtype
@@ -141,7 +147,7 @@ def test_pattern_in_any_dtype(rule: Rule, dtype: DType) -> None:
         pytest.skip("the pattern is not defined for this dtype")
     (want,) = interpret(graph, *operands)
     (got,) = interpret(simplified(graph), *operands)
-    assert_same_bits(got, want, operands)
+    assert_same_bits(got, want, operands, ROUNDING if graph.outputs[0].node.op.name in ROUNDED_OTHERWISE else 0)
 
 
 @rules

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from tgc.interpret import interpret
@@ -30,8 +31,6 @@ def both(f: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:
     traced = interpret(graph_of(f, *arrays), *map(np.asarray, arrays))
     assert [(y.dtype, y.shape) for y in traced] == [(y.dtype, y.shape) for y in eager]
     for a, b in zip(traced, eager, strict=True):
-        exact = a.dtype.kind in "biu"
-        np.testing.assert_allclose(
-            a.astype(np.float64), b.astype(np.float64), rtol=0 if exact else 8 * float(np.finfo(a.dtype).eps) if a.dtype.kind == "f" else 2**-5
-        )  # fmt: skip
+        rounding = 0 if a.dtype.kind in "biu" else 8 * float(ml_dtypes.finfo(a.dtype).eps)
+        np.testing.assert_allclose(a.astype(np.float64), b.astype(np.float64), rtol=rounding, atol=rounding)
     return eager

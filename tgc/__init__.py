@@ -2,7 +2,7 @@
 
 __version__ = "0.1.0"
 
-from tgc import errors, numpy
+from tgc import errors, nn, numpy, random
 from tgc.interpret import interpret
 from tgc.ir import Graph
 from tgc.jit import grad, jit, value_and_grad
@@ -11,6 +11,6 @@ from tgc.text import load_graph, parse, save_graph
 from tgc.types import TensorType, tensor_type
 
 __all__ = [
-    "Graph", "TensorType", "errors", "grad", "interpret", "jit", "load_graph", "numpy", "parse",
+    "Graph", "TensorType", "errors", "grad", "interpret", "jit", "load_graph", "nn", "numpy", "parse", "random",
     "save_graph", "stop_gradient", "tensor_type", "value_and_grad",
 ]  # fmt: skip

@@ -9,20 +9,24 @@ Regions (fused kernels, composites) are nodes with a `Graph` among their attribu
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import count
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import networkx as nx
 import numpy as np
 
 from tgc.errors import VerifyError
 from tgc.types import DType, TensorType, type_of
+
+if TYPE_CHECKING:
+    import networkx as nx  # slow to import
 
 Attr: TypeAlias = "bool | int | float | str | DType | Graph | tuple[Attr, ...] | None"
 Loc: TypeAlias = tuple[str, ...]  # the user's "file:line" places, several once nodes have been fused
@@ -114,11 +118,11 @@ def digest_of(array: np.ndarray) -> str:
 
 
 def attr_key(attr: Attr) -> object:
-    """A hashable key under which attributes are equal only if they print the same (1, 1.0 and True differ)."""
+    """A hashable key under which attributes are equal only if they mean the same: 1, 1.0 and True differ, NaNs do not."""
     if isinstance(attr, tuple):
         return tuple(attr_key(a) for a in attr)
     if isinstance(attr, float):
-        return "float", struct.pack("<d", attr)
+        return "float", "nan" if math.isnan(attr) else struct.pack("<d", attr)
     return type(attr).__name__, attr
 
 
@@ -174,16 +178,18 @@ class Graph:
         """Value -> constant, for the values that are constants."""
         return {c.value: c for c in self.constants}
 
-    def to_networkx(self) -> nx.MultiDiGraph:
+    def to_networkx(self) -> nx.MultiDiGraph[str]:
         """Inputs, constants, nodes and one sink an output as graph nodes; one edge an operand, labelled with its type."""
+        import networkx as nx
+
         g = nx.MultiDiGraph(name=self.name)
         source: dict[Value, str] = {}
-        for i, v in enumerate(self.inputs):
-            source[v] = f"input:{v.name or i}"
-            g.add_node(source[v], op="input", type=str(v.type))
-        for c in self.constants:
-            source[c.value] = f"constant:{c.digest}"
-            g.add_node(source[c.value], op="constant", type=str(c.value.type))
+        kinds = [("input", v.name or str(i), v) for i, v in enumerate(self.inputs)]
+        kinds += [("constant", c.digest, c.value) for c in self.constants]
+        for op, name, v in kinds:  # names may repeat, and so may digests, under different layouts
+            base = f"{op}:{name}"
+            source[v] = next(key for k in count() if (key := f"{base}#{k}" if k else base) not in g)
+            g.add_node(source[v], op=op, type=str(v.type))
         for i, node in enumerate(self.nodes):
             key = f"{i}:{node.op.name}"
             g.add_node(key, op=node.op.name, loc=node.loc, type=", ".join(str(r.type) for r in node.results))
@@ -218,7 +224,8 @@ class Builder:
 
     def constant(self, data: np.ndarray, type: TensorType | None = None) -> Value:
         """A constant; `data` is copied and frozen, so that later writes by its owner do not reach the graph."""
-        frozen = np.array(data, order="C", copy=True)
+        data = np.asarray(data)
+        frozen = np.array(data, data.dtype.newbyteorder("="), order="C", copy=True)
         frozen.setflags(write=False)
         return self.adopt(Constant(Value(type or type_of(frozen)), digest_of(frozen), frozen))
 
@@ -240,14 +247,15 @@ class Builder:
         types: Sequence[TensorType] | None = None,
         unique: bool = False,
     ) -> tuple[Value, ...]:
-        """Apply `op`; `types` overrides the type rule's layouts, `unique` suppresses value numbering."""
+        """Apply `op`; `types` overrides the type rule's layouts, a `unique` node is merged with no other."""
         types = tuple(types) if types is not None else op.infer([v.type for v in operands], attrs)
         key = (op.name, tuple(id(v) for v in operands), tuple((k, attr_key(a)) for k, a in sorted(attrs.items())), types)
         node = None if unique else self._numbering.get(key)
         if node is None:
             node = Node.make(op, operands, attrs, types, loc)
             self._nodes.append(node)
-            self._numbering[key] = node
+            if not unique:
+                self._numbering[key] = node
         return node.results
 
     def build(self, outputs: Iterable[Value], *, prune: bool = True) -> Graph:

@@ -118,7 +118,7 @@ def uniform(
     """Uniform in [minval, maxval), with as many random bits as the dtype has digits (float32: 24, float64: 53)."""
     dtype, shape = _float(dtype), sizes(shape)
     (u,) = _fractions(key, shape, dtype)
-    if (minval, maxval) == (0, 1):
+    if is_weak(minval) and is_weak(maxval) and (minval, maxval) == (0, 1):
         return u
     low, high = (broadcast_to(as_tensor(bound, dtype), shape) for bound in (minval, maxval))
     x = add(multiply(u, subtract(high, low)), low)

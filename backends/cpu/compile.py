@@ -60,7 +60,7 @@ from tgc.errors import BackendError
 from tgc.runtime.cache import content_key
 
 RAISED = 1 << 32  # status of a kernel in which an exception was raised, beyond those that kernels return
-FASTMATH = frozenset({"contract", "reassoc", "nsz", "arcp"})  # not nnan and ninf: users' data may hold both
+FASTMATH = frozenset({"contract"})  # sums that may be reordered say so themselves: see `scalars.fold_add`
 
 SCALARS: dict[str, Any] = {
     "i8": types.int8, "i16": types.int16, "i32": types.int32, "i64": types.int64,

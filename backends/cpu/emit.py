@@ -100,6 +100,10 @@ class Emitter:
         floating = dtype.kind == "f"
         if name == "cast":
             return self.cast(args[0], dtype, x.dtype)
+        if name in ("fold_add", "fold_mul"):
+            if floating:
+                return f"{self.use('scalars', name)}({', '.join(args)})"
+            name = name.removeprefix("fold_")
         if name in INFIX:
             return self.narrow(f"({args[0]} {INFIX[name]} {args[1]})", x.dtype)
         if name in ("maximum", "minimum") and not floating:
@@ -240,6 +244,7 @@ class Emitter:
         if k.checked:
             lines.append("    return 1 if bad else 0")
         parameters = [f"{b.name}: {storage_name(b.dtype)}[:]" for b in k.buffers] + [f"{n}: i64" for n in k.values]
+        parameters += [f"{n}: {SHORT_NAMES[c.dtype]}" for n, c in k.scalars.items()]
         head = []
         for module, names in sorted(self.imports.items()):
             path = module if module in ("numpy", "numba") else f"tgc.backends.cpu.{module}"

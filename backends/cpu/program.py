@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tgc.backends.cpu.driver import LAUNCH_WORDS, Driver, Frame
-from tgc.backends.loops.ir import Kernel
+from tgc.backends.loops.ir import Const, Kernel
 from tgc.errors import BackendError, OutOfRangeError
 from tgc.ir import Graph, Node, Value
 from tgc.ops.movement import reshape
@@ -118,6 +118,7 @@ class CpuProgram:
                 value = node.operands[k] if kind == "in" else node.results[k]
                 arguments.append(self._place[value])
             arguments += [(0, value) for value in kernel.values.values()]
+            arguments += [(0, _bits(c)) for c in kernel.scalars.values()]
             parts = min(kernel.tiles, PARTS * threads) if kernel.work >= GRAIN and threads > 1 else 1
             rows.append((address, first, kernel.tiles, max(parts, 1), 0))
         return np.array(rows, np.int64).reshape(-1, LAUNCH_WORDS), np.array(arguments, np.int64).reshape(-1, 2)
@@ -192,6 +193,12 @@ class CpuProgram:
             raise BackendError(f"kernel {kernel.name}{where} raised an exception")
         sizes = ", ".join(str(v.type) for v in node.operands)
         raise OutOfRangeError(f"an index is out of range in kernel {kernel.name}({sizes}){where}")
+
+
+def _bits(number: Const) -> int:
+    """The bits of a number, as a kernel's argument holds them."""
+    array = np.asarray(number.value, number.dtype)
+    return int(array.view(f"i{array.itemsize}"))
 
 
 def _data(digest: str, data: np.ndarray | None) -> np.ndarray:

@@ -16,8 +16,7 @@ from numba import njit, types
 
 from tgc.backends.cpu.pointers import Rule, device
 
-FLAGS = {"contract", "reassoc", "nsz", "arcp"}
-scalar = njit(forceinline=True, nogil=True, error_model="numpy", fastmath=FLAGS)
+scalar = njit(forceinline=True, nogil=True, error_model="numpy", fastmath={"contract"})
 
 
 def _float_intrinsic(llvm_name: str, arity: int) -> Rule:
@@ -75,6 +74,31 @@ def trunc(x: Any) -> Any:
 def round_even(x: Any) -> Any:
     """Nearest whole number, ties to even."""
     return np.round(x)
+
+
+def _fold_rule(instruction: str) -> Rule:
+    def rule(x: Any, y: Any) -> tuple[Any, Callable[..., Any]] | None:
+        if not isinstance(x, types.Float) or x != y:
+            return None
+
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            return getattr(builder, instruction)(*values, flags=["reassoc", "nsz", "contract"])
+
+        return x(x, y), codegen
+
+    return rule
+
+
+@device(_fold_rule("fadd"))
+def fold_add(total: Any, x: Any) -> Any:
+    """total + x as a step of a sum, whose terms LLVM may add in another (fixed) order: vectorized accumulators."""
+    return total + x
+
+
+@device(_fold_rule("fmul"))
+def fold_mul(total: Any, x: Any) -> Any:
+    """total * x as a step of a product, whose factors LLVM may reorder."""
+    return total * x
 
 
 def _fmod_rule(x: Any, y: Any) -> tuple[Any, Callable[..., Any]] | None:

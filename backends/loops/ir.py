@@ -88,7 +88,7 @@ class Var(_Arithmetic):
 @_hashed
 @dataclass(frozen=True)
 class Apply(_Arithmetic):
-    """A scalar primitive of `tgc.ops.scalar`, or `cast`, `index` or `philox`."""
+    """A scalar primitive of `tgc.ops.scalar`, or `cast`, `index`, `philox`, `round_<half>`, or a reorderable `fold_add`."""
 
     primitive: str
     operands: tuple[Expr, ...]
@@ -297,7 +297,8 @@ Stmt: TypeAlias = For | If | Let | Store | Stack | Tile | Comment
 class Kernel:
     """Code for a range lo..hi of tiles, and how to launch it.
 
-    `buffers` are the kernel's pointers in order, `values` the run-time integers by name; `tile` is the loop variable
+    `buffers` are the kernel's pointers in order, `values` the run-time integers by name, `scalars` the numbers that the
+    graph holds (1/batch, a learning rate); `tile` is the loop variable
     over lo..hi. `bindings` say for each buffer which operand ("in", k), result ("out", k) or temporary ("tmp", k) it is.
     `tiles` and `work` (elements of computation in all) are facts of this launch, not of the code.
     """
@@ -306,6 +307,7 @@ class Kernel:
     doc: str
     buffers: tuple[Buffer, ...]
     values: dict[str, int]
+    scalars: dict[str, Const]
     body: tuple[Stmt, ...]
     tile: str
     bindings: tuple[tuple[str, int], ...]

@@ -155,9 +155,10 @@ def finish(name: str, body: Graph, pull: Pull, stmts: Sequence[Stmt], *, tiles: 
     names = sorted(found, key=lambda n: (n[0] == "y", int(n[1:])))
     bindings = tuple(("out" if n[0] == "y" else "in", int(n[1:])) for n in names)
     values = {k: v for k, v in pull.values.items() if k in used}
+    scalars = {k: v for k, v in pull.scalars.items() if k in used}
     doc = f"({', '.join(str(v.type) for v in body.inputs)}) -> ({', '.join(str(v.type) for v in body.outputs)})"
     return Kernel(
-        name, doc, tuple(found[n] for n in names), values, share(stmts, itertools.count()), "tile", bindings, tiles, work, checked
+        name, doc, tuple(found[n] for n in names), values, scalars, share(stmts, itertools.count()), "tile", bindings, tiles, work, checked
     )
 
 

@@ -21,7 +21,7 @@ from tgc.backends.loops.ir import (
     Buffer, Const, Expr, For, Kernel, Let, Load, Stack, Stmt, Store, Var, integer, number,
 )  # fmt: skip
 from tgc.backends.loops.kernel import finish
-from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype, logical, rounded
+from tgc.backends.loops.pull import FOLD, SCALAR, Pull, compute_dtype, logical, rounded
 from tgc.ir import Graph, Node, Value
 from tgc.ops.kinds import Reduce
 from tgc.types import I64, Layout, TensorType
@@ -153,7 +153,7 @@ class _Reduction:
         return value
 
     def _local(self, v: Value) -> str:
-        return f"r{self.pull._number(v)}"
+        return f"r{self.pull.number(v)}"
 
     def _assemble(
         self,
@@ -211,9 +211,9 @@ class _Reduction:
         assert isinstance(op, Reduce)
         held = compute_dtype(node.operands[0].dtype)
         init = op.init(SCALAR, held)
-        names = [f"acc{self.pull._number(node.result)}_{k}" for k in range(len(init))]
+        names = [f"acc{self.pull.number(node.result)}_{k}" for k in range(len(init))]
         state = tuple(Var(name, i.dtype) for name, i in zip(names, init, strict=True))
-        new = op.step(SCALAR, state, x, self._position())
+        new = op.step(FOLD, state, x, self._position())
         return names, init, new, rounded(op.finish(SCALAR, state), node.result.dtype)
 
     # ------------------------------------------------------------------------------------------ fastest axis kept

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -71,7 +73,17 @@ def _exact(x: Expr, dtype: DType) -> bool:
     return isinstance(x, Const) and x.dtype == I64 and dtype.kind in "iuf" and 0 <= x.value < 128
 
 
-SCALAR = Scalar()
+class _Fold(Scalar):
+    """Scalars of a reduction's step: sums and products of many terms, in any fixed order."""
+
+    def add(self, total: Expr, x: Expr) -> Expr:
+        return Apply("fold_add", (total, x), total.dtype)
+
+    def mul(self, total: Expr, x: Expr) -> Expr:
+        return Apply("fold_mul", (total, x), total.dtype)
+
+
+SCALAR, FOLD = Scalar(), _Fold()
 
 
 class _Element(Scalar):
@@ -84,6 +96,16 @@ class _Element(Scalar):
 
     def operand_dtype(self, operand: int) -> DType:
         return self._node.operands[operand].dtype
+
+    def fill(self, value: Any, dtype: DType) -> Expr:
+        """A number of the graph: floats other than zero become parameters, so that 1/batch is no other kernel."""
+        constant = self.const(value, dtype)
+        assert isinstance(constant, Const)
+        if constant.dtype.kind != "f" or constant.value == 0 or not math.isfinite(constant.value):
+            return constant
+        name = f"k{self._pull.number(self._node.result)}"
+        self._pull.scalars[name] = constant
+        return Var(name, constant.dtype)
 
     def rank(self, operand: int) -> int:
         return self._node.operands[operand].type.rank
@@ -123,6 +145,7 @@ class Pull:
     def __init__(self, body: Graph) -> None:
         self.body = body
         self.values: dict[str, int] = {}
+        self.scalars: dict[str, Const] = {}
         self.buffers: dict[Value, Buffer] = {}
         self.sources: dict[Value, Callable[[Sequence[Expr]], Expr]] = {}
         self._memo: dict[tuple[Value, tuple[Expr, ...]], Expr] = {}
@@ -143,12 +166,15 @@ class Pull:
 
     def size(self, value: Value, axis: int) -> Expr:
         """A size of a tensor as a run-time integer."""
-        return self.integer(f"d{self._number(value)}_{axis}", value.shape[axis])
+        return self.integer(f"d{self.number(value)}_{axis}", value.shape[axis])
 
-    def _number(self, value: Value) -> int:
-        if not hasattr(self, "_numbers"):
-            order = (*self.body.inputs, *(r for n in self.body.nodes for r in n.results))
-            self._numbers = {v: i for i, v in enumerate(order)}
+    @cached_property
+    def _numbers(self) -> dict[Value, int]:
+        order = (*self.body.inputs, *(r for n in self.body.nodes for r in n.results))
+        return {v: i for i, v in enumerate(order)}
+
+    def number(self, value: Value) -> int:
+        """The position of a value in the region, for names."""
         return self._numbers[value]
 
     def forget(self) -> None:

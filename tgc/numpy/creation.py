@@ -11,7 +11,7 @@ import numpy as np
 from tgc.errors import AttributeSpecError, DTypeError
 from tgc.numpy.base import Array, ArrayLike, DTypeLike, accumulator, along, as_array, refuse, sizes
 from tgc.ops import arithmetic, creation, elementwise
-from tgc.ops.arithmetic import as_tensor, result_type
+from tgc.ops.arithmetic import as_tensor, dtype_of, result_type
 from tgc.trace import Tracer
 from tgc.types import BOOL, F64, as_dtype
 
@@ -98,10 +98,14 @@ def arange(start: float, /, stop: float | None = None, step: float = 1, dtype: D
     Raises:
         AttributeSpecError: a number is traced, or `step` is zero.
     """
-    to = result_type(*(x for x in (start, stop, step) if x is not None)) if dtype is None else as_dtype(dtype)
+    first, last, by = _static("arange", *((0, start, step) if stop is None else (start, stop, step)))
+    to = (
+        as_dtype(dtype)
+        if dtype is not None
+        else result_type(*(dtype_of(x) for x in (start, stop, step) if x is not None))
+    )
     if to == BOOL:
         raise DTypeError("arange has no booleans")
-    first, last, by = _static("arange", *((0, start, step) if stop is None else (start, stop, step)))
     if by == 0:
         raise AttributeSpecError("arange: step is zero")
     n = max(math.ceil((last - first) / by), 0)

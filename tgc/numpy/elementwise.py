@@ -41,12 +41,13 @@ from tgc.ops.arithmetic import (
     positive,
     power,
     remainder,
+    result_type,
     right_shift,
     subtract,
     where,
 )
 from tgc.ops.kinds import Elementwise
-from tgc.types import BOOL, as_dtype, is_float
+from tgc.types import BOOL, F64, as_dtype, is_float
 
 __all__ = [
     "abs", "absolute", "acos", "acosh", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
@@ -173,7 +174,7 @@ def round(a: ArrayLike, decimals: int = 0) -> Array:
         return a
     if decimals == 0:
         return e.round(a)
-    scale = 10.0 ** abs(decimals)
+    scale = 10.0 ** (decimals if decimals > 0 else -decimals)
     return divide(e.round(multiply(a, scale)), scale) if decimals > 0 else multiply(e.round(divide(a, scale)), scale)
 
 
@@ -219,6 +220,12 @@ def clip(
     return a if high is None else minimum(a, high)
 
 
+def _real_operands(x: ArrayLike, y: ArrayLike) -> list[Array]:
+    """The operands in one shape and floating-point dtype."""
+    dtype = result_type(x, y)
+    return elementwise_operands((x, y), dtype if is_float(dtype) else F64)
+
+
 def fmax(x: ArrayLike, y: ArrayLike, /) -> Array:
     """The larger of two; NaN only if both are."""
     return where(isnan(x), y, where(isnan(y), x, maximum(x, y)))
@@ -231,19 +238,20 @@ def fmin(x: ArrayLike, y: ArrayLike, /) -> Array:
 
 def fmod(x: ArrayLike, y: ArrayLike, /) -> Array:
     """The remainder of x / y rounded towards zero: it has the sign of x."""
+    x, y = elementwise_operands((x, y))
     rest = remainder(absolute(x), absolute(y))
     return where(less(x, 0), negative(rest), rest)
 
 
 def heaviside(x: ArrayLike, at_zero: ArrayLike, /) -> Array:
     """0 below zero, `at_zero` at zero, 1 above, NaN for NaN; ints become float64."""
-    x, at_zero = elementwise_operands((as_real(x), as_real(at_zero)))
+    x, at_zero = _real_operands(x, at_zero)
     return where(equal(x, 0), at_zero, where(isnan(x), x, as_tensor(greater(x, 0), x.dtype)))
 
 
 def hypot(x: ArrayLike, y: ArrayLike, /) -> Array:
     """sqrt(x * x + y * y) without overflow on the way; its gradient at the origin is 0."""
-    x, y = (absolute(v) for v in elementwise_operands((as_real(x), as_real(y))))
+    x, y = (absolute(v) for v in _real_operands(x, y))
     high, low = maximum(x, y), minimum(x, y)
     infinite = logical_or(isinf(x), isinf(y))
     ratio = divide(low, where(logical_or(equal(high, 0), infinite), 1, high))
@@ -252,7 +260,7 @@ def hypot(x: ArrayLike, y: ArrayLike, /) -> Array:
 
 def logaddexp(x: ArrayLike, y: ArrayLike, /) -> Array:
     """log(e ** x + e ** y) without overflow on the way."""
-    x, y = elementwise_operands((as_real(x), as_real(y)))
+    x, y = _real_operands(x, y)
     # Where x == y both gradients must be 1/2: the maximum hands its cotangent to x, so the minimum is one of (y, x).
     high, low = maximum(x, y), minimum(y, x)
     gap = where(isinf(high), 0, subtract(low, high))

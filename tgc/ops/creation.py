@@ -31,7 +31,7 @@ full = Movement(
     attrs={"shape": integers, "dtype": dtype, "value": scalar},
     type_rule=_full_type,
     reference=lambda *, shape, dtype, value: np.full(shape, value, dtype),
-    element=lambda s, index, *, shape, dtype, value: s.const(value, dtype),
+    element=lambda s, index, *, shape, dtype, value: s.fill(value, dtype),
     grad=no_gradient,
     samples=samples(cases=(case(shape=(2, 3), dtype="f32", value=1.5), case(shape=(), dtype="i64", value=-3))),
 )

@@ -49,12 +49,12 @@ def elementwise(
 
 
 def _wide(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Evaluate half-precision operands in float32: NumPy lacks some functions in bfloat16."""
+    """Evaluate half-precision operands in float32: NumPy lacks some functions in bfloat16. Predicates stay boolean."""
 
     def reference(*xs: np.ndarray) -> np.ndarray:
-        if xs[0].dtype in (F16, BF16):
-            return np.asarray(f(*(x.astype(np.float32) for x in xs))).astype(xs[0].dtype)
-        return np.asarray(f(*xs))
+        half = xs[0].dtype in (F16, BF16)
+        out = np.asarray(f(*(x.astype(np.float32) for x in xs)) if half else f(*xs))
+        return out if out.dtype == np.bool_ else out.astype(xs[0].dtype, copy=False)
 
     return reference
 

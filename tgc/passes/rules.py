@@ -7,7 +7,7 @@ evaluate both sides of each on the oracle to prove it.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -41,21 +41,26 @@ class Rule:
         return trace(self.sides, [TensorType(dtype, shape)] * n, name="rule")
 
     @cached_property
-    def graphs(self) -> Mapping[DType, Graph]:
-        return {dtype: self.graph(dtype) for dtype in self.dtypes}
+    def _graphs(self) -> dict[DType, Graph]:
+        return {}
 
     @cached_property
     def head(self) -> Op:
         """The op at the root of the pattern."""
-        node = self.graphs[next(iter(self.dtypes))].outputs[0].node
+        node = self._scalar(min(self.dtypes, key=str)).outputs[0].node
         assert node is not None
         return node.op
 
+    def _scalar(self, dtype: DType) -> Graph:
+        if dtype not in self._graphs:
+            self._graphs[dtype] = self.graph(dtype)
+        return self._graphs[dtype]
+
     def apply(self, builder: Builder, root: Value) -> Value | None:
         """What replaces `root`, emitted into the builder, or None where the pattern does not match."""
-        graph = self.graphs.get(_dtype(root))
-        if graph is None:
+        if _dtype(root) not in self.dtypes:
             return None
+        graph = self._scalar(_dtype(root))
         env: dict[Value, Value] = {}
         if not _match(graph.outputs[0], root, set(graph.inputs), env):
             return None

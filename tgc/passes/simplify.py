@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 from tgc.ir import Attr, Builder, Graph, Node, Value, transform
@@ -11,7 +12,7 @@ from tgc.ops import movement
 from tgc.ops.creation import full
 from tgc.ops.kinds import Elementwise, Primitive, Reduce
 from tgc.passes.manager import Target, register
-from tgc.passes.rules import RULES
+from tgc.passes.rules import RULES, Rule
 
 Rewrite = Callable[[Builder, Node], Value | None]
 
@@ -135,9 +136,13 @@ class Simplify:
         return graph
 
 
-_BY_HEAD: dict[str, list[Any]] = {}
-for _rule in RULES:
-    _BY_HEAD.setdefault(_rule.head.name, []).append(_rule)
+@cache
+def _by_head() -> Mapping[str, list[Rule]]:
+    """The rules by the op at the root of their pattern."""
+    found: dict[str, list[Rule]] = {}
+    for rule in RULES:
+        found.setdefault(rule.head.name, []).append(rule)
+    return found
 
 
 def _simplify(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
@@ -160,8 +165,8 @@ def _simplify(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Val
 def _once(builder: Builder, node: Node) -> Value | None:
     if (structural := STRUCTURAL.get(node.op.name)) and (better := structural(builder, node)) is not None:
         return better
-    for rule in _BY_HEAD.get(node.op.name, ()):
+    for rule in _by_head().get(node.op.name, ()):
         better = rule.apply(builder, node.result)
         if better is not None:
-            return better  # type: ignore[no-any-return]
+            return better
     return _move_behind(builder, node) if isinstance(node.op, Elementwise) else None

@@ -20,7 +20,7 @@ class Split:
 
     name: ClassVar[str] = "split"
     chunks: int = 16
-    least: int = 1 << 13
+    least: int = 1 << 16
 
     def __call__(self, graph: Graph, target: Target) -> Graph:
         return transform(graph, self._rewrite)
