@@ -35,6 +35,19 @@ def user_location() -> Loc:
     return ()
 
 
+def _raised_at(error: BaseException) -> str:
+    """The "file:line" of the innermost of the user's frames that an error came through; empty if it says so already."""
+    place = ""
+    at = error.__traceback__
+    while at is not None:
+        file = at.tb_frame.f_code.co_filename
+        if not file.startswith(_INTERNAL):
+            place = f"{Path(file).name}:{at.tb_lineno}"
+        at = at.tb_next
+    said = "\n".join([str(error), *getattr(error, "__notes__", ())])
+    return "" if place in said else place
+
+
 class Trace(Recorder):
     """One recording in progress."""
 
@@ -51,12 +64,7 @@ class Trace(Recorder):
     def emit(self, op: Op, values: Sequence[Value], attrs: Mapping[str, Attr], *, unique: bool = False) -> Any:
         """Emit a node and wrap its results; errors of the type rule gain the user's place."""
         loc = user_location()
-        try:
-            results = self.builder.emit(op, values, attrs, loc, unique=unique)
-        except TgcError as error:
-            if loc and not getattr(error, "__notes__", None):
-                error.add_note(f"at {loc[0]}")
-            raise
+        results = self.builder.emit(op, values, attrs, loc, unique=unique)
         tracers = tuple(Tracer(self, v) for v in results)
         return tracers[0] if len(tracers) == 1 else tracers
 
@@ -115,6 +123,7 @@ class Tracer:
         return f"Tracer<{self.value.type}>"
 
     def _no(self, what: str, instead: str) -> NoReturn:
+        self.check()
         loc = user_location()
         raise ConcretizationError(
             f"{what} needs the numbers of {self!r}{self.origin}, which are unknown while tracing"
@@ -223,5 +232,9 @@ def trace(f: Callable[..., Sequence[Any]], types: Sequence[TensorType], names: S
             outputs = f(*inputs)
             values = [record.lift(x) for x in outputs]
         return record.builder.build(values)
+    except TgcError as error:
+        if place := _raised_at(error):
+            error.add_note(f"at {place}")
+        raise
     finally:
         record.open = False

@@ -76,8 +76,8 @@ def as_tensor(x: Any, dtype: DType) -> Any:
     return np.asarray(x).astype(dtype, copy=False)
 
 
-def broadcast_shapes(*shapes: Shape) -> Shape:
-    """NumPy's broadcast of shapes.
+def broadcast_shapes(*shapes: Shape, op: str = "broadcast") -> Shape:
+    """NumPy's broadcast of the shapes of `op`'s operands.
 
     Raises:
         ShapeError: they do not fit each other.
@@ -85,7 +85,7 @@ def broadcast_shapes(*shapes: Shape) -> Shape:
     try:
         return np.broadcast_shapes(*shapes)
     except ValueError as error:
-        raise ShapeError(f"shapes {', '.join(map(str, shapes))} cannot be broadcast together") from error
+        raise ShapeError(f"{op}: shapes {', '.join(map(str, shapes))} cannot be broadcast together") from error
 
 
 def broadcast_to(x: Any, shape: Sequence[int]) -> Any:
@@ -101,10 +101,10 @@ def broadcast_to(x: Any, shape: Sequence[int]) -> Any:
     return movement.broadcast(x if squeezed == old else movement.reshape(x, shape=squeezed), axes=axes, shape=shape)
 
 
-def elementwise_operands(xs: Sequence[Any], dtype: DType | None = None) -> list[Any]:
-    """The operands in one dtype and shape."""
+def elementwise_operands(xs: Sequence[Any], dtype: DType | None = None, op: str = "broadcast") -> list[Any]:
+    """The operands of `op` in one dtype and shape."""
     dtype = dtype or result_type(*xs)
-    shape = broadcast_shapes(*(shape_of(x) for x in xs))
+    shape = broadcast_shapes(*(shape_of(x) for x in xs), op=op)
     return [broadcast_to(as_tensor(x, dtype), shape) for x in xs]
 
 
@@ -118,7 +118,7 @@ def _binary(op: elementwise.Elementwise, name: str, doc: str, *, boolean: Any = 
             if boolean is None:
                 raise DTypeError(f"{name} is not defined for booleans; cast them, or use the logical functions")
             use = boolean
-        return use(*elementwise_operands((x, y), dtype))
+        return use(*elementwise_operands((x, y), dtype, name))
 
     function.__name__ = function.__qualname__ = name
     function.__doc__ = f"{doc} Broadcasts and promotes its operands."
@@ -184,7 +184,7 @@ def where(condition: Any, x: Any, y: Any, /) -> Any:
     if dtype_of(condition) != BOOL:
         condition = not_equal(condition, 0)
     dtype = result_type(x, y)
-    shape = broadcast_shapes(shape_of(condition), shape_of(x), shape_of(y))
+    shape = broadcast_shapes(shape_of(condition), shape_of(x), shape_of(y), op="where")
     parts = (broadcast_to(as_tensor(v, d), shape) for v, d in ((condition, BOOL), (x, dtype), (y, dtype)))
     return e.select(*parts)
 

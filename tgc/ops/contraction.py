@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tgc.errors import DTypeError
+from tgc.ops.creation import fill
 from tgc.ops.kinds import AxisMap, Contraction, Primitive, integer, integers, pairs
 from tgc.ops.movement import pad, reshape, reverse, transpose
 from tgc.ops.samples import case, reals, samples
@@ -138,36 +139,39 @@ _CONV_ATTRS = {"stride": integers, "padding": pairs, "dilation": integers, "grou
 
 
 def conv_shape(spatial: Sequence[int], kernel: Sequence[int], stride: Any, padding: Any, dilation: Any) -> tuple[int, ...]:
-    """Spatial sizes of a convolution's result: floor((n + low + high - (k-1)*d - 1) / s) + 1 along each axis."""
+    """Spatial sizes of a convolution's result: max(floor((n + low + high - (k-1)*d - 1) / s) + 1, 0) along each axis."""
     return tuple(
-        (n + p[0] + p[1] - (k - 1) * d - 1) // s + 1
+        max((n + p[0] + p[1] - (k - 1) * d - 1) // s + 1, 0)
         for n, k, s, p, d in zip(spatial, kernel, stride, padding, dilation, strict=True)
     )
 
 
-def _check_conv(op: Primitive, operands: Sequence[TensorType], attrs: Any) -> None:
+def _check_conv(op: Primitive, operands: Sequence[TensorType], kernel: Sequence[int], attrs: Any) -> tuple[int, ...]:
+    """The spatial sizes of the convolution of operand 0 with a kernel."""
     rank = operands[0].rank - 2
     if rank < 1 or operands[1].rank != rank + 2:
         raise op.refuse("operands need a batch, at least one spatial and a channel axis", operands)
-    if any(len(attrs[name]) != rank for name in ("stride", "padding", "dilation")):
-        raise op.refuse(f"stride, padding and dilation need {rank} entries", operands)
-    if any(k < 1 for name in ("stride", "dilation") for k in attrs[name]) or attrs["groups"] < 1:
-        raise op.refuse("stride, dilation and groups must be positive", operands)
+    if len(kernel) != rank or any(len(attrs[name]) != rank for name in ("stride", "padding", "dilation")):
+        raise op.refuse(f"kernel, stride, padding and dilation need {rank} entries", operands)
+    if any(k < 1 for k in (*kernel, *attrs["stride"], *attrs["dilation"], attrs["groups"])):
+        raise op.refuse("kernel, stride, dilation and groups must be positive", operands)
     if any(len(p) != 2 or min(p) < 0 for p in attrs["padding"]):
         raise op.refuse("padding is (low, high), not negative, for each spatial axis", operands)
+    x = operands[0]
+    spatial = conv_shape(x.shape[1:-1], kernel, attrs["stride"], attrs["padding"], attrs["dilation"])
+    if 0 in spatial and x.size:
+        raise op.refuse(f"the kernel {tuple(kernel)} is larger than the padded operand", operands)
+    return spatial
 
 
 def _conv_type(op: Primitive, operands: Sequence[TensorType], *, groups: int, **attrs: Any) -> TensorType:
     x, w = _operands(op, operands)
-    _check_conv(op, operands, {**attrs, "groups": groups})
+    spatial = _check_conv(op, operands, w.shape[:-2], {**attrs, "groups": groups})
     if x.shape[-1] != w.shape[-2] * groups or w.shape[-1] % groups:
         raise op.refuse(
             f"{x.shape[-1]} input channels do not fit {w.shape[-2]} channels a filter in {groups} groups", operands
         )
-    spatial = conv_shape(x.shape[1:-1], w.shape[:-2], **attrs)
-    if any(n < 1 for n in spatial) and x.size:
-        raise op.refuse("the kernel is larger than the padded operand", operands)
-    return TensorType(x.dtype, (x.shape[0], *(max(n, 0) for n in spatial), w.shape[-1]))
+    return TensorType(x.dtype, (x.shape[0], *spatial, w.shape[-1]))
 
 
 def _conv_names(rank: int) -> tuple[list[str], list[str]]:
@@ -198,12 +202,12 @@ def _conv_axes(x: TensorType, w: TensorType, *, stride: Any, padding: Any, dilat
 
 def _patches(x: np.ndarray, kernel: Sequence[int], stride: Any, padding: Any, dilation: Any) -> np.ndarray:
     """[N, *spatial, C, *kernel]: the elements under each place of the kernel."""
+    shape = (x.shape[0], *conv_shape(x.shape[1:-1], kernel, stride, padding, dilation), x.shape[-1], *kernel)
     x = np.pad(_wide(x), ((0, 0), *padding, (0, 0)))
-    axes = tuple(range(1, x.ndim - 1))
+    if 0 in shape:
+        return np.zeros(shape, x.dtype)
     reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
-    if x.shape[0] == 0:
-        return np.zeros((0, *(max((n - r) // s + 1, 0) for n, r, s in zip(x.shape[1:-1], reach, stride, strict=True)), x.shape[-1], *kernel), x.dtype)  # fmt: skip
-    view = np.lib.stride_tricks.sliding_window_view(x, reach, axes)
+    view = np.lib.stride_tricks.sliding_window_view(x, reach, tuple(range(1, x.ndim - 1)))
     return view[(slice(None), *(slice(None, None, s) for s in stride), slice(None), *(slice(None, None, d) for d in dilation))]
 
 
@@ -231,6 +235,8 @@ def _swap_filters(w: Any, groups: int) -> Any:
 
 def conv_input_grad(g: Any, w: Any, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
     """Cotangent of a convolution's input of `shape`: g, spread by the stride, convolved with the swapped filters."""
+    if 0 in shape:
+        return fill(shape, g.dtype, 0)
     reach = [(k - 1) * d for k, d in zip(w.shape[:-2], dilation, strict=True)]
     low = [r - p[0] for r, p in zip(reach, padding, strict=True)]
     spread = [max(n - 1, 0) * s + 1 for n, s in zip(g.shape[1:-1], stride, strict=True)]
@@ -249,6 +255,10 @@ _CONV_CASES = (
     case((1, 3, 4, 3, 2), (2, 2, 2, 2, 3), stride=(1, 1, 1), padding=((0, 0), (1, 0), (0, 1)), dilation=(1, 1, 1), groups=1),
     case((1, 12, 13, 5), (3, 3, 5, 37), stride=(1, 1), padding=((1, 1), (1, 1)), dilation=(1, 1), groups=1),
     case((0, 5, 5, 2), (3, 3, 2, 2), stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1),
+    case((2, 0, 5, 2), (3, 3, 2, 2), stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1),
+    case((2, 0, 5, 2), (2, 2, 2, 3), stride=(1, 2), padding=((1, 2), (0, 0)), dilation=(1, 1), groups=1),
+    case((1, 4, 0), (2, 0, 3), stride=(1,), padding=((0, 0),), dilation=(1,), groups=1),
+    case((1, 4, 2), (2, 2, 0), stride=(1,), padding=((0, 0),), dilation=(1,), groups=1),
 )
 conv = Contraction(
     "conv",
@@ -266,10 +276,9 @@ conv = Contraction(
 
 def _kernel_grad_type(op: Primitive, operands: Sequence[TensorType], *, kernel: Any, groups: int, **attrs: Any) -> TensorType:
     x, g = _operands(op, operands)
-    _check_conv(op, operands, {**attrs, "groups": groups})
-    spatial = tuple(max(n, 0) for n in conv_shape(x.shape[1:-1], kernel, **attrs))
+    spatial = _check_conv(op, operands, kernel, {**attrs, "groups": groups})
     if (x.shape[0], *spatial) != g.shape[:-1] or x.shape[-1] % groups or g.shape[-1] % groups:
-        raise op.refuse(f"operand 1 is no result of convolving operand 0 with a {kernel} kernel", operands)
+        raise op.refuse(f"operand 1 is no result of convolving operand 0 with a {tuple(kernel)} kernel", operands)
     return TensorType(x.dtype, (*kernel, x.shape[-1] // groups, g.shape[-1]))
 
 

@@ -10,12 +10,12 @@ import numpy as np
 from tgc.ops.kinds import Movement, Primitive, dtype, integer, integers, no_gradient, scalar
 from tgc.ops.samples import case, reals, samples
 from tgc.errors import AttributeSpecError
-from tgc.types import BOOL, FLOATS, INTS, NUMBERS, U32, DType, TensorType, tensor_type
+from tgc.types import BOOL, FLOATS, INTS, NUMBERS, U32, DType, TensorType
 
 
 def _created(op: Primitive, operands: Sequence[TensorType], *, dtype: Any, shape: Any, **attrs: Any) -> TensorType:
     op.expect(operands)
-    return tensor_type(dtype, shape)
+    return op.made(operands, dtype, shape)
 
 
 def _full_type(op: Primitive, operands: Sequence[TensorType], *, value: Any, **attrs: Any) -> TensorType:
@@ -23,6 +23,8 @@ def _full_type(op: Primitive, operands: Sequence[TensorType], *, value: Any, **a
     kind = bool if created.dtype == BOOL else int if created.dtype in INTS else float
     if type(value) is not kind:
         raise AttributeSpecError(f"full: {value!r} is no {kind.__name__}, as {created.dtype} needs; use `fill`")
+    if kind is int and not np.iinfo(created.dtype).min <= value <= np.iinfo(created.dtype).max:
+        raise AttributeSpecError(f"full: {value} does not fit {created.dtype}; use `fill`")
     return created
 
 
@@ -99,7 +101,7 @@ def _bits_type(op: Primitive, operands: Sequence[TensorType], *, shape: Any) -> 
     op.expect(operands, frozenset({U32}))
     if operands[0].shape != (2,):
         raise op.refuse("a key is u32[2]", operands)
-    return tensor_type(U32, shape)
+    return op.made(operands, U32, shape)
 
 
 def _bits_reference(key: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tgc.errors import DTypeError
 from tgc.ops.creation import full_like
 from tgc.ops.kinds import Elementwise, Grad, boolean, dtype, no_gradient
-from tgc.ops.samples import Draw, Samples, distinct, reals, samples
-from tgc.types import ALL, BF16, BOOLS, F16, FLOATS, INTS, NUMBERS, DType
+from tgc.ops.samples import Draw, Samples, case, distinct, reals, samples
+from tgc.types import ALL, BF16, BOOLS, F16, FLOATS, INTS, NUMBERS, SHORT_NAMES, DType
 
 
 def _same(name: str) -> Callable[..., Any]:
@@ -223,20 +222,15 @@ bit_not = elementwise(
 # ------------------------------------------------------------------------------------- selection, casts, identity
 
 
-def _select_result(condition: DType, x: DType, y: DType) -> DType:
-    if x != y:
-        raise DTypeError(f"select: operand dtypes {x} and {y} differ")
-    return x
-
-
 select = elementwise(
-    "select", arity=3, domain=ALL, mixed=(BOOLS, ALL, ALL), result=_select_result, reference=np.where,
+    "select", arity=3, domain=ALL, mixed=(BOOLS, ALL, ALL), reference=np.where,
     grad=lambda g, c, x, y, *, out: (None, *_pick(g, c)), samples=samples(reals(), reals(), reals()),
 )  # fmt: skip
 cast = elementwise(
-    "cast", arity=1, domain=ALL, mixed=(ALL,), result=lambda x, *, dtype: dtype, attrs={"dtype": dtype},
+    "cast", arity=1, domain=ALL, result=lambda x, *, dtype: dtype, attrs={"dtype": dtype},
     reference=lambda x, *, dtype: x.astype(dtype), scalar=lambda s, x, *, dtype: s.cast(x, dtype),
-    grad=lambda g, x, *, out, dtype: (cast(g, dtype=x.dtype),), samples=samples(reals()),
+    grad=lambda g, x, *, out, dtype: (cast(g, dtype=x.dtype),),
+    samples=samples(reals(0, 99), cases=tuple(case((3, 5), dtype=d) for d in SHORT_NAMES)),  # in range of them all
 )  # fmt: skip
 identity = elementwise(
     "identity", arity=1, domain=ALL, reference=lambda x: x, scalar=lambda s, x: x,

@@ -19,10 +19,10 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from tgc.errors import AttributeSpecError, DTypeError, ShapeError
+from tgc.errors import AttributeSpecError, DTypeError, OutOfRangeError, ShapeError
 from tgc.ir import Attr, Graph, Op, recorder
 from tgc.ops.samples import Samples
-from tgc.types import ALL, BOOL, SHORT_NAMES, DType, TensorType, as_dtype, tensor_type
+from tgc.types import ALL, BOOL, SHORT_NAMES, DType, TensorType, as_dtype, type_of
 
 Grad: TypeAlias = Callable[..., tuple[Any, ...]]
 AttrSpec: TypeAlias = Mapping[str, Callable[[Any], Attr]]
@@ -89,12 +89,20 @@ Eager: TypeAlias = Callable[["Primitive", Sequence[Any], Mapping[str, Any]], Any
 
 
 def evaluate(op: Primitive, operands: Sequence[Any], attrs: Mapping[str, Any]) -> Any:
-    """Apply `op` to NumPy arrays by its reference, after checking types and attributes."""
-    arrays = [np.asarray(x) for x in operands]
+    """Apply `op` to NumPy arrays by its reference, after checking types and attributes.
+
+    Raises:
+        ShapeError, DTypeError, AttributeSpecError: operands or attributes do not fit the op.
+        OutOfRangeError: an index lies outside the axis that it addresses.
+    """
+    arrays = [a.astype(as_dtype(a.dtype), copy=False) for a in map(np.asarray, operands)]
     attrs = op.check_attrs(attrs)
-    (result,) = op.infer([tensor_type(a.dtype, a.shape) for a in arrays], attrs)
-    with np.errstate(all="ignore"):
-        return np.asarray(op.reference(*arrays, **attrs)).astype(result.dtype, copy=False)
+    (result,) = op.infer([type_of(a) for a in arrays], attrs)
+    try:
+        with np.errstate(all="ignore"):
+            return np.asarray(op.reference(*arrays, **attrs)).astype(result.dtype, copy=False)
+    except IndexError as error:
+        raise OutOfRangeError(f"{op.name}({', '.join(str(type_of(a)) for a in arrays)}): {error}") from error
 
 
 _compiled: Eager = evaluate
@@ -152,6 +160,12 @@ class Primitive(Op):
         """The error that says why operand shapes do not fit."""
         return ShapeError(f"{self.name}({', '.join(map(str, operands))}): {reason}")
 
+    def made(self, operands: Sequence[TensorType], dtype: DType, shape: Sequence[int]) -> TensorType:
+        """A row-major result type; sizes that attributes ask for must not be negative."""
+        if any(n < 0 for n in shape):
+            raise self.refuse(f"shape {tuple(shape)} has a negative size", operands)
+        return TensorType(dtype, tuple(shape))
+
     def expect(self, operands: Sequence[TensorType], *domains: frozenset[DType]) -> None:
         """Check the number of operands and the dtype of each."""
         if len(operands) != len(domains):
@@ -164,20 +178,25 @@ class Primitive(Op):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Elementwise(Primitive):
-    """out[i] = scalar(s, x[i], y[i], ..., **attrs); all operands have one shape and, `mixed` apart, one dtype."""
+    """out[i] = scalar(s, x[i], y[i], ..., **attrs), each element by itself.
+
+    Operands have one shape (`tgc.ops.arithmetic` broadcasts) and, where they share a domain, one dtype. `scalar` is
+    written in the language of `tgc.ops.scalar`. The result has the layout of the operands if they agree on one.
+    """
 
     _: KW_ONLY
     arity: int
     scalar: Callable[..., Any]
     domain: frozenset[DType]
     result: Callable[..., DType] | None = None  # result dtype from operand dtypes and attrs; None: as the last operand
-    mixed: tuple[frozenset[DType], ...] = ()  # per-operand domains where they differ from `domain`
+    mixed: tuple[frozenset[DType], ...] = ()  # the domain of each operand where not all have `domain`
 
     def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
-        self.expect(operands, *(self.mixed or (self.domain,) * self.arity))
+        domains = self.mixed or (self.domain,) * self.arity
+        self.expect(operands, *domains)
         if len({t.shape for t in operands}) > 1:
             raise self.refuse("operand shapes differ", operands)
-        if not self.mixed and len({t.dtype for t in operands}) > 1:
+        if len({(domain, t.dtype) for domain, t in zip(domains, operands, strict=True)}) > len(set(domains)):
             raise DTypeError(f"{self.name}({', '.join(map(str, operands))}): operand dtypes differ")
         layouts = {t.layout for t in operands}
         dtype = self.result(*(t.dtype for t in operands), **attrs) if self.result else operands[-1].dtype
@@ -213,7 +232,8 @@ class Reduce(Primitive):
     """out[kept] = finish(fold of step over the reduced axes, from init); the state is a tuple of scalars.
 
     Attribute `axes` is sorted; attribute `chunks` > 0 cuts the first reduced axis (size n) in that many ranges
-    [i*n//chunks, (i+1)*n//chunks), folds each by itself and makes the chunk the first axis of the result.
+    [i*n//chunks, (i+1)*n//chunks), folds each by itself and makes the chunk the first axis of the result. There may be
+    more chunks than n only where folding nothing is defined.
     """
 
     _: KW_ONLY
@@ -237,6 +257,8 @@ class Reduce(Primitive):
             raise self.refuse("cannot reduce an axis of size zero", operands)
         if chunks < 0 or (chunks and (not self.splits or not axes)):
             raise self.refuse(f"cannot reduce in {chunks} chunks", operands)
+        if chunks and not self.empty and x.shape[axes[0]] < chunks:  # type: ignore[index]
+            raise self.refuse(f"cannot cut axis {axes[0]} of size {x.shape[axes[0]]} in {chunks} chunks", operands)  # type: ignore[index]
         kept = tuple(n for a, n in enumerate(x.shape) if a not in axes)
         return (TensorType(self.result(x.dtype), (chunks, *kept) if chunks else kept),)
 

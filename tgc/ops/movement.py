@@ -24,11 +24,12 @@ def _kept_axes(x: Any, axes: Sequence[int]) -> tuple[int, ...]:
 def _broadcast_type(op: Primitive, operands: Sequence[TensorType], *, axes: Any, shape: Any) -> TensorType:
     op.expect(operands, ALL)
     (x,) = operands
+    created = op.made(operands, x.dtype, shape)
     if len(axes) != x.rank or list(axes) != sorted(set(axes)) or any(not 0 <= a < len(shape) for a in axes):
         raise op.refuse(f"axes {axes} do not place each operand axis, in order, among {len(shape)} axes", operands)
     if any(shape[a] != n for a, n in zip(axes, x.shape, strict=True)):
         raise op.refuse(f"operand sizes differ from those of {shape} at axes {axes}", operands)
-    return TensorType(x.dtype, tuple(shape))
+    return created
 
 
 def _broadcast_reference(x: np.ndarray, *, axes: tuple[int, ...], shape: tuple[int, ...]) -> np.ndarray:
@@ -70,9 +71,10 @@ broadcast = Movement(
 
 def _reshape_type(op: Primitive, operands: Sequence[TensorType], *, shape: Any) -> TensorType:
     op.expect(operands, ALL)
-    if math.prod(shape) != operands[0].size or any(n < 0 for n in shape):
+    created = op.made(operands, operands[0].dtype, shape)
+    if created.size != operands[0].size:
         raise op.refuse(f"shape {tuple(shape)} has another number of elements", operands)
-    return TensorType(operands[0].dtype, tuple(shape))
+    return created
 
 
 def _reshape_element(s: Any, index: Sequence[Any], *, shape: tuple[int, ...]) -> Any:
@@ -340,9 +342,10 @@ take = Movement(
 def _relayout_type(op: Primitive, operands: Sequence[TensorType], *, order: Any, tiles: Any) -> TensorType:
     op.expect(operands, ALL)
     (x,) = operands
-    if sorted(order) != list(range(x.rank)) or any(not 0 <= a < x.rank or n < 1 for a, n in tiles):
+    tiled = {t[0] for t in tiles if len(t) == 2 and 0 <= t[0] < x.rank and t[1] > 0}
+    if sorted(order) != list(range(x.rank)) or len(tiled) != len(tiles):
         raise op.refuse(f"order {order} and tiles {tiles} are no layout of the operand", operands)
-    return x.with_layout(Layout(tuple(order), tuple((a, n) for a, n in tiles)))
+    return x.with_layout(Layout(tuple(order), tuple(tiles)))
 
 
 relayout = Movement(

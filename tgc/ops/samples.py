@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -15,7 +16,7 @@ Draw: TypeAlias = Callable[[np.random.Generator, DType, tuple[int, ...]], np.nda
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One application in a test: the shape of each operand, attributes, and draws where they differ from the op's."""
+    """One application in a test: the shape of each operand, and attributes."""
 
     shapes: tuple[tuple[int, ...], ...]
     attrs: Mapping[str, Any] = field(default_factory=dict)
@@ -50,13 +51,18 @@ def reals(lo: float = -4.0, hi: float = 4.0) -> Draw:
 
 
 def distinct(lo: float = -4.0, hi: float = 4.0) -> Draw:
-    """Numbers with no two equal and none near each other or zero, for ops with kinks between equal operands."""
+    """Evenly spaced floats in random order, zero and a 20th of the range around it left out, for ops with kinks there.
+
+    Integers and booleans are drawn as by `reals`.
+    """
+    gap = (hi - lo) / 20 if lo < 0 < hi else 0.0
 
     def draw(rng: np.random.Generator, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
         if not is_float(dtype):
             return reals(lo, hi)(rng, dtype, shape)
-        n = int(np.prod(shape))
-        grid = lo + (hi - lo) * (np.arange(n) + 0.5) / max(n, 1)
+        n = math.prod(shape)
+        grid = lo + (hi - lo - gap) * (np.arange(n) + 0.5) / max(n, 1)
+        grid += np.where(grid > -gap / 2, gap, 0.0)
         return rng.permutation(grid).reshape(shape).astype(dtype)
 
     return draw

@@ -12,7 +12,7 @@ import numpy as np
 from tgc.ops.kinds import Movement, Primitive, integers, no_gradient, pairs
 from tgc.ops.movement import pad
 from tgc.ops.samples import Draw, case, distinct, reals, samples
-from tgc.types import I32, I64, NUMBERS, TensorType
+from tgc.types import BF16, F16, F32, I32, I64, NUMBERS, TensorType
 
 _ATTRS = {"window": integers, "stride": integers, "padding": pairs, "dilation": integers}
 
@@ -28,8 +28,8 @@ def window_shape(
 
 
 def _check(op: Primitive, x: TensorType, operands: Sequence[TensorType], attrs: Mapping[str, Any]) -> tuple[int, ...]:
-    if any(len(a) != x.rank for a in attrs.values()):
-        raise op.refuse("window, stride, padding and dilation need one entry an axis", operands)
+    if any(len(attrs[name]) != x.rank for name in _ATTRS) or any(len(p) != 2 for p in attrs["padding"]):
+        raise op.refuse("window, stride, padding (low, high) and dilation need one entry an axis", operands)
     if any(k < 1 for name in ("window", "stride", "dilation") for k in attrs[name]):
         raise op.refuse("window, stride and dilation must be positive", operands)
     for (low, high), w, d in zip(attrs["padding"], attrs["window"], attrs["dilation"], strict=True):
@@ -61,24 +61,25 @@ def _views(x: np.ndarray, fill: Any, *, window: Any, stride: Any, padding: Any, 
     return np.stack([padded[a] for a in at])
 
 
+def _both(s: Any, a: Any, b: Any) -> Any:
+    """The conjunction of two conditions, None being one that always holds."""
+    return b if a is None else a if b is None else s.bit_and(a, b)
+
+
 def _place(s: Any, index: Sequence[Any], offset: Sequence[int], attrs: Mapping[str, Any]) -> tuple[list[Any], Any]:
     """Where in the operand the window at `index` has its element `offset`, and whether that is no padding (or None)."""
     places, inside = [], None
     for axis, i in enumerate(index):
         low, high = attrs["padding"][axis]
         place = i * attrs["stride"][axis] + (offset[axis] * attrs["dilation"][axis] - low)
-        for needed, check in ((low, place >= 0), (high, place < s.dim(0, axis))):
-            if needed:
-                inside = check if inside is None else s.bit_and(inside, check)
+        inside = _both(s, inside, place >= 0 if low else None)
+        inside = _both(s, inside, place < s.dim(0, axis) if high else None)
         places.append(place)
     return places, inside
 
 
-def _element(s: Any, index: Sequence[Any], offset: Sequence[int], attrs: Mapping[str, Any], fill: Any) -> Any:
-    places, inside = _place(s, index, offset, attrs)
-    if inside is None:
-        return s.load(0, places)
-    return s.guard(inside, lambda: s.load(0, places), fill)
+def _load(s: Any, places: Sequence[Any], inside: Any, fill: Any) -> Any:
+    return s.load(0, places) if inside is None else s.guard(inside, lambda: s.load(0, places), fill)
 
 
 def _lowest(dtype: np.dtype) -> Any:
@@ -88,7 +89,7 @@ def _lowest(dtype: np.dtype) -> Any:
 def _fold(step: str, fill: Callable[[np.dtype], Any]) -> Callable[..., Any]:
     def element(s: Any, index: Sequence[Any], **attrs: Any) -> Any:
         other = s.const(fill(s.out_dtype), s.out_dtype)
-        parts = [_element(s, index, o, attrs, other) for o in _offsets(attrs["window"])]
+        parts = [_load(s, *_place(s, index, o, attrs), other) for o in _offsets(attrs["window"])]
         total = parts[0]
         for part in parts[1:]:
             total = getattr(s, step)(total, part)
@@ -112,6 +113,12 @@ def _cases() -> tuple[Any, ...]:
     )
 
 
+def _sum_reference(x: np.ndarray, **attrs: Any) -> np.ndarray:
+    """Half precision folds in float32, as everywhere in tgc."""
+    held = F32 if x.dtype in (F16, BF16) else x.dtype
+    return np.asarray(_views(x.astype(held), 0, **attrs).sum(0, dtype=held)).astype(x.dtype)
+
+
 def _sum_grad(g: Any, x: Any, *, out: Any, window: Any, stride: Any, padding: Any, dilation: Any) -> tuple[Any]:
     """Each operand element collects the cotangents of the windows that hold it: again a sum over windows."""
     reach = [(w - 1) * d for w, d in zip(window, dilation, strict=True)]
@@ -132,7 +139,7 @@ def _window(name: str, *, reference: Any, element: Any, grad: Any, draw: Draw, t
 
 window_sum = _window(
     "window_sum",
-    reference=lambda x, **attrs: _views(x, 0, **attrs).sum(0, dtype=x.dtype),
+    reference=_sum_reference,
     element=_fold("add", lambda dtype: 0),
     grad=_sum_grad,
     draw=reals(),
@@ -150,25 +157,37 @@ def _argmax_type(op: Primitive, operands: Sequence[TensorType], **attrs: Any) ->
     return TensorType(I32, _grid_type(op, operands, **attrs).shape)
 
 
+def _argmax_reference(x: np.ndarray, **attrs: Any) -> np.ndarray:
+    views, real = _views(x, _lowest(x.dtype), **attrs), _views(np.ones(x.shape, bool), False, **attrs)
+    largest = views.max(0)
+    return (real & ((views == largest) | (np.isnan(views) & np.isnan(largest)))).argmax(0).astype(I32)
+
+
 def _argmax_element(s: Any, index: Sequence[Any], **attrs: Any) -> Any:
+    """Padding never wins, not even against the lowest number: its place is outside of the operand."""
     dtype = s.operand_dtype(0)
-    best = at = None
+    lowest = s.const(_lowest(dtype), dtype)
+    best = at = real = None  # real: whether `best` is no padding
     for k, offset in enumerate(_offsets(attrs["window"])):
-        x = _element(s, index, offset, attrs, s.const(_lowest(dtype), dtype))
-        here = s.const(k, I32)
+        places, inside = _place(s, index, offset, attrs)
+        x, here = _load(s, places, inside, lowest), s.const(k, I32)
         if best is None:
-            best, at = x, here
+            best, at, real = x, here, inside
             continue
         wins = s.gt(x, best)
         if dtype.kind not in "iu":
             wins = s.bit_or(wins, s.bit_and(s.is_nan(x), s.bit_not(s.is_nan(best))))
+        if real is not None:
+            wins = s.bit_or(wins, s.bit_not(real))
+        wins = _both(s, wins, inside)
         best, at = s.select(wins, x, best), s.select(wins, here, at)
+        real = None if real is None or inside is None else s.bit_or(real, inside)
     return at
 
 
 window_argmax = _window(
     "window_argmax",
-    reference=lambda x, **attrs: _views(x, _lowest(x.dtype), **attrs).argmax(0),
+    reference=_argmax_reference,
     element=_argmax_element,
     grad=no_gradient,
     draw=distinct(),
@@ -181,22 +200,34 @@ window_argmax = _window(
 
 def _scatter_type(op: Primitive, operands: Sequence[TensorType], *, shape: Any, **attrs: Any) -> TensorType:
     op.expect(operands, NUMBERS, frozenset({I32}))
-    x = TensorType(operands[0].dtype, tuple(shape))
+    x = op.made(operands, operands[0].dtype, shape)
     if _check(op, x, operands, attrs) != operands[0].shape or operands[0].shape != operands[1].shape:
         raise op.refuse(f"operands are no window grid of {x}", operands)
     return x
 
 
-def _places(index: np.ndarray, *, window: Any, stride: Any, padding: Any, dilation: Any) -> tuple[np.ndarray, ...]:
-    """For every window the place in the operand of its element number `index`."""
+def _places(
+    index: np.ndarray, shape: Sequence[int], *, window: Any, stride: Any, padding: Any, dilation: Any
+) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """For every window the place in an operand of `shape` of its element number `index`, and whether that is inside."""
     grid = np.indices(index.shape)
     offset = np.unravel_index(index, window)
-    return tuple(g * s - p[0] + o * d for g, o, s, p, d in zip(grid, offset, stride, padding, dilation, strict=True))
+    places = [g * s - p[0] + o * d for g, o, s, p, d in zip(grid, offset, stride, padding, dilation, strict=True)]
+    inside = [(at >= 0) & (at < n) for at, n in zip(places, shape, strict=True)]
+    return tuple(places), np.logical_and.reduce(inside, axis=0)
 
 
 def _scatter_reference(g: np.ndarray, index: np.ndarray, *, shape: Any, **attrs: Any) -> np.ndarray:
-    out = np.zeros(shape, g.dtype)
-    np.add.at(out, _places(index, **attrs), g)
+    out = np.zeros(shape, F32 if g.dtype in (F16, BF16) else g.dtype)
+    places, inside = _places(index, shape, **attrs)
+    np.add.at(out, tuple(at[inside] for at in places), g[inside].astype(out.dtype))
+    return out.astype(g.dtype)
+
+
+def _gather_reference(x: np.ndarray, index: np.ndarray, **attrs: Any) -> np.ndarray:
+    out = np.zeros(index.shape, x.dtype)
+    places, inside = _places(index, x.shape, **attrs)
+    out[inside] = x[tuple(at[inside] for at in places)]
     return out
 
 
@@ -207,16 +238,13 @@ def _scatter_element(s: Any, index: Sequence[Any], *, shape: Any, window: Any, s
         inside, places = None, []
         for axis, i in enumerate(index):
             place = i + (padding[axis][0] - offset[axis] * dilation[axis])
-            checks = []
             if stride[axis] > 1:
-                checks.append(s.eq(place % stride[axis], s.const(0, I64)))
+                inside = _both(s, inside, s.eq(place % stride[axis], s.const(0, I64)))
             if window[axis] > 1 or stride[axis] > 1:
-                checks.append(place >= 0)
+                inside = _both(s, inside, place >= 0)
                 place = place // stride[axis]
-                checks.append(place < s.dim(0, axis))
+                inside = _both(s, inside, place < s.dim(0, axis))
             places.append(place)
-            for check in checks:
-                inside = check if inside is None else s.bit_and(inside, check)
 
         def part(places: Any = places, k: int = k) -> Any:
             return s.select(s.eq(s.load(1, places), s.const(k, I32)), s.load(0, places), zero)
@@ -234,13 +262,15 @@ def _gather_type(op: Primitive, operands: Sequence[TensorType], **attrs: Any) ->
 
 
 def _gather_element(s: Any, index: Sequence[Any], *, window: Any, stride: Any, padding: Any, dilation: Any) -> Any:
-    k = s.cast(s.load(1, index), np.dtype(np.int64))
-    places = []
-    for axis in range(len(index)):
-        below = math.prod(window[axis + 1 :])
-        offset = (k // below) % window[axis]
-        places.append(index[axis] * stride[axis] - padding[axis][0] + offset * dilation[axis])
-    return s.load(0, places)
+    k = s.cast(s.load(1, index), I64)
+    places, inside = [], None
+    for axis, i in enumerate(index):
+        offset = (k // math.prod(window[axis + 1 :])) % window[axis]
+        place = i * stride[axis] - padding[axis][0] + offset * dilation[axis]
+        inside = _both(s, inside, place >= 0 if padding[axis][0] else None)
+        inside = _both(s, inside, place < s.dim(0, axis) if padding[axis][1] else None)
+        places.append(place)
+    return _load(s, places, inside, s.const(0, s.out_dtype))
 
 
 def _index_draw(rng: np.random.Generator, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
@@ -248,6 +278,7 @@ def _index_draw(rng: np.random.Generator, dtype: Any, shape: tuple[int, ...]) ->
 
 
 _SMALL = {"window": (1, 2, 2), "stride": (1, 2, 1), "padding": ((0, 0),) * 3, "dilation": (1, 1, 1)}
+_PADDED = {"window": (2,), "stride": (2,), "padding": ((1, 1),), "dilation": (1,)}
 window_scatter = Movement(
     "window_scatter",
     attrs={"shape": integers, **_ATTRS},
@@ -257,14 +288,14 @@ window_scatter = Movement(
     reads=lambda g, index, *, window, stride, **attrs: math.prod(window),
     cheap=False,
     grad=lambda t, g, index, *, out, shape, **attrs: (window_gather(t, index, **attrs), None),
-    samples=samples(reals(), _index_draw, cases=(case((2, 2, 4), (2, 2, 4), shape=(2, 4, 5), **_SMALL),)),
+    samples=samples(reals(), _index_draw, cases=(case((2, 2, 4), (2, 2, 4), shape=(2, 4, 5), **_SMALL), case((4,), (4,), shape=(6,), **_PADDED))),
 )
 window_gather = Movement(
     "window_gather",
     attrs=_ATTRS,
     type_rule=_gather_type,
-    reference=lambda x, index, **attrs: x[_places(index, **attrs)],
+    reference=_gather_reference,
     element=_gather_element,
     grad=lambda g, x, index, *, out, **attrs: (window_scatter(g, index, shape=x.shape, **attrs), None),
-    samples=samples(reals(), _index_draw, cases=(case((2, 4, 5), (2, 2, 4), **_SMALL),)),
+    samples=samples(reals(), _index_draw, cases=(case((2, 4, 5), (2, 2, 4), **_SMALL), case((6,), (4,), **_PADDED))),
 )
