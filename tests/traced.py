@@ -34,3 +34,15 @@ def both(f: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:
         rounding = 0 if a.dtype.kind in "biu" else 8 * float(ml_dtypes.finfo(a.dtype).eps)
         np.testing.assert_allclose(a.astype(np.float64), b.astype(np.float64), rtol=rounding, atol=rounding)
     return eager
+
+
+def close(got: Any, want: Any, tolerance: float = 1e-12) -> None:
+    """Equal up to `tolerance`, relative and absolute, and in shape."""
+    want = np.asarray(want)
+    assert got.shape == want.shape
+    np.testing.assert_allclose(got.astype(np.float64), want.astype(np.float64), rtol=tolerance, atol=tolerance)
+
+
+def ops_of(graph: Graph) -> list[str]:
+    """Names of the ops of a graph, those that only make or place constants aside."""
+    return [n.op.name for n in graph.nodes if n.op.name not in ("full", "broadcast", "reshape", "iota")]

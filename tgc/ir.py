@@ -72,7 +72,7 @@ class Node:
 
     op: Op
     operands: tuple[Value, ...]
-    attrs: Mapping[str, Attr]
+    attrs: Mapping[str, Any]  # of Attr
     loc: Loc = ()
     results: tuple[Value, ...] = ()
 

@@ -90,7 +90,6 @@ class Tracer:
 
     __slots__ = ("trace", "value", "weak")
     __array_priority__ = 1000
-    __array_ufunc__ = None  # NumPy's binary operators then defer to the tracer's
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, trace: Trace, value: Value, weak: bool = False) -> None:
@@ -145,6 +144,13 @@ class Tracer:
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
         self._no("a NumPy array (a NumPy function was called?)", "use the function of tgc.numpy")
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """NumPy's operators on an array and a tracer record the op; other functions of NumPy's are refused."""
+        function = getattr(arithmetic, ufunc.__name__, None)
+        if method == "__call__" and function is not None and not kwargs:
+            return function(*inputs)
+        return self._no(f"numpy.{ufunc.__name__}", f"use tgc.numpy.{ufunc.__name__}")
 
     def item(self) -> NoReturn:
         """Refused: a traced tensor has no numbers."""

@@ -14,7 +14,7 @@ from tgc.backends.cpu.target import CpuTarget
 from tgc.backends.loops.ir import Kernel
 from tgc.backends.loops.lower import lower
 from tgc.errors import BackendError
-from tgc.ir import Graph, Node
+from tgc.ir import Graph, Node, Value
 from tgc.ops.movement import reshape
 from tgc.ops.region import fused
 from tgc.runtime.cache import KernelCache
@@ -56,12 +56,17 @@ class CpuBackend:
             BackendError: a node is neither a fused region nor a view.
         """
         made = []
+        place: dict[Value, str] = {v: f"in:{k}" for k, v in enumerate(graph.inputs)}
         for node in graph.nodes:
             if node.op is reshape:
+                place[node.result] = place.get(node.operands[0], "")
                 continue
             if node.op is not fused:
                 raise BackendError(f"{node.op.name} reached the CPU backend outside of a fused region")
-            made += [Launch(node, k, emit(k, self.target)) for k in lower(node, self.target)]
+            operands = {place.get(v, ""): k for k, v in enumerate(node.operands)}
+            overwrites = {k: operands[p] for k, p in enumerate(node.attrs["places"]) if p in operands}
+            made += [Launch(node, k, emit(k, self.target)) for k in lower(node, self.target, overwrites)]
+            place.update(zip(node.results, node.attrs["places"], strict=True))
         return made
 
     def sources(self, graph: Graph) -> Mapping[str, str]:

@@ -22,7 +22,7 @@ from tgc.backends.loops.ir import Buffer, Comment, Const, Expr, For, If, Kernel,
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype, physical
 from tgc.errors import BackendError
-from tgc.ir import Graph, Node
+from tgc.ir import Node
 from tgc.ops.kinds import AxisMap, Contraction
 from tgc.types import F32, F64, I64, DType, TensorType
 
@@ -92,15 +92,15 @@ def strides(type: TensorType, dims: Sequence[Mapping[str, int]], skip: int | Non
     return step
 
 
-def lower_contraction(body: Graph, name: str, target: TileTarget) -> list[Kernel]:
+def lower_contraction(pull: Pull, name: str, target: TileTarget) -> list[Kernel]:
     """The kernel of a region with one contraction, and elementwise ops behind it."""
-    (node,) = (n for n in body.nodes if isinstance(n.op, Contraction))
-    return [_Contraction(body, node, name, target).kernel()]
+    (node,) = (n for n in pull.body.nodes if isinstance(n.op, Contraction))
+    return [_Contraction(pull, node, name, target).kernel()]
 
 
 class _Contraction:
-    def __init__(self, body: Graph, node: Node, name: str, target: TileTarget) -> None:
-        self.body, self.node, self.name, self.pull = body, node, name, Pull(body)
+    def __init__(self, pull: Pull, node: Node, name: str, target: TileTarget) -> None:
+        self.pull, self.node, self.name, self.body = pull, node, name, pull.body
         op = node.op
         assert isinstance(op, Contraction)
         lhs, rhs = (v.type for v in node.operands)
@@ -178,7 +178,7 @@ class _Contraction:
         stacks: list[Stmt] = [Stack(rows_at, self.rows), Stack(_flat(c), self.rows * self.columns)]
         tiles = math.prod(self.extent[x] for x in outer) * panels * blocks
         flops = 2 * math.prod(self.extent.values())
-        return finish(self.name, self.body, pull, [*stacks, *body], tiles=tiles, work=flops // 8)
+        return finish(self.name, pull, [*stacks, *body], tiles=tiles, work=flops // 8)
 
     def _panel_step(self, rhs: TensorType) -> int:
         if self.packed is None:
@@ -237,7 +237,7 @@ class _Contraction:
         held = compute_dtype(self.dtype)
         pull.sources[self.node.result] = lambda _: Load(_flat(c), (r * self.columns + j,), held)
         stores = [
-            Store(pull.buffer(f"y{k}", v.type), physical(v.type, index), pull.at(v, index))
+            Store(pull.result(k), physical(v.type, index), pull.at(v, index))
             for k, v in enumerate(self.body.outputs)
         ]
         axes, _, stores = collapse([Axis(names[a], self.extent[a]) for a in names], [s.value for s in stores], stores)

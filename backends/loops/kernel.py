@@ -10,7 +10,6 @@ from tgc.backends.loops.ir import (
     Apply, Buffer, Const, Expr, For, Guard, If, Kernel, Let, Load, Stack, Stmt, Store, Tile, Var, children, substitute, walk,
 )  # fmt: skip
 from tgc.backends.loops.pull import Pull
-from tgc.ir import Graph
 from tgc.types import I64
 
 DEPTH = 6  # operations nested in one line of a kernel's text
@@ -51,10 +50,11 @@ def _buffers_of(stmt: Stmt) -> Iterator[Buffer]:
             yield x.buffer
 
 
-def _shared(stmts: Sequence[Let | Store], fresh: Iterator[int]) -> tuple[Stmt, ...]:
+def _shared(stmts: Sequence[Let | Store], fresh: Iterator[int], local: frozenset[str]) -> tuple[Stmt, ...]:
     """Give names to expressions that several places of one block use, or that would make a line too long.
 
-    What only a guarded branch uses keeps its place, so that nothing is evaluated outside of its guard.
+    What only a guarded branch uses keeps its place, so that nothing is evaluated outside of its guard. Operands that the
+    block overwrites are read before its first store; `local` names the arrays on the stack, which are read in order.
     """
     uses: dict[Expr, int] = {}
     depth: dict[Expr, int] = {}
@@ -70,6 +70,7 @@ def _shared(stmts: Sequence[Let | Store], fresh: Iterator[int]) -> tuple[Stmt, .
             count(x)
     named: dict[Expr, Expr] = {}
     out: list[Stmt] = []
+    stored = {s.buffer for s in stmts if isinstance(s, Store) and s.buffer.name not in local}
 
     def visit(x: Expr) -> Expr:
         """`x` with named parts replaced; emits the names that it needs first."""
@@ -88,38 +89,44 @@ def _shared(stmts: Sequence[Let | Store], fresh: Iterator[int]) -> tuple[Stmt, .
         depth[new] = 1 + max((depth.get(c, 0) for c in children(new)), default=0)
         plain = x.dtype == I64 and isinstance(x, Apply) and x.primitive != "index"
         checked = isinstance(x, Apply) and x.primitive == "index"
-        if checked or (not plain and (uses[x] > 1 or depth[new] > DEPTH)):
+        before_store = isinstance(x, Load) and x.buffer in stored
+        if checked or before_store or (not plain and (uses[x] > 1 or depth[new] > DEPTH)):
             name = Var(f"v{next(fresh)}", x.dtype)
             named[x] = name
             out.append(Let(name.name, new))
             return name
         return new
 
-    for stmt in stmts:
+    for k, stmt in enumerate(stmts):
         if isinstance(stmt, Let):
             value = visit(stmt.value)
             out.append(Let(stmt.name, value))
         else:
+            for later in stmts[k:]:  # elements that stores of this block overwrite are read before any of them
+                for x in walk(expressions(later)) if stored and isinstance(later, Store) else ():
+                    if isinstance(x, Load) and x.buffer in stored:
+                        visit(x)
             index = tuple(visit(i) for i in stmt.index)
             out.append(Store(stmt.buffer, index, visit(stmt.value)))
         changed = stmt.name if isinstance(stmt, Let) else None
-        buffer = stmt.buffer if isinstance(stmt, Store) else None
-        stale = [
-            x for x in named
-            if any((isinstance(y, Var) and y.name == changed) or (isinstance(y, Load) and y.buffer == buffer) for y in walk([x]))
-        ]  # fmt: skip
+        array = stmt.buffer if isinstance(stmt, Store) and stmt.buffer.name in local else None
+        stale = [x for x in named if any(_depends(y, changed, array) for y in walk([x]))]
         for x in stale:
             del named[x]
     return tuple(out)
 
 
-def share(body: Sequence[Stmt], fresh: Iterator[int]) -> tuple[Stmt, ...]:
+def _depends(x: Expr, name: str | None, buffer: Buffer | None) -> bool:
+    return (isinstance(x, Var) and x.name == name) or (isinstance(x, Load) and x.buffer == buffer)
+
+
+def share(body: Sequence[Stmt], fresh: Iterator[int], local: frozenset[str]) -> tuple[Stmt, ...]:
     """Name shared expressions in every block of statements; a name has one type in the whole kernel."""
     out: list[Stmt] = []
     block: list[Let | Store] = []
 
     def flush() -> None:
-        out.extend(_shared(block, fresh))
+        out.extend(_shared(block, fresh, local))
         block.clear()
 
     for stmt in body:
@@ -127,14 +134,15 @@ def share(body: Sequence[Stmt], fresh: Iterator[int]) -> tuple[Stmt, ...]:
             block.append(stmt)
             continue
         flush()
-        out.append(replace(stmt, body=share(stmt.body, fresh)) if isinstance(stmt, For | If) else stmt)
+        out.append(replace(stmt, body=share(stmt.body, fresh, local)) if isinstance(stmt, For | If) else stmt)
     flush()
     return tuple(out)
 
 
-def finish(name: str, body: Graph, pull: Pull, stmts: Sequence[Stmt], *, tiles: int, work: int) -> Kernel:
+def finish(name: str, pull: Pull, stmts: Sequence[Stmt], *, tiles: int, work: int) -> Kernel:
     """A kernel from its statements."""
-    local = {s.buffer.name for s in statements(stmts) if isinstance(s, Stack)}
+    body = pull.body
+    local = frozenset(s.buffer.name for s in statements(stmts) if isinstance(s, Stack))
     found: dict[str, Buffer] = {}
     used: set[str] = set()
     checked = False
@@ -158,7 +166,7 @@ def finish(name: str, body: Graph, pull: Pull, stmts: Sequence[Stmt], *, tiles: 
     scalars = {k: v for k, v in pull.scalars.items() if k in used}
     doc = f"({', '.join(str(v.type) for v in body.inputs)}) -> ({', '.join(str(v.type) for v in body.outputs)})"
     return Kernel(
-        name, doc, tuple(found[n] for n in names), values, scalars, share(stmts, itertools.count()), "tile", bindings, tiles, work, checked
+        name, doc, tuple(found[n] for n in names), values, scalars, share(stmts, itertools.count(), local), "tile", bindings, tiles, work, checked
     )
 
 

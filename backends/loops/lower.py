@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from tgc.backends.loops.contraction import TileTarget, lower_contraction
 from tgc.backends.loops.ir import Kernel
-from tgc.backends.loops.nest import lower_map, lower_reduce
+from tgc.backends.loops.map import lower_map
+from tgc.backends.loops.reduce import lower_reduce
+from tgc.backends.loops.pull import Pull
 from tgc.backends.loops.scatter import lower_scatter
 from tgc.errors import BackendError
 from tgc.ir import Node
@@ -12,21 +17,21 @@ from tgc.ir import Node
 KINDS = ("map", "reduce", "contraction", "scatter")
 
 
-def lower(node: Node, target: TileTarget) -> list[Kernel]:
-    """The kernels that compute a `fused` node, in order.
+def lower(node: Node, target: TileTarget, overwrites: Mapping[int, int] = MappingProxyType({})) -> list[Kernel]:
+    """The kernels that compute a `fused` node, in order; `overwrites` names the operand that a result is written over.
 
     Raises:
         BackendError: the kind of region is unknown.
     """
     body, kind = node.body, node.attrs["kind"]
-    name = f"{body.name}_{kind}"
+    name, pull = f"{body.name}_{kind}", Pull(body, overwrites)
     match kind:
         case "map":
-            return lower_map(body, name)
+            return lower_map(pull, name)
         case "reduce":
-            return lower_reduce(body, name)
+            return lower_reduce(pull, name)
         case "contraction":
-            return lower_contraction(body, name, target)
+            return lower_contraction(pull, name, target)
         case "scatter":
-            return lower_scatter(body, name)
+            return lower_scatter(pull, name)
     raise BackendError(f"fused region @{body.name} is of unknown kind {kind!r}; known are {', '.join(KINDS)}")

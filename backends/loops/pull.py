@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -138,12 +139,15 @@ class Pull:
 
     Args:
         body: the region.
+        overwrites: result -> operand for results that are written over an operand: they share one buffer.
+
+    Attributes:
         sources: where values that are not inlined come from: the region's inputs, and whatever a template keeps in
             registers or local buffers; called with the place of an element.
     """
 
-    def __init__(self, body: Graph) -> None:
-        self.body = body
+    def __init__(self, body: Graph, overwrites: Mapping[int, int] = MappingProxyType({})) -> None:
+        self.body, self.overwrites = body, overwrites
         self.values: dict[str, int] = {}
         self.scalars: dict[str, Const] = {}
         self.buffers: dict[Value, Buffer] = {}
@@ -151,6 +155,12 @@ class Pull:
         self._memo: dict[tuple[Value, tuple[Expr, ...]], Expr] = {}
         for k, v in enumerate(body.inputs):
             self.buffers[v] = self.buffer(f"x{k}", v.type)
+
+    def result(self, k: int) -> Buffer:
+        """The buffer of a result of the region."""
+        if k in self.overwrites:
+            return self.buffers[self.body.inputs[self.overwrites[k]]]
+        return self.buffer(f"y{k}", self.body.outputs[k].type)
 
     def buffer(self, name: str, type: TensorType) -> Buffer:
         """A buffer for a tensor, its strides among the run-time integers."""

@@ -7,17 +7,15 @@ import math
 from tgc.backends.loops.ir import Buffer, Const, For, Kernel, Let, Load, Stmt, Store, Var
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype, rounded
-from tgc.ir import Graph
 from tgc.types import I64
 
 BLOCK = 256  # columns a tile owns
 
 
-def lower_scatter(body: Graph, name: str) -> list[Kernel]:
+def lower_scatter(pull: Pull, name: str) -> list[Kernel]:
     """The kernel of a region that is one `scatter_add`."""
-    (node,) = body.nodes
+    (node,) = pull.body.nodes
     x, index, update = node.operands
-    pull = Pull(body)
     rows, width = x.shape[0], math.prod(x.shape[1:])
     count = index.type.size
     held = compute_dtype(x.dtype)
@@ -42,7 +40,7 @@ def lower_scatter(body: Graph, name: str) -> list[Kernel]:
     added = rounded(SCALAR.add(Load(target, (Var("row"), j), held), Load(updates, (k, j), held)), x.dtype)
     add = For("k", Const(0, I64), Var("count"), (Let("row", row), columns(Store(target, (Var("row"), j), added))))
     tiles = -(-width // BLOCK) if rows else 0
-    return [finish(name, body, pull, (copy, add), tiles=tiles, work=(rows + count) * width)]
+    return [finish(name, pull, (copy, add), tiles=tiles, work=(rows + count) * width)]
 
 
 __all__ = ["BLOCK", "lower_scatter"]

@@ -25,7 +25,7 @@ from tgc.ops.samples import Samples
 from tgc.types import ALL, BOOL, SHORT_NAMES, DType, TensorType, as_dtype, type_of
 
 Grad: TypeAlias = Callable[..., tuple[Any, ...]]
-AttrSpec: TypeAlias = Mapping[str, Callable[[Any], Attr]]
+AttrSpec: TypeAlias = Mapping[str, Callable[[Any], Any]]
 TypeRule: TypeAlias = Callable[..., TensorType]
 
 REGISTRY: Final[dict[str, Op]] = {}

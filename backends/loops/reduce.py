@@ -1,0 +1,276 @@
+"""Kernels of regions with reductions, what comes before them and what follows.
+
+A region iterates over one domain. Values of it are *full* (one element a point of the domain) or *kept* (one a point
+of the kept axes). Reductions of reductions run in sweeps over the reduced axes:
+
+    softmax:  for row: | for j: m = max(m, x)            sweep 0
+                       | for j: s += exp(x - m)          sweep 1
+                       | for j: out = exp(x - m) / s     sweep 2, a full result
+
+If the fastest axis is reduced, accumulators are scalars and one tile is one kept point (`_Rows`). If it is kept, a block
+of it is swept together and accumulators are arrays on the stack (`_Columns`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from tgc.backends.loops.axes import Axis, ceil_div, collapse, nest, unflatten
+from tgc.backends.loops.ir import (
+    Buffer, Const, Expr, For, Kernel, Let, Load, Stack, Stmt, Store, Var, integer, substitute,
+)  # fmt: skip
+from tgc.backends.loops.kernel import finish
+from tgc.backends.loops.pull import FOLD, SCALAR, Pull, compute_dtype, physical, rounded
+from tgc.ir import Graph, Node, Value
+from tgc.ops.kinds import Reduce
+from tgc.types import I64, DType, TensorType
+
+BLOCK = 256  # kept elements that share a sweep over reduced rows
+
+
+def lower_reduce(pull: Pull, name: str) -> list[Kernel]:
+    """The kernel of a region whose reductions all fold the same axes of the same shape."""
+    return [_Region(pull, name).kernel()]
+
+
+def sweeps_before(body: Graph) -> dict[Value, int]:
+    """How many sweeps over the reduced axes must be over before a value is known."""
+    sweeps: dict[Value, int] = dict.fromkeys(body.inputs, 0)
+    for node in body.nodes:
+        before = max((sweeps[v] for v in node.operands), default=0)
+        sweeps.update(dict.fromkeys(node.results, before + isinstance(node.op, Reduce)))
+    return sweeps
+
+
+@dataclass(frozen=True)
+class _Fold:
+    """One reduction: the names and first values of its state, the state after one more element, the result."""
+
+    node: Node
+    names: tuple[str, ...]
+    init: tuple[Expr, ...]
+    step: tuple[Expr, ...]
+    result: Expr
+
+
+@dataclass
+class _Sweep:
+    """What happens around and in one sweep: kept values that must be known, folds, stores of full results."""
+
+    before: list[tuple[str, Expr]] = field(default_factory=list)
+    folds: list[_Fold] = field(default_factory=list)
+    stores: list[Store] = field(default_factory=list)
+
+    def values(self) -> list[Expr]:
+        folded = [x for f in self.folds for x in (*f.step, f.result)]
+        return [*(x for _, x in self.before), *folded, *(s.value for s in self.stores)]
+
+    def rewritten(self, rewrite: Callable[[Expr], Expr]) -> _Sweep:
+        folds = [
+            _Fold(f.node, f.names, f.init, tuple(map(rewrite, f.step)), rewrite(f.result)) for f in self.folds
+        ]
+        return _Sweep([(n, rewrite(x)) for n, x in self.before], folds, [_moved(s, rewrite) for s in self.stores])
+
+
+def _moved(s: Store, rewrite: Callable[[Expr], Expr]) -> Store:
+    return Store(s.buffer, tuple(map(rewrite, s.index)), rewrite(s.value))
+
+
+class _Region:
+    """A region taken apart into sweeps."""
+
+    def __init__(self, pull: Pull, name: str) -> None:
+        self.pull, self.name, self.body = pull, name, pull.body
+        body = pull.body
+        self.reduces = [n for n in body.nodes if isinstance(n.op, Reduce)]
+        domain = self.reduces[0].operands[0].type
+        attrs = self.reduces[0].attrs
+        self.shape, self.folded, self.chunks = domain.shape, attrs["axes"], attrs["chunks"]
+        self.kept_shape = self.reduces[0].result.shape
+        self.order = _order(domain, body.inputs)
+        self.index = [Var(f"i{a}") for a in range(domain.rank)]
+        kept = [v for a, v in enumerate(self.index) if a not in self.folded]
+        self.kept_index = [Var("chunk"), *kept] if self.chunks else kept
+        self.sweeps = sweeps_before(body)
+
+    def kernel(self) -> Kernel:
+        sweeps, stores = self._sweeps()
+        roots = [x for s in sweeps for x in s.values()]
+        every = [*(s for sweep in sweeps for s in sweep.stores), *stores]
+        axes, rewrite, _ = collapse(self._axes(), [*roots, *(s.value for s in stores)], every)
+        for axis in axes:
+            self.pull.integer(f"n_{axis.var}", axis.size)
+        sweeps, stores = [s.rewritten(rewrite) for s in sweeps], [_moved(s, rewrite) for s in stores]
+        columns = bool(axes) and not axes[-1].reduced
+        body, tiles = _Columns(axes).build(sweeps, stores) if columns else _rows(axes, sweeps, stores)
+        work = math.prod(self.shape) * max(1, len(self.body.nodes))
+        return finish(self.name, self.pull, body, tiles=tiles, work=work)
+
+    def _axes(self) -> list[Axis]:
+        """Every axis of the domain in memory order, and the chunk as the outermost kept one."""
+        axes = []
+        for a in self.order:
+            axis = Axis(f"i{a}", self.shape[a], a in self.folded)
+            n = self.pull.integer(f"n_i{a}", self.shape[a])
+            if self.chunks and a == self.folded[0]:
+                count, c = self.pull.integer("chunks", self.chunks), Var("chunk")
+                axis = Axis(axis.var, axis.size, True, c * n // count, (c + 1) * n // count, whole=False)
+            axes.append(axis)
+        return [Axis("chunk", self.chunks), *axes] if self.chunks else axes
+
+    def _sweeps(self) -> tuple[list[_Sweep], list[Store]]:
+        """The sweeps, the last of which may be empty but for kept values; and the stores of kept results."""
+        pull, outs = self.pull, {v: self.pull.result(k) for k, v in enumerate(self.body.outputs)}
+        full = [v for v in self.body.outputs if v.shape == self.shape and v.shape != self.kept_shape]
+        kept = [v for v in self.body.outputs if v not in full]
+        boundary = self._boundary(kept)
+        for v in (*(n.result for n in self.reduces), *boundary):  # local variables, once their sweep is over
+            pull.sources[v] = lambda _, v=v: Var(self._local(v), compute_dtype(v.dtype))
+        last = max(self.sweeps[n.result] for n in self.reduces)
+        sweeps = [_Sweep() for _ in range(max([last, *(self.sweeps[v] + 1 for v in full)]) + 1)]
+        for v in boundary:
+            sweeps[self.sweeps[v]].before.append((self._local(v), self._itself(v)))
+        for node in self.reduces:
+            sweeps[self.sweeps[node.result] - 1].folds.append(self._fold(node))
+        for v in full:
+            place = physical(v.type, self.index)
+            sweeps[self.sweeps[v]].stores.append(Store(outs[v], place, pull.at(v, self.index)))
+        stores = [Store(outs[v], physical(v.type, self.kept_index), pull.at(v, self.kept_index)) for v in kept]
+        return sweeps, stores
+
+    def _boundary(self, kept: Iterable[Value]) -> list[Value]:
+        """Kept values, no reductions themselves, that full values or results need: computed once a kept point."""
+        made = []
+        for node in self.body.nodes:
+            v = node.results[0]
+            if v.shape != self.kept_shape or isinstance(node.op, Reduce) or self.sweeps[v] == 0:
+                continue
+            users = self.body.uses.get(v, ())
+            if v in kept or any(u.result.shape != self.kept_shape or isinstance(u.op, Reduce) for u in users):
+                made.append(v)
+        return made
+
+    def _local(self, v: Value) -> str:
+        return f"r{self.pull.number(v)}"
+
+    def _itself(self, v: Value) -> Expr:
+        """The expression of a boundary value, not the local variable that holds it."""
+        source = self.pull.sources.pop(v)
+        self.pull.forget()
+        value = self.pull.at(v, self.kept_index)
+        self.pull.sources[v] = source
+        self.pull.forget()
+        return value
+
+    def _fold(self, node: Node) -> _Fold:
+        op = node.op
+        assert isinstance(op, Reduce)
+        init = op.init(SCALAR, compute_dtype(node.operands[0].dtype))
+        names = tuple(f"acc{self.pull.number(node.result)}_{k}" for k in range(len(init)))
+        state = tuple(Var(name, i.dtype) for name, i in zip(names, init, strict=True))
+        step = op.step(FOLD, state, self.pull.at(node.operands[0], self.index), self._position())
+        return _Fold(node, names, init, step, rounded(op.finish(SCALAR, state), node.result.dtype))
+
+    def _position(self) -> Expr:
+        """Where an element lies along the reduced axes, counted row-major."""
+        position: Expr = Const(0, I64)
+        for a in self.folded:
+            position = position * Var(f"n_i{a}") + self.index[a]
+        return position
+
+
+def _order(domain: TensorType, inputs: Sequence[Value]) -> tuple[int, ...]:
+    """The domain's axes from slowest to fastest, as the inputs of its shape lie in memory."""
+    for v in inputs:
+        if v.shape == domain.shape and v.type.layout is not None and not v.type.layout.tiles:
+            return v.type.layout.order
+    return tuple(range(domain.rank))
+
+
+def _rows(axes: Sequence[Axis], sweeps: Sequence[_Sweep], stores: Sequence[Store]) -> tuple[tuple[Stmt, ...], int]:
+    """The fastest axis is reduced: scalar accumulators, a tile a kept point."""
+    outer, inner = [a for a in axes if not a.reduced], [a for a in axes if a.reduced]
+    body: list[Stmt] = [Let(var, value) for var, value in unflatten(outer, Var("tile"))]
+    for sweep in sweeps:
+        body += [Let(name, x) for name, x in sweep.before]
+        body += [Let(name, x) for f in sweep.folds for name, x in zip(f.names, f.init, strict=True)]
+        step = [s for f in sweep.folds for s in _assign(f.names, f.step)]
+        if step or sweep.stores:
+            body += nest(inner, [*step, *sweep.stores])
+        body += [Let(_result(f), f.result) for f in sweep.folds]
+    return (*body, *stores), math.prod(a.size for a in outer)
+
+
+def _result(f: _Fold) -> str:
+    return "r" + f.names[0].removeprefix("acc").split("_")[0]
+
+
+def _assign(names: Sequence[str], values: Sequence[Expr]) -> list[Stmt]:
+    """names = values, all at once."""
+    if len(names) == 1:
+        return [Let(names[0], values[0])]
+    fresh = [Let(f"new_{n}", v) for n, v in zip(names, values, strict=True)]
+    return [*fresh, *(Let(n, Var(f"new_{n}", v.dtype)) for n, v in zip(names, values, strict=True))]
+
+
+class _Columns:
+    """The fastest axis is kept: accumulators and kept values are arrays on the stack, one element a column."""
+
+    def __init__(self, axes: Sequence[Axis]) -> None:
+        self.column = axes[-1]
+        self.outer, self.inner = [a for a in axes[:-1] if not a.reduced], [a for a in axes if a.reduced]
+        self.at = Var(self.column.var) - Var("first")
+        self.arrays: dict[str, Buffer] = {}
+        self.memo: dict[Expr, Expr] = {}
+
+    def array(self, name: str, dtype: DType) -> Buffer:
+        """The array that stands for a scalar of the row-wise form."""
+        return self.arrays.setdefault(name, Buffer(name, dtype, (BLOCK,), (1,)))
+
+    def load(self, x: Expr) -> Expr:
+        """`x` with scalars of the row-wise form read from their arrays."""
+
+        def replace(y: Expr) -> Expr | None:
+            if isinstance(y, Var) and y.name in self.arrays:
+                return Load(self.arrays[y.name], (self.at,), y.dtype)
+            return None
+
+        return substitute(x, replace, self.memo)
+
+    def sweep(self, stmts: Sequence[Stmt]) -> tuple[Stmt, ...]:
+        """A loop over the block's columns."""
+        return (For(self.column.var, Var("first"), Var("end"), tuple(stmts)),) if stmts else ()
+
+    def put(self, name: str, x: Expr) -> Store:
+        return Store(self.arrays[name], (self.at,), self.load(x))
+
+    def build(self, sweeps: Sequence[_Sweep], stores: Sequence[Store]) -> tuple[tuple[Stmt, ...], int]:
+        for s in sweeps:  # all arrays first: expressions refer to those of earlier sweeps
+            for name, x in s.before:
+                self.array(name, x.dtype)
+            for f in s.folds:
+                for name, i in zip(f.names, f.init, strict=True):
+                    self.array(name, i.dtype)
+                self.array(_result(f), f.result.dtype)
+        blocks, tile = ceil_div(self.column.extent, BLOCK), Var("tile")
+        block = integer("mod", tile, blocks)
+        body: list[Stmt] = [Let(v, x) for v, x in unflatten(self.outer, integer("floor_div", tile, blocks))]
+        body += [Let("first", block * BLOCK), Let("end", SCALAR.minimum(self.column.extent, (block + 1) * BLOCK))]
+        for s in sweeps:
+            body += self.sweep([self.put(name, x) for name, x in s.before])
+            body += self.sweep([self.put(n, i) for f in s.folds for n, i in zip(f.names, f.init, strict=True)])
+            inside = [stmt for f in s.folds for stmt in self._step(f)]
+            inside += [Store(x.buffer, x.index, self.load(x.value)) for x in s.stores]
+            if inside:
+                body += nest(self.inner, self.sweep(inside))
+            body += self.sweep([self.put(_result(f), f.result) for f in s.folds])
+        body += self.sweep([Store(x.buffer, x.index, self.load(x.value)) for x in stores])
+        tiles = math.prod(a.size for a in self.outer) * -(-self.column.size // BLOCK)
+        return (*(Stack(b, BLOCK) for b in self.arrays.values()), *body), tiles
+
+    def _step(self, f: _Fold) -> list[Stmt]:
+        fresh: list[Stmt] = [Let(f"new_{n}", self.load(v)) for n, v in zip(f.names, f.step, strict=True)]
+        puts = [self.put(n, Var(f"new_{n}", v.dtype)) for n, v in zip(f.names, f.step, strict=True)]
+        return [*fresh, *puts]
