@@ -143,7 +143,9 @@ def main(arguments: list[str] | None = None) -> float:
     history = []
     start = time.perf_counter()
     columns = TextColumn("epoch {task.fields[epoch]:2d}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    report = TextColumn("loss {task.fields[loss]:.4f}  accuracy {task.fields[hits]:.1%}  held out {task.fields[held]:.1%}")
+    report = TextColumn(
+        "loss {task.fields[loss]:.4f}  accuracy {task.fields[hits]:.1%}  held out {task.fields[held]:.1%}"
+    )
     with Progress(*columns, report) as progress:
         for epoch in range(1, given.epochs + 1):
             steps = list(batches(rng, len(x), given.batch))

@@ -5,7 +5,7 @@ in its domain and results stay small enough to compare. Run by hand, for long:
 
     python tests/fuzz.py --examples 10000 --seed 1 [--minutes 60]
 
-Each failure is shrunk and printed as `.tgir` text with its arguments.
+Each failure is reduced to a small program and printed as `.tgir` text with its arguments.
 """
 
 from __future__ import annotations
@@ -27,14 +27,31 @@ from hypothesis import strategies as st
 
 from tgc.autodiff import differentiate
 from tgc.errors import ShapeError
-from tgc.interpret import interpret
+from tgc.interpret import interpret, interpret_values
 from tgc.ir import Builder, Graph, Value
 from tgc.ops import REGISTRY
 from tgc.ops.contraction import conv_shape
-from tgc.ops.kinds import Contraction, Elementwise, Primitive, Reduce, Scatter
+from tgc.ops.kinds import Elementwise, Primitive, Reduce, Scatter
 from tgc.runtime.lowered import Lowered, same
 from tgc.text import parse
-from tgc.types import ALL, BF16, BOOL, F16, F32, F64, I32, I64, INTS, NUMBERS, U8, U32, DType, Shape, TensorType, is_float, type_of
+from tgc.types import (
+    ALL,
+    BF16,
+    BOOL,
+    F16,
+    F32,
+    F64,
+    I32,
+    I64,
+    INTS,
+    NUMBERS,
+    U8,
+    U32,
+    DType,
+    Shape,
+    is_float,
+    type_of,
+)
 from tgc.verify import verify
 
 T = TypeVar("T")
@@ -71,15 +88,13 @@ class Program:
     gradient: bool = False
 
     def __str__(self) -> str:
-        lines = [str(self.graph)]
-        with np.printoptions(threshold=64, floatmode="unique"):
-            for v, a in zip(self.graph.inputs, self.arrays, strict=True):
-                lines.append(f"{v.name}: {v.type} = {np.array2string(a, separator=', ')}")
-            for c in self.graph.constants:
-                lines.append(f"const {c.digest} = {np.array2string(np.asarray(c.data), separator=', ')}")
-        return "\n".join([*lines, f"donated: {self.donated}"])
+        known = {f"%{v.name}": a for v, a in zip(self.graph.inputs, self.arrays, strict=True)}
+        known |= {c.digest: np.asarray(c.data) for c in self.graph.constants}
+        lines = [f"{name} = {a.ravel()[:64].tolist()}{' ...' if a.size > 64 else ''}" for name, a in known.items()]
+        return "\n".join([str(self.graph), *lines, f"donated: {self.donated}"])
 
-    __repr__ = __str__
+    def __repr__(self) -> str:
+        return f"<program of {len(self.graph.nodes)} nodes>"
 
 
 # ------------------------------------------------------------------------------------------------------ generation
@@ -524,11 +539,11 @@ EXACT = frozenset({
 
 
 class Failure(AssertionError):
-    """What went wrong, with the program."""
+    """Where what went wrong, with the program."""
 
-    def __init__(self, what: str, program: Program) -> None:
-        super().__init__(f"{what}\n{program}")
-        self.what = what
+    def __init__(self, where: str, what: str, program: Program) -> None:
+        super().__init__(f"{where}: {what}\n{program}")
+        self.kind, self.program = (where, what.partition(":")[0]), program
 
 
 def disagreement(want: np.ndarray, got: np.ndarray, noisy: Callable[[], list[np.ndarray]]) -> str:
@@ -567,11 +582,8 @@ def check(program: Program) -> None:
         except Failure:
             raise
         except Exception as error:
-            raise Failure(f"{what}: {type(error).__name__}: {error}", program) from error
+            raise Failure(what, f"{type(error).__name__}: {error}", program) from error
 
-    if program.gradient:
-        with doing("differentiation"):
-            graph = differentiate(graph)
     if program.gradient:
         with doing("differentiation"):
             graph = differentiate(graph)
@@ -583,7 +595,7 @@ def check(program: Program) -> None:
         for k, (a, b) in enumerate(zip(want, got, strict=True)):
             noisy = lambda k=k: [perturbed(graph, arrays, np.random.default_rng(r))[k] for r in range(RUNS)]  # noqa: E731
             if difference := disagreement(a, b, noisy):
-                raise Failure(f"{what}: result {k}: {difference}", program)
+                raise Failure(what, f"results differ: number {k}: {difference}", program)
 
     lowered = Lowered(graph, program.donated)
     with doing("passes"):
@@ -593,7 +605,7 @@ def check(program: Program) -> None:
             compare(f"stage {name}", interpret(stage, *arrays))
             again = parse(str(stage), data_of(stage))
             if again != stage or str(again) != str(stage):
-                raise Failure(f"stage {name}: its text means another graph", program)
+                raise Failure(f"stage {name}", "its text means another graph", program)
     with doing("compile"):
         executable = lowered.compile()
     first: list[np.ndarray] = []
@@ -604,9 +616,9 @@ def check(program: Program) -> None:
         compare(what, got)
         for k, (a, b) in enumerate(zip(given_arrays, arrays, strict=True)):
             if k not in program.donated and a.tobytes() != b.tobytes():
-                raise Failure(f"{what}: argument {k} was overwritten", program)
+                raise Failure(what, f"an argument was overwritten: number {k}", program)
         if first and any(a.tobytes() != b.tobytes() for a, b in zip(first, got, strict=True)):
-            raise Failure(f"{what}: other bits than the first", program)
+            raise Failure(what, "other bits than the first", program)
         first = [a.copy() for a in got]
     if program.gradient:
         check_gradient(program, want)
@@ -646,24 +658,89 @@ def check_gradient(program: Program, results: Sequence[np.ndarray]) -> None:
     if abs(estimates[0] - estimates[1]) > 1e-5 * scale:
         return
     if not abs(got - estimates[0]) <= 1e-4 * scale:
-        raise Failure(f"gradient: the slope is {estimates[0]:.9g}, the gradient says {got:.9g}", program)
+        raise Failure("gradient", f"wrong slope: {got:.9g}, differences give {estimates[0]:.9g}", program)
+
+
+# ------------------------------------------------------------------------------------------------------- reduction
+
+
+def rebuilt(program: Program, outputs: Sequence[Value], cut: Value | None = None, stand_in: Value | None = None) -> Program:
+    """What of a program computes `outputs`, with `cut` replaced by `stand_in`, or by an argument that has its numbers."""
+    numbers = interpret_values(program.graph, *program.arrays)
+    needed = set(outputs)
+    for node in reversed(program.graph.nodes):
+        if node.result in needed:
+            needed.update(node.operands if node.result is not cut else [stand_in] if stand_in else ())
+    builder, env, arrays = Builder(program.graph.name), {}, []
+    for v in numbers:  # sources, then results, in order
+        if v not in needed:
+            continue
+        if v is cut and stand_in is not None:
+            env[v] = env[stand_in]
+        elif v.node is None and v in program.graph.data:
+            env[v] = builder.adopt(program.graph.data[v])
+        elif v.node is None or v is cut:
+            env[v] = builder.input(v.type)
+            arrays.append(np.array(numbers[v]))
+        else:
+            (env[v],) = builder.emit(v.node.op, [env[x] for x in v.node.operands], v.node.attrs, v.node.loc)
+    graph = builder.build([env[v] for v in outputs])
+    return Program(graph, tuple(arrays), tuple(range(len(arrays))) if program.donated else (), program.gradient)
+
+
+def smaller(program: Program) -> Iterator[Program]:
+    """Programs with less in them."""
+    graph = program.graph
+    if program.gradient:
+        whole = differentiate(graph)
+        yield Program(whole, program.arrays)
+    else:
+        for v in graph.outputs if len(graph.outputs) > 1 else [x for v in graph.outputs if v.node for x in v.node.operands]:
+            yield rebuilt(program, [v])
+    for node in graph.nodes:
+        yield rebuilt(program, graph.outputs, node.result)
+        for v in node.operands:
+            if v.type == node.result.type:
+                yield rebuilt(program, graph.outputs, node.result, v)
+    for c in graph.constants:
+        yield rebuilt(program, graph.outputs, c.value)
+
+
+def reduced(failure: Failure, seconds: float = 60.0) -> Failure:
+    """The failure of the smallest program found in some time that fails in the same way."""
+    end = time.monotonic() + seconds
+    while True:
+        for program in smaller(failure.program):
+            if time.monotonic() > end:
+                return failure
+            try:
+                check(program)
+            except Failure as other:
+                if other.kind == failure.kind:
+                    failure = other
+                    break
+            except Exception:  # noqa: BLE001, S112  # cutting made a program that cannot be: leave it
+                continue
+        else:
+            return failure
 
 
 # ---------------------------------------------------------------------------------------------------- the long run
 
 
 def run(examples: int, first_seed: int, kinds: Sequence[st.SearchStrategy[Program]], report: Callable[[str], None]) -> int:
-    """Check `examples` programs of each kind; failures are shrunk and reported. Returns how many there were."""
+    """Check `examples` programs of each kind; failures are reduced and reported. Returns how many there were."""
     failures = 0
     for k, strategy in enumerate(kinds):
         example = settings(
             max_examples=examples, database=None, deadline=None, suppress_health_check=list(HealthCheck),
-            phases=(Phase.generate, Phase.shrink), report_multiple_bugs=False, derandomize=False, print_blob=False,
+            phases=(Phase.generate,), report_multiple_bugs=False, derandomize=False, print_blob=False,
         )(given(strategy)(lambda program: check(program)))  # fmt: skip
         try:
             seed(first_seed * len(kinds) + k)(example)()
         except Exception as failure:  # noqa: BLE001  # whatever it is, it is to be reported and the run to go on
             failures += 1
+            failure = reduced(failure) if isinstance(failure, Failure) else failure
             cause = failure.__cause__ if isinstance(failure, Failure) else failure
             where = "".join(traceback.format_tb(cause.__traceback__)[-3:]) if cause else ""
             report(f"---- seed {first_seed} kind {k}\n{failure}\n{where}")

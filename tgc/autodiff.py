@@ -68,8 +68,9 @@ def backward(outputs: Sequence[Tracer], cotangents: Sequence[Any], sources: Sequ
             raise GradientError(f"{op.name} has no gradient rule")
         operands = [Tracer(record, v) for v in node.operands]
         results = [Tracer(record, v) for v in node.results]
-        g = gs[0] if len(gs) == 1 else tuple(gs)
-        for v, part in zip(node.operands, op.grad(g, *operands, out=results[0] if len(results) == 1 else results, **node.attrs), strict=True):  # fmt: skip
+        g, out = (gs[0], results[0]) if len(gs) == 1 else (tuple(gs), results)
+        parts = op.grad(g, *operands, out=out, **node.attrs)
+        for v, part in zip(node.operands, parts, strict=True):
             if part is not None and is_float(v.dtype):
                 accumulate(v, part)
     return [cotangent[s.value] if s.value in cotangent else full_like(s, 0) for s in sources]

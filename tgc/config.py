@@ -1,10 +1,10 @@
 """What the environment says, read when it is needed.
 
-    TGC_DUMP=folder     write every stage (`.tgir`) and every kernel's source there
-    TGC_CHECK=1         interpret the graph before and after every pass and name the pass that changes results
-    TGC_EXPLAIN=fuse    print why a pass (or several, comma-separated) declined
-    TGC_PIPELINE=text   another pipeline than the default one
-    TGC_DEBUG=0..3      print compilations (1), kernels' names (2) and their sources (3)
+TGC_DUMP=folder     write every stage (`.tgir`) and every kernel's source there
+TGC_CHECK=1         interpret the graph before and after every pass and name the pass that changes results
+TGC_EXPLAIN=fuse    print why a pass (or several, comma-separated) declined
+TGC_PIPELINE=text   another pipeline than the default one
+TGC_DEBUG=0..3      print compilations (1), kernels' names (2) and their sources (3)
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Config:
+    """The variables above, checked."""
+
     dump: Path | None
     check: bool
     explain: frozenset[str]

@@ -118,7 +118,7 @@ def digest_of(array: np.ndarray) -> str:
 
 
 def attr_key(attr: Attr) -> object:
-    """A hashable key under which attributes are equal only if they mean the same: 1, 1.0 and True differ, NaNs do not."""
+    """A hashable key, equal only for attributes that mean the same: 1, 1.0 and True differ, NaNs do not."""
     if isinstance(attr, tuple):
         return tuple(attr_key(a) for a in attr)
     if isinstance(attr, float):
@@ -179,7 +179,7 @@ class Graph:
         return {c.value: c for c in self.constants}
 
     def to_networkx(self) -> nx.MultiDiGraph[str]:
-        """Inputs, constants, nodes and one sink an output as graph nodes; one edge an operand, labelled with its type."""
+        """Inputs, constants, nodes and one sink an output as graph nodes; one edge an operand, with its type."""
         import networkx as nx
 
         g = nx.MultiDiGraph(name=self.name)
@@ -203,7 +203,7 @@ class Graph:
 
 
 class Builder:
-    """Collects nodes into a graph. Equal applications of an op get one node (value numbering), in order of first use."""
+    """Collects nodes into a graph. Equal applications of an op get one node (value numbering)."""
 
     def __init__(self, name: str = "main") -> None:
         self.name = name
@@ -249,7 +249,12 @@ class Builder:
     ) -> tuple[Value, ...]:
         """Apply `op`; `types` overrides the type rule's layouts, a `unique` node is merged with no other."""
         types = tuple(types) if types is not None else op.infer([v.type for v in operands], attrs)
-        key = (op.name, tuple(id(v) for v in operands), tuple((k, attr_key(a)) for k, a in sorted(attrs.items())), types)
+        key = (
+            op.name,
+            tuple(id(v) for v in operands),
+            tuple((k, attr_key(a)) for k, a in sorted(attrs.items())),
+            types,
+        )
         node = None if unique else self._numbering.get(key)
         if node is None:
             node = Node.make(op, operands, attrs, types, loc)
@@ -305,9 +310,7 @@ def rebuild(
     return tuple(env[v] for v in graph.outputs)
 
 
-def transform(
-    graph: Graph, rewrite: Callable[[Builder, Node, tuple[Value, ...]], Sequence[Value] | None]
-) -> Graph:
+def transform(graph: Graph, rewrite: Callable[[Builder, Node, tuple[Value, ...]], Sequence[Value] | None]) -> Graph:
     """A new graph with the same inputs, each node replaced by what `rewrite` emits for it."""
     builder = Builder(graph.name)
     inputs = [builder.input(v.type, v.name) for v in graph.inputs]

@@ -53,7 +53,10 @@ class Jit:
         dynamic, fixed = self._split(args, kwargs)
         leaves, structure = optree.tree_flatten(dynamic)
         arrays = [x if type(x) is np.ndarray else _array(x) for x in leaves]
-        signature = [(a.dtype, a.shape) if type(x) is np.ndarray else (a.dtype, a.shape, type(x)) for a, x in zip(arrays, leaves, strict=True)]
+        signature = [
+            (a.dtype, a.shape) if type(x) is np.ndarray else (a.dtype, a.shape, type(x))
+            for a, x in zip(arrays, leaves, strict=True)
+        ]
         key = (structure, tuple(signature), fixed)
         entry = self._entries.get(key)
         if entry is None:
@@ -86,14 +89,16 @@ class Jit:
             except TypeError as error:
                 raise TraceError(f"static argument {k} of {self._name} is not hashable: {v!r:.80}") from error
         rest = tuple(a for i, a in enumerate(args) if i not in fixed)
-        return (rest, {k: v for k, v in kwargs.items() if k not in fixed}), tuple((k, type(v), v) for k, v in fixed.items())
+        return (rest, {k: v for k, v in kwargs.items() if k not in fixed}), tuple(
+            (k, type(v), v) for k, v in fixed.items()
+        )
 
     def _join(self, dynamic: Any, fixed: Any) -> tuple[list[Any], dict[str, Any]]:
         rest, kwargs = dynamic
         values = {k: v for k, _, v in fixed}
-        args, others = [], iter(rest)
-        for i in range(len(rest) + sum(isinstance(k, int) for k in values)):
-            args.append(values[i] if i in values else next(others))
+        others = iter(rest)
+        n = len(rest) + sum(isinstance(k, int) for k in values)
+        args = [values[i] if i in values else next(others) for i in range(n)]
         return args, {**kwargs, **{k: v for k, v in values.items() if isinstance(k, str)}}
 
     def _trace(self, dynamic: Any, fixed: Any) -> tuple[Lowered, optree.PyTreeSpec]:
@@ -120,9 +125,7 @@ class Jit:
         return _Entry(lowered, lowered.compile(), results)
 
 
-def jit(
-    f: Callable[..., Any] | None = None, *, donate: Names = (), static: Names = (), backend: str = "cpu"
-) -> Any:
+def jit(f: Callable[..., Any] | None = None, *, donate: Names = (), static: Names = (), backend: str = "cpu") -> Any:
     """Compile a function of arrays.
 
     The function is traced once for each structure (pytree), shapes and dtypes of its arguments, NumPy arrays and
@@ -149,7 +152,9 @@ def _named(f: Callable[..., Any], names: Names, what: str) -> frozenset[int | st
     found: set[int | str] = set()
     for n in listed:
         if isinstance(n, str) and n not in parameters and parameters:
-            raise TraceError(f"{what}={n!r} is no parameter of {getattr(f, '__name__', f)}; it has {', '.join(parameters)}")
+            raise TraceError(
+                f"{what}={n!r} is no parameter of {getattr(f, '__name__', f)}; it has {', '.join(parameters)}"
+            )
         if isinstance(n, int) and parameters and not 0 <= n < len(parameters):
             raise TraceError(f"{what}={n}: {getattr(f, '__name__', f)} has {len(parameters)} parameters")
         found |= {n, parameters[n] if isinstance(n, int) and parameters else n}
@@ -168,7 +173,9 @@ def _parameters(f: Callable[..., Any]) -> list[str]:
     return [p.name for p in kinds]
 
 
-def _input_names(f: Callable[..., Any], paths: Sequence[tuple[Any, ...]], fixed: set[int | str], statics: int) -> list[str]:
+def _input_names(
+    f: Callable[..., Any], paths: Sequence[tuple[Any, ...]], fixed: set[int | str], statics: int
+) -> list[str]:
     """A name for each leaf: its parameter's name, then its place in that argument."""
     parameters = _parameters(f)
     positions = [i for i in range(len(parameters) + statics + 64) if i not in fixed]
@@ -190,7 +197,9 @@ def _type(x: Any) -> TensorType:
         return type_of(np.asarray(x))
     if hasattr(x, "dtype") and hasattr(x, "shape"):
         return TensorType(as_dtype(x.dtype), tuple(x.shape))
-    raise TraceError(f"argument {x!r:.80} of type {type(x).__name__} is no array; make it static, or register it as a pytree")
+    raise TraceError(
+        f"argument {x!r:.80} of type {type(x).__name__} is no array; make it static, or register it as a pytree"
+    )
 
 
 def _array(x: Any) -> np.ndarray:
@@ -200,7 +209,9 @@ def _array(x: Any) -> np.ndarray:
         return np.asarray(x)
     if hasattr(x, "__array_interface__") or hasattr(x, "__dlpack__"):
         return np.asarray(x)
-    raise TraceError(f"argument {x!r:.80} of type {type(x).__name__} is no array; make it static, or register it as a pytree")
+    raise TraceError(
+        f"argument {x!r:.80} of type {type(x).__name__} is no array; make it static, or register it as a pytree"
+    )
 
 
 def _check_donated(arrays: Sequence[np.ndarray], leaves: Sequence[Any], donated: Sequence[int]) -> None:
@@ -219,7 +230,9 @@ def _check_donated(arrays: Sequence[np.ndarray], leaves: Sequence[Any], donated:
 # ---------------------------------------------------------------------------------------------------------- gradients
 
 
-def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
+def value_and_grad(
+    f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Callable[..., Any]:
     """A function that returns `f`'s value and its gradient.
 
     Args:
@@ -240,7 +253,8 @@ def value_and_grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_
             if not -len(args) <= n < len(args):
                 raise GradientError(f"argnums {n}: the function was called with {len(args)} arguments")
         chosen = tuple(args[n] for n in numbers)
-        leaves, structure = optree.tree_flatten(chosen)
+        leaves: list[Any]
+        leaves, structure = optree.tree_flatten(chosen)  # type: ignore[arg-type]
         for x in leaves:
             if not is_float(as_dtype(x.dtype) if hasattr(x, "dtype") else _type(x).dtype):
                 raise GradientError(f"cannot differentiate by {x!r:.80}: not of a floating-point dtype")
@@ -282,7 +296,9 @@ def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool 
 
 
 @functools.lru_cache(maxsize=1024)
-def _program(op: Primitive, types: tuple[TensorType, ...], attrs: tuple[tuple[str, Attr], ...]) -> tuple[Graph, Executable]:
+def _program(
+    op: Primitive, types: tuple[TensorType, ...], attrs: tuple[tuple[str, Attr], ...]
+) -> tuple[Graph, Executable]:
     builder = Builder(op.name)
     inputs = [builder.input(t, f"x{k}") for k, t in enumerate(types)]
     graph = builder.build(builder.emit(op, inputs, dict(attrs)))

@@ -55,7 +55,7 @@ class Trace(Recorder):
         super().__init__(bind=self._bind, builder=Builder(name))
         self.open = True
 
-    def _bind(self, op: Op, operands: Sequence[Any], attrs: Mapping[str, Attr]) -> Tracer | tuple[Tracer, ...]:
+    def _bind(self, op: Op, operands: Sequence[Any], attrs: Mapping[str, Attr]) -> Any:
         result = self.emit(op, [self.lift(x) for x in operands], attrs)
         if isinstance(result, Tracer) and op.name != "cast" and any(isinstance(x, Tracer) for x in operands):
             result.weak = all(x.weak if isinstance(x, Tracer) else np.ndim(x) == 0 for x in operands)
@@ -130,7 +130,7 @@ class Tracer:
             + f"; {instead}"
         )
 
-    def __bool__(self) -> NoReturn:
+    def __bool__(self) -> NoReturn:  # noqa: PLE0304
         self._no("a truth value (Python if, while, and, or, not)", "use tgc.numpy.where, or a static argument")
 
     def __int__(self) -> NoReturn:
@@ -139,7 +139,7 @@ class Tracer:
     def __float__(self) -> NoReturn:
         self._no("float()", "use .astype, or a static argument")
 
-    def __index__(self) -> NoReturn:
+    def __index__(self) -> NoReturn:  # noqa: PLE0305
         self._no("an index or a size", "make it a static argument")
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> NoReturn:
@@ -159,7 +159,9 @@ class Tracer:
     def __setitem__(self, key: Any, value: Any) -> NoReturn:
         loc = user_location()
         raise TraceError(
-            f"{self!r} cannot be changed in place" + (f" (at {loc[0]})" if loc else "") + "; build a new tensor, for example with tgc.numpy.where or concatenate"
+            f"{self!r} cannot be changed in place"
+            + (f" (at {loc[0]})" if loc else "")
+            + "; build a new tensor, for example with tgc.numpy.where or concatenate"
         )
 
     def __iadd__(self, other: Any) -> Any:
@@ -195,7 +197,14 @@ def _install_operators() -> None:
         "mod": "remainder", "pow": "power", "matmul": "matmul", "and": "bitwise_and", "or": "bitwise_or",
         "xor": "bitwise_xor", "lshift": "left_shift", "rshift": "right_shift",
     }  # fmt: skip
-    compare = {"eq": "equal", "ne": "not_equal", "lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal"}
+    compare = {
+        "eq": "equal",
+        "ne": "not_equal",
+        "lt": "less",
+        "le": "less_equal",
+        "gt": "greater",
+        "ge": "greater_equal",
+    }
     unary = {"neg": "negative", "abs": "absolute", "invert": "invert", "pos": "positive"}
 
     def forward(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -228,7 +237,9 @@ def current() -> Trace:
     return trace
 
 
-def trace(f: Callable[..., Sequence[Any]], types: Sequence[TensorType], names: Sequence[str] = (), name: str = "main") -> Graph:
+def trace(
+    f: Callable[..., Sequence[Any]], types: Sequence[TensorType], names: Sequence[str] = (), name: str = "main"
+) -> Graph:
     """The graph of `f`, a function of as many tensors as there are `types`, which returns a sequence of tensors."""
     record = Trace(name)
     labels = list(names) or [""] * len(types)

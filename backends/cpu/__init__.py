@@ -1,5 +1,7 @@
 """The CPU backend: fused regions become Numba kernels."""
 
-from tgc.backends.cpu.backend import CpuBackend as backend
+from tgc.backends.cpu.backend import CpuBackend
 
-__all__ = ["backend"]
+backend = CpuBackend  # what the entry point names
+
+__all__ = ["CpuBackend", "backend"]

@@ -85,4 +85,5 @@ class CpuBackend:
         launches = self.launches(graph)
         named = [(launch.source, launch.kernel.name) for launch in launches]
         addresses = load_kernels(named, self.target, self.cache, self.loader)
-        return CpuProgram(graph, donated, list(zip((x.node for x in launches), (x.kernel for x in launches), addresses, strict=True)), self.driver)  # fmt: skip
+        loaded = [(x.node, x.kernel, address) for x, address in zip(launches, addresses, strict=True)]
+        return CpuProgram(graph, donated, loaded, self.driver)

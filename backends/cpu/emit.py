@@ -10,7 +10,22 @@ from collections.abc import Sequence
 
 from tgc.backends.cpu.target import CpuTarget
 from tgc.backends.loops.ir import (
-    Apply, Buffer, Comment, Const, Expr, For, Guard, If, Kernel, Let, Load, Stack, Stmt, Store, Tile, Var,
+    Apply,
+    Buffer,
+    Comment,
+    Const,
+    Expr,
+    For,
+    Guard,
+    If,
+    Kernel,
+    Let,
+    Load,
+    Stack,
+    Stmt,
+    Store,
+    Tile,
+    Var,
 )  # fmt: skip
 from tgc.errors import BackendError
 from tgc.ops.scalar import MATH

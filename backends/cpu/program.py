@@ -51,7 +51,9 @@ class _Call:
 class CpuProgram:
     """Runs a planned graph. Thread-safe: calls in progress at the same time have an arena each."""
 
-    def __init__(self, graph: Graph, donated: Sequence[int], launches: Sequence[tuple[Node, Kernel, int]], driver: Driver) -> None:
+    def __init__(
+        self, graph: Graph, donated: Sequence[int], launches: Sequence[tuple[Node, Kernel, int]], driver: Driver
+    ) -> None:
         self.graph, self.donated, self.driver = graph, tuple(donated), driver
         self._launched = launches
         self._idle: deque[_Call] = deque()
@@ -68,7 +70,7 @@ class CpuProgram:
             if node.op is reshape:
                 self._place[node.result] = self._place[node.operands[0]]
                 continue
-            for r, place in zip(node.results, node.attrs["places"], strict=True):  # type: ignore[arg-type]
+            for r, place in zip(node.results, node.attrs["places"], strict=True):
                 self._place[r] = self._parse(str(place))
         self._collect_results()
         # results that could not be computed in place are moved to the donated array when all is done
@@ -107,10 +109,11 @@ class CpuProgram:
     def _made_in_place(self, v: Value, source: int) -> bool:
         while v.node is not None and v.node.op is reshape:
             v = v.node.operands[0]
-        return v.node is not None and f"in:{source}" in v.node.attrs["places"]  # type: ignore[operator]
+        return v.node is not None and f"in:{source}" in v.node.attrs["places"]
 
     def _tables(self) -> tuple[np.ndarray, np.ndarray]:
-        rows, arguments = [], []
+        rows: list[tuple[int, ...]] = []
+        arguments: list[tuple[int, int]] = []
         threads = self.driver.threads
         for node, kernel, address in self._launched:
             first = len(arguments)
@@ -173,7 +176,9 @@ class CpuProgram:
         finally:
             self._idle.append(call)
 
-    def _copy(self, k: int, source: int, arrays: Sequence[np.ndarray], results: Sequence[np.ndarray | None]) -> np.ndarray:
+    def _copy(
+        self, k: int, source: int, arrays: Sequence[np.ndarray], results: Sequence[np.ndarray | None]
+    ) -> np.ndarray:
         v = self.graph.outputs[k]
         if source >= 0:
             found = results[source]

@@ -228,13 +228,13 @@ def out_of_range(i: int, n: int) -> bool:
 
 
 @scalar
-def _mul_high_low(a: int, b: int) -> tuple[int, int]:
+def _mul_high_low(a: Any, b: Any) -> tuple[Any, Any]:
     product = np.uint64(a) * np.uint64(b)
     return np.uint32(product >> np.uint64(32)), np.uint32(product & np.uint64(0xFFFFFFFF))
 
 
 @scalar
-def philox(key0: int, key1: int, position: int) -> int:
+def philox(key0: Any, key1: Any, position: Any) -> Any:
     """Word `position % 4` of block `position // 4` of Philox4x32-10 (Salmon et al., SC 2011)."""
     block = np.uint64(position) >> np.uint64(2)
     c0, c1 = np.uint32(block & np.uint64(0xFFFFFFFF)), np.uint32(block >> np.uint64(32))

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from tgc.backends.loops.ir import Const, Expr, For, Load, Stmt, Store, Var, children, integer, number, substitute, walk
 from tgc.types import I64
 
+ZERO = Const(0, I64)
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -17,7 +19,7 @@ class Axis:
     var: str
     size: int  # its value in this launch
     reduced: bool = False
-    lo: Expr = Const(0, I64)
+    lo: Expr = ZERO
     hi: Expr | None = None  # the extent, if None
     whole: bool = True  # whether the range is the whole extent
 

@@ -18,14 +18,28 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tgc.backends.loops.axes import Axis, collapse, unflatten
-from tgc.backends.loops.ir import Buffer, Comment, Const, Expr, For, If, Kernel, Let, Load, Stack, Stmt, Store, Tile, Var
+from tgc.backends.loops.ir import (
+    Buffer,
+    Comment,
+    Const,
+    Expr,
+    For,
+    If,
+    Kernel,
+    Let,
+    Load,
+    Stack,
+    Stmt,
+    Store,
+    Tile,
+    Var,
+)
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype, physical
 from tgc.errors import BackendError
 from tgc.ir import Node
 from tgc.ops.kinds import AxisMap, Contraction
 from tgc.types import F32, F64, I64, DType, TensorType
-
 
 LEVELS = 3  # loops over k inside of a register tile; slower ones run around it
 
@@ -128,7 +142,9 @@ class _Contraction:
             return None
         ((axis, size),) = rhs.layout.tiles
         if self.map.rhs[axis] != {self.column: 1} or size != self.columns:
-            raise BackendError(f"{self.node.op.name}: layout {rhs.layout} of {rhs} does not pack panels of {self.columns}")
+            raise BackendError(
+                f"{self.node.op.name}: layout {rhs.layout} of {rhs} does not pack panels of {self.columns}"
+            )
         return axis
 
     def _integers(self, prefix: str, names: Sequence[str], values: Mapping[str, int]) -> dict[str, Expr]:
@@ -161,7 +177,8 @@ class _Contraction:
         b_at: Expr = Var("panel") * pull.integer("b_panel", panel_step)
         for axis in outer:
             b_at = b_at + Var(axis) * rhs[axis]
-        valid = Const(self.columns, I64) if self.packed is not None or self.n % self.columns == 0 else Var("n_" + self.column) - Var("column")  # fmt: skip
+        whole = self.packed is not None or self.n % self.columns == 0
+        valid = Const(self.columns, I64) if whole else Var(f"n_{self.column}") - Var("column")
         levels = self._levels(lhs, rhs, extent)
         slow, levels = levels[:-LEVELS], levels[-LEVELS:]
         a_at: Expr = Const(0, I64)
@@ -237,8 +254,7 @@ class _Contraction:
         held = compute_dtype(self.dtype)
         pull.sources[self.node.result] = lambda _: Load(_flat(c), (r * self.columns + j,), held)
         stores = [
-            Store(pull.result(k), physical(v.type, index), pull.at(v, index))
-            for k, v in enumerate(self.body.outputs)
+            Store(pull.result(k), physical(v.type, index), pull.at(v, index)) for k, v in enumerate(self.body.outputs)
         ]
         axes, _, stores = collapse([Axis(names[a], self.extent[a]) for a in names], [s.value for s in stores], stores)
         for axis in axes:

@@ -13,9 +13,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from tgc.types import BOOL, I64, DType
+
+T = TypeVar("T")
 
 
 class _Arithmetic:
@@ -52,7 +54,7 @@ class _Arithmetic:
         return integer("ge", self, other)
 
 
-def _hashed(cls: type) -> type:
+def _hashed(cls: type[T]) -> type[T]:
     """Cache the structural hash: expressions share operands, and are hashed over and over."""
     structural = cls.__hash__
 
@@ -64,13 +66,15 @@ def _hashed(cls: type) -> type:
             object.__setattr__(self, "_hash", value)
             return value
 
-    cls.__hash__ = cached  # type: ignore[method-assign, assignment]
+    cls.__hash__ = cached  # type: ignore[method-assign]
     return cls
 
 
 @_hashed
 @dataclass(frozen=True)
 class Const(_Arithmetic):
+    """A number."""
+
     value: bool | int | float
     dtype: DType
 
@@ -81,6 +85,8 @@ class Const(_Arithmetic):
 @_hashed
 @dataclass(frozen=True)
 class Var(_Arithmetic):
+    """A loop variable, a run-time integer, an accumulator or a named expression."""
+
     name: str
     dtype: DType = I64
 
@@ -88,7 +94,7 @@ class Var(_Arithmetic):
 @_hashed
 @dataclass(frozen=True)
 class Apply(_Arithmetic):
-    """A scalar primitive of `tgc.ops.scalar`, or `cast`, `index`, `philox`, `round_<half>`, or a reorderable `fold_add`."""
+    """A scalar primitive of `tgc.ops.scalar`, `cast`, `index`, `philox`, `round_<half>`, or a reorderable `fold_add`."""
 
     primitive: str
     operands: tuple[Expr, ...]
@@ -126,7 +132,7 @@ _FOLD: dict[str, Callable[[int, int], Any]] = {
 
 def number(x: Any) -> Expr:
     """An i64 expression from an int or an expression."""
-    return x if isinstance(x, _Arithmetic) else Const(int(x), I64)  # type: ignore[return-value]
+    return x if isinstance(x, Const | Var | Apply | Load | Guard) else Const(int(x), I64)
 
 
 def integer(primitive: str, a: Any, b: Any) -> Expr:
@@ -195,7 +201,8 @@ def substitute(x: Expr, replace: Callable[[Expr], Expr | None], memo: dict[Expr,
             case Load():
                 new = Load(x.buffer, tuple(substitute(i, replace, memo) for i in x.index), x.dtype)
             case Guard():
-                new = Guard(*(substitute(c, replace, memo) for c in children(x)), x.dtype)
+                condition, then, otherwise = (substitute(c, replace, memo) for c in children(x))
+                new = Guard(condition, then, otherwise, x.dtype)
             case _:
                 new = x
     memo[x] = new
@@ -237,6 +244,8 @@ class For:
 
 @dataclass(frozen=True)
 class If:
+    """if condition: body."""
+
     condition: Expr
     body: tuple[Stmt, ...]
 
@@ -251,6 +260,8 @@ class Let:
 
 @dataclass(frozen=True)
 class Store:
+    """buffer[index] = value, one place an axis."""
+
     buffer: Buffer
     index: tuple[Expr, ...]
     value: Expr
@@ -287,6 +298,8 @@ class Tile:
 
 @dataclass(frozen=True)
 class Comment:
+    """A line for readers."""
+
     text: str
 
 
@@ -298,8 +311,8 @@ class Kernel:
     """Code for a range lo..hi of tiles, and how to launch it.
 
     `buffers` are the kernel's pointers in order, `values` the run-time integers by name, `scalars` the numbers that the
-    graph holds (1/batch, a learning rate); `tile` is the loop variable
-    over lo..hi. `bindings` say for each buffer which operand ("in", k), result ("out", k) or temporary ("tmp", k) it is.
+    graph holds (1/batch, a learning rate); `tile` is the loop variable over lo..hi. `bindings` say for each buffer which
+    operand ("in", k) or result ("out", k) it is.
     `tiles` and `work` (elements of computation in all) are facts of this launch, not of the code.
     """
 

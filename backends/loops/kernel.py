@@ -7,7 +7,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from tgc.backends.loops.ir import (
-    Apply, Buffer, Const, Expr, For, Guard, If, Kernel, Let, Load, Stack, Stmt, Store, Tile, Var, children, substitute, walk,
+    Apply,
+    Buffer,
+    Const,
+    Expr,
+    For,
+    Guard,
+    If,
+    Kernel,
+    Let,
+    Load,
+    Stack,
+    Stmt,
+    Store,
+    Tile,
+    Var,
+    children,
+    substitute,
+    walk,
 )  # fmt: skip
 from tgc.backends.loops.pull import Pull
 from tgc.types import I64
@@ -53,8 +70,8 @@ def _buffers_of(stmt: Stmt) -> Iterator[Buffer]:
 def _shared(stmts: Sequence[Let | Store], fresh: Iterator[int], local: frozenset[str]) -> tuple[Stmt, ...]:
     """Give names to expressions that several places of one block use, or that would make a line too long.
 
-    What only a guarded branch uses keeps its place, so that nothing is evaluated outside of its guard. Operands that the
-    block overwrites are read before its first store; `local` names the arrays on the stack, which are read in order.
+    What only a guarded branch uses keeps its place, so that nothing is evaluated outside of its guard. Operands that
+    the block overwrites are read before its first store; `local` names the arrays on the stack, read in order.
     """
     uses: dict[Expr, int] = {}
     depth: dict[Expr, int] = {}
@@ -166,7 +183,17 @@ def finish(name: str, pull: Pull, stmts: Sequence[Stmt], *, tiles: int, work: in
     scalars = {k: v for k, v in pull.scalars.items() if k in used}
     doc = f"({', '.join(str(v.type) for v in body.inputs)}) -> ({', '.join(str(v.type) for v in body.outputs)})"
     return Kernel(
-        name, doc, tuple(found[n] for n in names), values, scalars, share(stmts, itertools.count(), local), "tile", bindings, tiles, work, checked
+        name,
+        doc,
+        tuple(found[n] for n in names),
+        values,
+        scalars,
+        share(stmts, itertools.count(), local),
+        "tile",
+        bindings,
+        tiles,
+        work,
+        checked,
     )
 
 

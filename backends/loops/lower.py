@@ -8,8 +8,8 @@ from types import MappingProxyType
 from tgc.backends.loops.contraction import TileTarget, lower_contraction
 from tgc.backends.loops.ir import Kernel
 from tgc.backends.loops.map import lower_map
-from tgc.backends.loops.reduce import lower_reduce
 from tgc.backends.loops.pull import Pull
+from tgc.backends.loops.reduce import lower_reduce
 from tgc.backends.loops.scatter import lower_scatter
 from tgc.errors import BackendError
 from tgc.ir import Node

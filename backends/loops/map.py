@@ -8,7 +8,7 @@ from tgc.backends.loops.axes import Axis, collapse, nest, unflatten
 from tgc.backends.loops.ir import Expr, For, Kernel, Let, Stmt, Store, Var
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, logical
-from tgc.ir import Graph, Value
+from tgc.ir import Value
 
 BLOCK = 4096  # elements of a tile of a map that has one axis left
 

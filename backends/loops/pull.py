@@ -1,4 +1,4 @@
-"""Pull-style evaluation: the expression of one element of any value of a region, inlined back to the region's inputs."""
+"""Pull-style evaluation: the expression of one element of any value of a region, back to the region's inputs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from tgc.backends.loops.ir import Apply, Buffer, Const, Expr, Guard, Load, Var, number
 from tgc.errors import BackendError
 from tgc.ir import Graph, Node, Value
-from tgc.backends.loops.ir import Apply, Buffer, Const, Expr, Guard, Load, Var, number
 from tgc.ops.kinds import Elementwise, Movement
 from tgc.ops.scalar import COMPARISONS, PREDICATES, PRIMITIVES
 from tgc.types import BF16, BOOL, F16, F32, I64, U32, DType, TensorType
@@ -43,8 +43,11 @@ class Scalar:
 
     def cast(self, x: Expr, dtype: DType) -> Expr:
         held = compute_dtype(dtype)
-        y = x if x.dtype == held else Const(x.value, held) if _exact(x, held) else Apply("cast", (x,), held)
-        return rounded(y, dtype)
+        if x.dtype == held:
+            return rounded(x, dtype)
+        if isinstance(x, Const) and x.dtype == I64 and held.kind in "iuf" and 0 <= x.value < 128:
+            return Const(float(x.value) if held.kind == "f" else x.value, held)
+        return rounded(Apply("cast", (x,), held), dtype)
 
     def guard(self, condition: Expr, then: Callable[[], Expr], otherwise: Any) -> Expr:
         if isinstance(condition, Const):
@@ -67,11 +70,6 @@ class Scalar:
             return Apply(name, xs, result)
 
         return apply
-
-
-def _exact(x: Expr, dtype: DType) -> bool:
-    """Whether an integer constant may change dtype without an instruction."""
-    return isinstance(x, Const) and x.dtype == I64 and dtype.kind in "iuf" and 0 <= x.value < 128
 
 
 class _Fold(Scalar):

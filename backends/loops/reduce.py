@@ -7,8 +7,8 @@ of the kept axes). Reductions of reductions run in sweeps over the reduced axes:
                        | for j: s += exp(x - m)          sweep 1
                        | for j: out = exp(x - m) / s     sweep 2, a full result
 
-If the fastest axis is reduced, accumulators are scalars and one tile is one kept point (`_Rows`). If it is kept, a block
-of it is swept together and accumulators are arrays on the stack (`_Columns`).
+If the fastest axis is reduced, accumulators are scalars and one tile is one kept point (`_rows`). If it is kept, a
+block of it is swept together and accumulators are arrays on the stack (`_Columns`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,19 @@ from dataclasses import dataclass, field
 
 from tgc.backends.loops.axes import Axis, ceil_div, collapse, nest, unflatten
 from tgc.backends.loops.ir import (
-    Buffer, Const, Expr, For, Kernel, Let, Load, Stack, Stmt, Store, Var, integer, substitute,
+    Buffer,
+    Const,
+    Expr,
+    For,
+    Kernel,
+    Let,
+    Load,
+    Stack,
+    Stmt,
+    Store,
+    Var,
+    integer,
+    substitute,
 )  # fmt: skip
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import FOLD, SCALAR, Pull, compute_dtype, physical, rounded
@@ -68,9 +80,7 @@ class _Sweep:
         return [*(x for _, x in self.before), *folded, *(s.value for s in self.stores)]
 
     def rewritten(self, rewrite: Callable[[Expr], Expr]) -> _Sweep:
-        folds = [
-            _Fold(f.node, f.names, f.init, tuple(map(rewrite, f.step)), rewrite(f.result)) for f in self.folds
-        ]
+        folds = [_Fold(f.node, f.names, f.init, tuple(map(rewrite, f.step)), rewrite(f.result)) for f in self.folds]
         return _Sweep([(n, rewrite(x)) for n, x in self.before], folds, [_moved(s, rewrite) for s in self.stores])
 
 
@@ -127,7 +137,7 @@ class _Region:
         kept = [v for v in self.body.outputs if v not in full]
         boundary = self._boundary(kept)
         for v in (*(n.result for n in self.reduces), *boundary):  # local variables, once their sweep is over
-            pull.sources[v] = lambda _, v=v: Var(self._local(v), compute_dtype(v.dtype))
+            pull.sources[v] = self._reader(v)
         last = max(self.sweeps[n.result] for n in self.reduces)
         sweeps = [_Sweep() for _ in range(max([last, *(self.sweeps[v] + 1 for v in full)]) + 1)]
         for v in boundary:
@@ -151,6 +161,10 @@ class _Region:
             if v in kept or any(u.result.shape != self.kept_shape or isinstance(u.op, Reduce) for u in users):
                 made.append(v)
         return made
+
+    def _reader(self, v: Value) -> Callable[[Sequence[Expr]], Expr]:
+        local = Var(self._local(v), compute_dtype(v.dtype))
+        return lambda place: local
 
     def _local(self, v: Value) -> str:
         return f"r{self.pull.number(v)}"

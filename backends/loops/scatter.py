@@ -15,7 +15,7 @@ BLOCK = 256  # columns a tile owns
 def lower_scatter(pull: Pull, name: str) -> list[Kernel]:
     """The kernel of a region that is one `scatter_add`."""
     (node,) = pull.body.nodes
-    x, index, update = node.operands
+    x, index, _ = node.operands
     rows, width = x.shape[0], math.prod(x.shape[1:])
     count = index.type.size
     held = compute_dtype(x.dtype)

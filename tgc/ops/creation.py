@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tgc.errors import AttributeSpecError
 from tgc.ops.kinds import Movement, Primitive, dtype, integer, integers, no_gradient, scalar
 from tgc.ops.samples import case, reals, samples
-from tgc.errors import AttributeSpecError
 from tgc.types import BOOL, FLOATS, INTS, NUMBERS, U32, DType, TensorType
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tgc.errors import DTypeError
 from tgc.ops.kinds import Primitive, Scatter
 from tgc.ops.movement import take
 from tgc.ops.samples import case, indices, reals, samples
@@ -15,8 +16,10 @@ from tgc.types import I32, I64, NUMBERS, TensorType
 def _type(op: Primitive, operands: Sequence[TensorType]) -> TensorType:
     op.expect(operands, NUMBERS, frozenset({I32, I64}), NUMBERS)
     x, index, update = operands
-    if x.rank < 1 or update.dtype != x.dtype or update.shape != index.shape + x.shape[1:]:
-        raise op.refuse("updates must have operand 0's dtype and the shape of the indices, then of its rows", operands)
+    if update.dtype != x.dtype:
+        raise DTypeError(f"{op.name}({', '.join(map(str, operands))}): the dtypes of operand 0 and its updates differ")
+    if x.rank < 1 or update.shape != index.shape + x.shape[1:]:
+        raise op.refuse("updates must have the shape of the indices, then of operand 0's rows", operands)
     return TensorType(x.dtype, x.shape)
 
 

@@ -71,9 +71,7 @@ def _under(x: Any, offset: Sequence[int], spatial: Sequence[int], stride: Any, d
     """[points, groups, channels]: what lies under one element of the kernel at each point of the result."""
     start = [o * d for o, d in zip(offset, dilation, strict=True)]
     stop = [a + max(n - 1, 0) * s + (n > 0) for a, n, s in zip(start, spatial, stride, strict=True)]
-    part = movement.slice_(
-        x, start=(0, *start, 0), stop=(x.shape[0], *stop, x.shape[-1]), step=(1, *stride, 1)
-    )
+    part = movement.slice_(x, start=(0, *start, 0), stop=(x.shape[0], *stop, x.shape[-1]), step=(1, *stride, 1))
     return movement.reshape(part, shape=(x.shape[0] * math.prod(spatial), groups, x.shape[-1] // groups))
 
 
@@ -116,7 +114,10 @@ def _dot(x: Any, y: Any, *, exact: bool, batch: Any, contract: Any) -> Any:
 def _sum_of_products(x: Any, y: Any, batch: Any, contract: Any) -> Any:
     """dot as broadcast, multiply and sum: for vectors, outer products, and dtypes without tiles."""
     nb, nk = len(batch[0]), len(contract[0])
-    free = [[a for a in range(len(t.shape)) if a not in b and a not in c] for t, b, c in zip((x, y), batch, contract, strict=True)]
+    free = [
+        [a for a in range(len(t.shape)) if a not in b and a not in c]
+        for t, b, c in zip((x, y), batch, contract, strict=True)
+    ]
     shape = (
         *(x.shape[a] for a in batch[0]),
         *(x.shape[a] for a in free[0]),

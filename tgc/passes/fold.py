@@ -16,7 +16,8 @@ from tgc.passes.manager import Target, refuse, register
 def filled(value: Value) -> bool | int | float | None:
     """The number that fills a value made by `full`, or None."""
     if value.node is not None and value.node.op is full:
-        return value.node.attrs["value"]  # type: ignore[return-value]
+        number: bool | int | float = value.node.attrs["value"]
+        return number
     return None
 
 
@@ -76,7 +77,9 @@ def _full(builder: Builder, node: Node, value: bool | int | float | None) -> tup
     return builder.emit(full, (), {"shape": t.shape, "dtype": t.dtype, "value": value}, node.loc)
 
 
-def _fill(builder: Builder, node: Node, op: Elementwise, fills: list[bool | int | float | None], new: tuple[Value, ...]) -> Value:
+def _fill(
+    builder: Builder, node: Node, op: Elementwise, fills: list[bool | int | float | None], new: tuple[Value, ...]
+) -> Value:
     numbers = [np.asarray(f).astype(v.dtype) for f, v in zip(fills, new, strict=True)]
     with np.errstate(all="ignore"):
         result = np.asarray(op.reference(*numbers, **node.attrs)).astype(node.result.dtype)

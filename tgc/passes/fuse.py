@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tgc.ir import Builder, Graph, Node, Value
 from tgc.ops import movement
@@ -114,7 +114,9 @@ class _Fusion:
                     self._try(first, second)
 
     def _try(self, producer: _Group, consumer: _Group) -> None:
-        what = f"{'+'.join(n.op.name for n in producer.nodes[-3:])} into {'+'.join(n.op.name for n in consumer.nodes[:3])}"
+        what = (
+            f"{'+'.join(n.op.name for n in producer.nodes[-3:])} into {'+'.join(n.op.name for n in consumer.nodes[:3])}"
+        )
         nodes = sorted({*producer.nodes, *consumer.nodes}, key=self.order.__getitem__)
         reason = self._path_around(producer, consumer) or self._unfit(nodes)
         if reason:
@@ -123,7 +125,7 @@ class _Fusion:
         merged = _Group(nodes, (producer.after | consumer.after) - {producer, consumer})
         for node in nodes:
             self.group[node] = merged
-        for other in {g for g in self.group.values()}:
+        for other in set(self.group.values()):
             if producer in other.after or consumer in other.after:
                 other.after -= {producer, consumer}
                 other.after.add(merged)
@@ -159,12 +161,12 @@ class _Fusion:
         """Values made by `nodes` (no copies of movements) that something else needs."""
         own = set(nodes)
         outputs = set(self.graph.outputs)
-        results = []
-        for node in nodes:
-            for r in node.results:
-                if r in outputs or any(self._reads_from_outside(u, own) for u in self.graph.uses.get(r, ())):
-                    results.append(r)
-        return results
+        return [
+            r
+            for node in nodes
+            for r in node.results
+            if r in outputs or any(self._reads_from_outside(u, own) for u in self.graph.uses.get(r, ()))
+        ]
 
     def _reads_from_outside(self, user: Node, own: set[Node]) -> bool:
         if user in own:
@@ -251,7 +253,7 @@ class _Fusion:
             local.update(zip(node.results, made, strict=True))
         graph = body.build([local[r] for r in results])
         loc = tuple(dict.fromkeys(place for node in closure for place in node.loc))[:4]
-        attrs = {"body": graph, "kind": self.kind(group.nodes), "places": ()}
+        attrs: dict[str, Any] = {"body": graph, "kind": self.kind(group.nodes), "places": ()}
         made = builder.emit(fused, [env[v] for v in inputs], attrs, loc)
         env.update(zip(results, made, strict=True))
 
@@ -299,7 +301,7 @@ def _recomputed(closure: Sequence[Node], exempt: Iterable[Node] = ()) -> str:
 _GUARDED = frozenset({"pad", "concat", "window_sum", "window_max", "window_argmax", "window_scatter"})
 
 
-def _costs(v: Value, own: set[Node | None]) -> bool:
+def _costs(v: Value, own: set[Node]) -> bool:
     """Whether an element of `v` is more than a few loads inside of a region."""
     node = v.node
     if node is None or node not in own:
@@ -307,7 +309,7 @@ def _costs(v: Value, own: set[Node | None]) -> bool:
     return not isinstance(node.op, Movement) or not node.op.cheap or any(_costs(o, own) for o in node.operands)
 
 
-def _checked(v: Value, own: set[Node | None]) -> bool:
+def _checked(v: Value, own: set[Node]) -> bool:
     node = v.node
     if node is None or node not in own:
         return False
@@ -352,7 +354,7 @@ def _unfit_reduce(nodes: Sequence[Node], closure: Sequence[Node], results: Seque
         if n.operands[0].shape != full or n.attrs["axes"] != axes or n.attrs["chunks"] != first.attrs["chunks"]:
             return f"folds of {full} along {axes} and of {n.operands[0].shape} along {n.attrs['axes']}"
     behind = _dependents(closure, set(folds))
-    back = tuple(a for a in range(len(full)) if a not in axes)  # type: ignore[operator]
+    back = tuple(a for a in range(len(full)) if a not in axes)
     spreads = set()
     for node in behind:
         if isinstance(node.op, Elementwise):

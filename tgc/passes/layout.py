@@ -57,9 +57,9 @@ def _sink(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, 
     outer = next((m for v in new if (m := _made_by_transpose(v))), None)
     if outer is None:
         return None
-    perm: Perm = outer.attrs["perm"]  # type: ignore[assignment]
+    perm: Perm = outer.attrs["perm"]
     if node.op is movement.transpose:
-        both = tuple(perm[a] for a in node.attrs["perm"])  # type: ignore[union-attr]
+        both = tuple(perm[a] for a in node.attrs["perm"])
         if both == tuple(range(len(both))):
             return outer.operands
         return builder.emit(movement.transpose, outer.operands, {"perm": both}, node.loc)
@@ -87,7 +87,7 @@ def _untransposed(builder: Builder, v: Value, perm: Perm) -> Value | None:
     if made.op is full:
         return builder.emit(full, (), {**made.attrs, "shape": shape}, made.loc)[0]
     if made.op is movement.broadcast:
-        axes = tuple(perm[a] for a in made.attrs["axes"])  # type: ignore[union-attr]
+        axes = tuple(perm[a] for a in made.attrs["axes"])
         if list(axes) == sorted(axes):
             return builder.emit(movement.broadcast, made.operands, {"axes": axes, "shape": shape}, made.loc)[0]
     return None
@@ -95,7 +95,7 @@ def _untransposed(builder: Builder, v: Value, perm: Perm) -> Value | None:
 
 def _sink_through_reduce(builder: Builder, node: Node, outer: Node, perm: Perm) -> tuple[Value, ...]:
     """reduce(transpose(x)) -> transpose(reduce(x)), the outer one of the axes that are left."""
-    axes = sorted(perm[a] for a in node.attrs["axes"])  # type: ignore[union-attr]
+    axes = sorted(perm[a] for a in node.attrs["axes"])
     (inner,) = builder.emit(node.op, outer.operands, {**node.attrs, "axes": tuple(axes)}, node.loc)
     left = [perm[a] for a in range(len(perm)) if perm[a] not in axes]  # in the order that the result must have
     order = sorted(left)
@@ -106,7 +106,9 @@ def _sink_through_reduce(builder: Builder, node: Node, outer: Node, perm: Perm) 
 
 
 _PER_AXIS: Mapping[str, tuple[str, ...]] = {  # ops whose attributes have one entry an axis
-    **dict.fromkeys(("window_sum", "window_max", "window_argmax", "window_gather"), ("window", "stride", "padding", "dilation")),
+    **dict.fromkeys(
+        ("window_sum", "window_max", "window_argmax", "window_gather"), ("window", "stride", "padding", "dilation")
+    ),
     "window_scatter": ("shape", "window", "stride", "padding", "dilation"),
     "pad": ("low", "high", "interior"),
     "slice": ("start", "stop", "step"),
@@ -120,7 +122,7 @@ def _sink_per_axis(builder: Builder, node: Node, new: tuple[Value, ...], perm: P
     back = _inverse(perm)
     attrs: dict[str, Attr] = dict(node.attrs)
     for key in _PER_AXIS[node.op.name]:
-        attrs[key] = tuple(node.attrs[key][a] for a in back)  # type: ignore[index]
+        attrs[key] = tuple(node.attrs[key][a] for a in back)
     (inner,) = builder.emit(node.op, operands, attrs, node.loc)  # type: ignore[arg-type]
     return builder.emit(movement.transpose, (inner,), {"perm": perm}, node.loc)
 
@@ -163,7 +165,7 @@ def _absorb(operands: list[Value], attrs: dict[str, Any]) -> tuple[list[Value], 
         made = _made_by_transpose(operands[side])
         if made is None:
             continue
-        perm: Perm = made.attrs["perm"]  # type: ignore[assignment]
+        perm: Perm = made.attrs["perm"]
         b = tuple(perm[a] for a in batch[side])
         c = tuple(perm[a] for a in contract[side])
         free = [perm[a] for a in range(len(perm)) if a not in batch[side] and a not in contract[side]]
@@ -193,7 +195,7 @@ def _contiguous(
     panel = lanes if n <= lanes else 2 * lanes
     groups: Any = node.attrs.get("groups", 1)
     if constant and n > panel and groups == 1:
-        layout = {"order": (columns, *others), "tiles": ((columns, panel),)}
+        layout: dict[str, Any] = {"order": (columns, *others), "tiles": ((columns, panel),)}
     elif columns == rank - 1:
         return rhs
     else:

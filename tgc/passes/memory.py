@@ -1,8 +1,8 @@
 """Memory planning: every value of the scheduled graph gets a place.
 
 Results of the graph are written where the caller wants them (a fresh array, or the donated input that they replace);
-everything between lies in one arena, in which places are reused as soon as their last reader is done. A kernel may write
-over an operand that dies with it, if it reads the operand element by element.
+everything between lies in one arena, in which places are reused as soon as their last reader is done. A kernel may
+write over an operand that dies with it, if it reads the operand element by element.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def arena_bytes(graph: Graph) -> int:
     """Size of the arena that a planned graph needs."""
     most = 0
     for node in graph.nodes:
-        for r, place in zip(node.results, node.attrs.get("places", ()), strict=False):  # type: ignore[arg-type]
+        for r, place in zip(node.results, node.attrs.get("places", ()), strict=False):
             kind, _, at = str(place).partition(":")
             if kind == "arena":
                 most = max(most, int(at) + -(-r.type.nbytes // ALIGNMENT) * ALIGNMENT)

@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from tgc.ir import Builder, Graph, Loc, Value, attr_key
+from tgc.ir import Builder, Graph, Loc, Op, Value, attr_key
 from tgc.ops import elementwise as e
 from tgc.ops.creation import fill, full
-from tgc.ops.kinds import Op
 from tgc.trace import trace
 from tgc.types import ALL, BOOLS, FLOATS, INTS, NUMBERS, DType, TensorType
 

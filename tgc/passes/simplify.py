@@ -25,11 +25,11 @@ def _inner(node: Node, op: Primitive) -> Node | None:
 
 def _transpose(builder: Builder, node: Node) -> Value | None:
     """transpose(x) by the identity -> x; transpose(transpose(x)) -> transpose(x)."""
-    perm: tuple[int, ...] = node.attrs["perm"]  # type: ignore[assignment]
+    perm: tuple[int, ...] = node.attrs["perm"]
     if perm == tuple(range(len(perm))):
         return node.operands[0]
     if inner := _inner(node, movement.transpose):
-        first: tuple[int, ...] = inner.attrs["perm"]  # type: ignore[assignment]
+        first: tuple[int, ...] = inner.attrs["perm"]
         return _emit(builder, node, movement.transpose, inner.operands, perm=tuple(first[a] for a in perm))
     return None
 
@@ -46,12 +46,12 @@ def _reshape(builder: Builder, node: Node) -> Value | None:
 def _broadcast(builder: Builder, node: Node) -> Value | None:
     """broadcast(x) to x's shape -> x; broadcast(broadcast(x)) -> broadcast(x); axes of size one need no reshape."""
     x = node.operands[0]
-    axes: tuple[int, ...] = node.attrs["axes"]  # type: ignore[assignment]
+    axes: tuple[int, ...] = node.attrs["axes"]
     shape = node.result.shape
     if shape == x.shape:
         return x
     if inner := _inner(node, movement.broadcast):
-        first: tuple[int, ...] = inner.attrs["axes"]  # type: ignore[assignment]
+        first: tuple[int, ...] = inner.attrs["axes"]
         return _emit(builder, node, movement.broadcast, inner.operands, axes=tuple(axes[a] for a in first), shape=shape)
     if inner := _inner(node, movement.reshape):
         source = inner.operands[0]
@@ -63,18 +63,21 @@ def _broadcast(builder: Builder, node: Node) -> Value | None:
 
 def _nothing_moved(builder: Builder, node: Node) -> Value | None:
     """Slices of everything, padding by nothing, reversal of no axis, concatenation of one, casts to the same dtype."""
-    x = node.operands[0]
-    a = node.attrs
-    unchanged = {
-        "slice": lambda: x.shape == node.result.shape and all(k == 1 for k in a["step"]),  # type: ignore[union-attr]
-        "pad": lambda: not any((*a["low"], *a["high"], *a["interior"])),  # type: ignore[misc]
-        "reverse": lambda: not a["axes"],
-        "concat": lambda: len(node.operands) == 1,
-        "cast": lambda: a["dtype"] == x.dtype,
-        "identity": lambda: True,
-        "stop_gradient": lambda: True,
-    }
-    return x if unchanged[node.op.name]() else None
+    x, a = node.operands[0], node.attrs
+    match node.op.name:
+        case "slice":
+            same = x.shape == node.result.shape and all(k == 1 for k in a["step"])
+        case "pad":
+            same = not any((*a["low"], *a["high"], *a["interior"]))
+        case "reverse":
+            same = not a["axes"]
+        case "concat":
+            same = len(node.operands) == 1
+        case "cast":
+            same = a["dtype"] == x.dtype
+        case _:
+            same = True  # identity and stop_gradient
+    return x if same else None
 
 
 def _reduce(builder: Builder, node: Node) -> Value | None:
@@ -110,7 +113,12 @@ def _move_behind(builder: Builder, node: Node) -> Value | None:
         made = v.node
         if made is not None and made.op is full:
             operands.append(builder.emit(full, (), {**made.attrs, "shape": source}, made.loc)[0])
-        elif made is not None and made.op is first.op and dict(made.attrs) == dict(first.attrs) and made.operands[0].shape == source:
+        elif (
+            made is not None
+            and made.op is first.op
+            and dict(made.attrs) == dict(first.attrs)
+            and made.operands[0].shape == source
+        ):
             operands.append(made.operands[0])
         else:
             return None

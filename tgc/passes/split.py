@@ -29,7 +29,7 @@ class Split:
         op = node.op
         if not isinstance(op, Reduce) or not op.splits or node.attrs["chunks"]:
             return None
-        axes: tuple[int, ...] = node.attrs["axes"]  # type: ignore[assignment]
+        axes: tuple[int, ...] = node.attrs["axes"]
         x = new[0]
         if not axes or axes[0] != 0 or x.type.size < self.least or x.shape[0] < self.chunks:
             return None

@@ -45,7 +45,7 @@ class Lowered:
         made = run(passes, self.graph, target, check_pass if settings.check else None)
         for refusal in made.refusals:
             if refusal.by in settings.explain:
-                print(refusal, file=sys.stderr)
+                sys.stderr.write(f"{refusal}\n")
         if settings.dump:
             self._dump(settings.dump, made)
         return made
@@ -85,9 +85,9 @@ class Lowered:
     def compile(self) -> Executable:
         """Machine code for the graph."""
         if config().debug >= 1:
-            print(f"tgc: compiling @{self.graph.name} for {self.backend}", file=sys.stderr)
+            sys.stderr.write(f"tgc: compiling @{self.graph.name} for {self.backend}\n")
         for name, source in self.kernels.items() if config().debug >= 2 else ():
-            print(f"tgc: kernel {name}" + (f"\n{source}" if config().debug >= 3 else ""), file=sys.stderr)
+            sys.stderr.write(f"tgc: kernel {name}\n" + (source if config().debug >= 3 else ""))
         return get_backend(self.backend).compile(self.compilation.result, self.donated)
 
     def _dump(self, root: Path, made: Compilation) -> None:
