@@ -29,7 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"trace"}),
     frozenset({"autodiff", "control", "nn", "numpy", "passes", "random"}),
     frozenset({"runtime"}),
-    frozenset({"jit"}),
+    frozenset({"eager", "gradients", "jit"}),
     frozenset({FACADE}),
     frozenset({"__main__", "cli"}),
 )

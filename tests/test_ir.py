@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import struct
 import threading
 from typing import Any
 
@@ -48,6 +49,7 @@ from tgc.types import (
     tensor_type,
     type_of,
 )
+from tgc.verify import verify
 
 # ------------------------------------------------------------------------------------------------------------ types
 
@@ -155,7 +157,7 @@ def test_different_attributes_are_different_nodes(a: dict[str, Any], b: dict[str
 def test_attr_keys_tell_types_apart() -> None:
     attrs = [1, 1.0, True, "1", (1,), (1.0,), ((1,),), None, 0.0, -0.0, F32, "f32", block(), (), ""]
     assert len({attr_key(a) for a in attrs}) == len(attrs)
-    assert attr_key(np.nan) == attr_key(float("nan"))
+    assert attr_key(np.nan) == attr_key(float("nan")) == attr_key(-np.nan) == attr_key(struct.unpack("<d", b"\1" * 6 + b"\xf8\x7f")[0])
     assert attr_key((1, (2.0, "x"))) == attr_key((1, (2.0, "x")))
     assert attr_key(block()) == attr_key(block())
 
@@ -174,8 +176,9 @@ def test_unique_nodes_are_not_merged() -> None:
     b = Builder()
     x = b.input(f32(2))
     (first,), (second,) = (b.emit(REGISTRY["neg"], [x], unique=True) for _ in range(2))
-    assert first is not second
-    assert len(b.nodes) == 2
+    shared = emit(b, "neg", x)
+    assert len({first, second, shared}) == len(b.nodes) == 3
+    assert emit(b, "neg", x) is shared
 
 
 def test_results_refer_back() -> None:
@@ -213,6 +216,18 @@ def test_constants_are_copied_frozen_and_shared() -> None:
     np.testing.assert_array_equal(constant.data, 0)
     with pytest.raises(ValueError, match="read-only"):
         constant.data[0] = 1
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">i8", ">f2", "?", ml_dtypes.bfloat16])
+def test_constants_have_native_byte_order(dtype: Any) -> None:
+    b = Builder()
+    data = np.arange(3).astype(dtype)
+    (constant,) = b.build([b.constant(data)]).constants
+    assert constant.data is not None
+    assert constant.data.dtype == constant.value.dtype == as_dtype(dtype)
+    assert constant.data.dtype.isnative
+    np.testing.assert_array_equal(constant.data, data)
+    verify(b.build([constant.value]))
 
 
 def test_digests() -> None:
@@ -369,6 +384,22 @@ def test_networkx_labels() -> None:
         ("input:w", "0:conv", {"operand": 1, "type": "f32[3,3,3,4]"}),
     ]
     assert list(view.successors("5:mul")) == ["output:0"]
+
+
+def test_networkx_keeps_apart_what_has_one_name() -> None:
+    b = Builder()
+    x, y = (b.input(f32(3), "x") for _ in range(2))
+    data = np.ones(3, np.float32)
+    c, packed = b.constant(data), b.constant(data, f32(3).with_layout(Layout((0,), ((0, 4),))))
+    view = b.build([x, y, c, packed]).to_networkx()
+    digest = digest_of(data)
+    assert {f"output:{i}": list(view.predecessors(f"output:{i}")) for i in range(4)} == {
+        "output:0": ["input:x"],
+        "output:1": ["input:x#1"],
+        "output:2": [f"constant:{digest}"],
+        "output:3": [f"constant:{digest}#1"],
+    }
+    assert view.nodes[f"constant:{digest}#1"]["type"] == "f32[3]{0;0:4}"
 
 
 def test_reprs_are_short() -> None:

@@ -140,8 +140,15 @@ def test_lowered_shows_every_stage() -> None:
     (name,) = low.kernels
     assert f"def {name}(" in low.kernels[name]
     assert "fuse:" in low.explain()
-    (out,) = low.compile()([array(4, 5), array(5, 6)])
+    compiled = low.compile()
+    out = compiled(array(4, 5), array(5, 6))
     np.testing.assert_allclose(out, np.tanh(array(4, 5) @ array(5, 6) + 1), rtol=1e-5, atol=1e-6)
+    with pytest.raises(TraceError, match="structure"):
+        compiled(array(4, 5))
+    with pytest.raises(ShapeError, match="compiled for"):
+        compiled(array(4, 6), array(5, 6))
+    with pytest.raises(DTypeError, match="compiled for"):
+        compiled(array(4, 5).astype(np.float64), array(5, 6))
     with pytest.raises(KeyError, match="no stage"):
         low.text("nonsense")
 
@@ -251,9 +258,7 @@ def test_calls_from_several_threads() -> None:
     wrong: list[int] = []
 
     def work(s: int) -> None:
-        for _ in range(20):
-            if not np.allclose(f(inputs[s]), want[s], rtol=1e-4):
-                wrong.append(s)
+        wrong.extend(s for _ in range(20) if not np.allclose(f(inputs[s]), want[s], rtol=1e-4))
 
     threads = [threading.Thread(target=work, args=(s,)) for s in range(8)]
     for t in threads:
@@ -404,7 +409,7 @@ def test_an_op_is_added_in_one_place() -> None:
         low = tgc.jit(lambda x: swish(x) * 2).lower(x)
         assert "toy_swish" in str(low.graph)
         assert tgc.parse(str(low.graph)) == low.graph
-        (got,) = low.compile()([x])
+        got = low.compile()(x)
         np.testing.assert_allclose(got, 2 * x / (1 + np.exp(-x)), rtol=1e-5, atol=1e-6)
         s = 1 / (1 + np.exp(-x))
         g = tgc.grad(lambda x: swish(x).sum())(x)

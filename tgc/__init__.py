@@ -2,10 +2,12 @@
 
 __version__ = "0.1.0"
 
+from tgc import eager as _eager  # noqa: F401  # eager ops run compiled
 from tgc import errors, nn, numpy, random
+from tgc.gradients import grad, value_and_grad
 from tgc.interpret import interpret
 from tgc.ir import Graph
-from tgc.jit import grad, jit, value_and_grad
+from tgc.jit import jit
 from tgc.ops.elementwise import stop_gradient
 from tgc.text import load_graph, parse, save_graph
 from tgc.types import TensorType, tensor_type

@@ -1,37 +1,72 @@
-"""`jit`, `grad` and `value_and_grad`: what turns Python functions of arrays into compiled programs."""
+"""`jit`: what turns Python functions of arrays into compiled programs."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import optree
 
-from tgc.autodiff import value_and_grad_flat
-from tgc.errors import GradientError, TraceError
-from tgc.ir import Attr, Builder, Graph, recorder
-from tgc.ops.kinds import Primitive, set_eager
+from tgc.errors import DTypeError, ShapeError, TraceError
+from tgc.ir import recorder
 from tgc.runtime.lowered import Lowered
 from tgc.runtime.registry import Executable, get_backend
 from tgc.trace import Tracer, trace
-from tgc.types import BOOL, F64, I64, TensorType, as_dtype, is_float, type_of
+from tgc.types import BOOL, F64, I64, TensorType, as_dtype, type_of
 
 Names = int | str | Sequence[int | str]
 _WEAK: dict[type, np.dtype] = {bool: BOOL, int: I64, float: F64}
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """What a jitted function has become for one signature."""
+@dataclass(frozen=True)
+class LoweredFunction(Lowered):
+    """A traced function on its way to machine code: `Lowered`, and the structures of arguments and results."""
 
-    lowered: Lowered
+    arguments: optree.PyTreeSpec | None = None
+    results: optree.PyTreeSpec | None = None
+
+    def compile(self) -> Compiled:
+        """Machine code, behind a function of the same arguments (static ones left out)."""
+        return Compiled(self, super().compile())
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A compiled function of arrays of exactly the types that it was lowered for."""
+
+    lowered: LoweredFunction
     executable: Executable
-    results: optree.PyTreeSpec
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The function's results.
+
+        Raises:
+            TraceError: the arguments have another structure than those it was lowered for.
+            ShapeError, DTypeError: an array has another type.
+        """
+        leaves, structure = optree.tree_flatten((args, kwargs))  # type: ignore[arg-type]
+        if structure != self.lowered.arguments:
+            raise TraceError(f"arguments of structure {structure}; it was compiled for {self.lowered.arguments}")
+        arrays = [_array(x) for x in leaves]
+        for a, v in zip(arrays, self.lowered.graph.inputs, strict=True):
+            if a.shape != v.shape:
+                raise ShapeError(f"argument {v.name} has shape {a.shape}; it was compiled for {v.type}")
+            if a.dtype.newbyteorder("=") != v.dtype:
+                raise DTypeError(f"argument {v.name} has dtype {a.dtype}; it was compiled for {v.type}")
+        return self.run(arrays)
+
+    def run(self, arrays: Sequence[np.ndarray]) -> Any:
+        """The results for arrays that are known to fit."""
+        if self.lowered.donated:
+            _check_donated(arrays, self.lowered.donated)
+        native = [a if a.dtype.isnative else a.astype(a.dtype.newbyteorder("=")) for a in arrays]
+        assert self.lowered.results is not None
+        return optree.tree_unflatten(self.lowered.results, self.executable(native))
 
 
 class Jit:
@@ -42,7 +77,7 @@ class Jit:
         self._f, self._backend = f, backend
         self._name = getattr(f, "__name__", "main").strip("<>")
         self._donate, self._static = _named(f, donate, "donate"), _named(f, static, "static")
-        self._entries: dict[Any, _Entry] = {}
+        self._entries: dict[Any, Compiled] = {}
         self._lock = threading.RLock()
         get_backend(backend)
 
@@ -61,19 +96,18 @@ class Jit:
         entry = self._entries.get(key)
         if entry is None:
             with self._lock:
-                entry = self._entries.get(key) or self._entries.setdefault(key, self._compile(dynamic, fixed))
-        if entry.lowered.donated:
-            _check_donated(arrays, leaves, entry.lowered.donated)
-        arrays = [a if a.dtype.isnative else a.astype(a.dtype.newbyteorder("=")) for a in arrays]
-        return optree.tree_unflatten(entry.results, entry.executable(arrays))
+                entry = self._entries.get(key)
+                if entry is None:
+                    entry = self._entries[key] = self._trace(dynamic, fixed).compile()
+        return entry.run(arrays)
 
-    def lower(self, *args: Any, **kwargs: Any) -> Lowered:
+    def lower(self, *args: Any, **kwargs: Any) -> LoweredFunction:
         """The traced graph for such arguments, with every stage of its compilation.
 
         Arrays may be given as types: anything with a dtype and a shape.
         """
         dynamic, fixed = self._split(args, kwargs)
-        return self._trace(dynamic, fixed)[0]
+        return self._trace(dynamic, fixed)
 
     # ----------------------------------------------------------------------------------------------------- internals
 
@@ -101,11 +135,11 @@ class Jit:
         args = [values[i] if i in values else next(others) for i in range(n)]
         return args, {**kwargs, **{k: v for k, v in values.items() if isinstance(k, str)}}
 
-    def _trace(self, dynamic: Any, fixed: Any) -> tuple[Lowered, optree.PyTreeSpec]:
+    def _trace(self, dynamic: Any, fixed: Any) -> LoweredFunction:
         paths, leaves, structure = optree.tree_flatten_with_path(dynamic)
         statics = sum(1 for k, *_ in fixed if isinstance(k, int))
         names = _input_names(self._f, paths, {k for k, *_ in fixed}, statics)
-        types = [_type(x) for x in leaves]
+        types = [argument_type(x) for x in leaves]
         result: list[optree.PyTreeSpec] = []
 
         def flat(*tracers: Tracer) -> list[Any]:
@@ -118,11 +152,7 @@ class Jit:
 
         graph = trace(flat, types, names, self._name)
         donated = tuple(i for i, name in enumerate(names) if name.split(".")[0] in self._donate)
-        return Lowered(graph, donated, self._backend), result[0]
-
-    def _compile(self, dynamic: Any, fixed: Any) -> _Entry:
-        lowered, results = self._trace(dynamic, fixed)
-        return _Entry(lowered, lowered.compile(), results)
+        return LoweredFunction(graph, donated, self._backend, structure, result[0])
 
 
 def jit(f: Callable[..., Any] | None = None, *, donate: Names = (), static: Names = (), backend: str = "cpu") -> Any:
@@ -190,7 +220,12 @@ def _input_names(
     return names
 
 
-def _type(x: Any) -> TensorType:
+def argument_type(x: Any) -> TensorType:
+    """The type as which an argument is traced.
+
+    Raises:
+        TraceError: it is neither an array nor a number.
+    """
     if type(x) in _WEAK:
         return TensorType(_WEAK[type(x)], ())
     if isinstance(x, np.ndarray | np.generic):
@@ -214,7 +249,7 @@ def _array(x: Any) -> np.ndarray:
     )
 
 
-def _check_donated(arrays: Sequence[np.ndarray], leaves: Sequence[Any], donated: Sequence[int]) -> None:
+def _check_donated(arrays: Sequence[np.ndarray], donated: Sequence[int]) -> None:
     """Refuse to overwrite what cannot, or must not, be."""
     addresses = [a.__array_interface__["data"][0] for a in arrays]
     for i in donated:
@@ -225,94 +260,3 @@ def _check_donated(arrays: Sequence[np.ndarray], leaves: Sequence[Any], donated:
             raise TraceError(f"donated argument {i} is read-only")
         if a.size and addresses.count(addresses[i]) > 1:
             raise TraceError(f"donated argument {i} shares its memory with another argument")
-
-
-# ---------------------------------------------------------------------------------------------------------- gradients
-
-
-def value_and_grad(
-    f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False
-) -> Callable[..., Any]:
-    """A function that returns `f`'s value and its gradient.
-
-    Args:
-        f: returns a real scalar, or with `has_aux` a pair of one and anything else.
-        argnums: the argument, or arguments, to differentiate by: pytrees of floating-point arrays.
-
-    Returns:
-        (value, gradient), or ((value, aux), gradient); the gradient has the structure of the argument, a tuple of
-        such for several.
-    Raises:
-        GradientError: the value is no real scalar, an argument holds other than floats, or an op has no gradient.
-    """
-    numbers = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-
-    @functools.wraps(f)
-    def traced(*args: Any, **kwargs: Any) -> Any:
-        for n in numbers:
-            if not -len(args) <= n < len(args):
-                raise GradientError(f"argnums {n}: the function was called with {len(args)} arguments")
-        chosen = tuple(args[n] for n in numbers)
-        leaves: list[Any]
-        leaves, structure = optree.tree_flatten(chosen)  # type: ignore[arg-type]
-        for x in leaves:
-            if not is_float(as_dtype(x.dtype) if hasattr(x, "dtype") else _type(x).dtype):
-                raise GradientError(f"cannot differentiate by {x!r:.80}: not of a floating-point dtype")
-
-        def flat(*marked: Tracer) -> tuple[Any, Any]:
-            new = list(args)
-            for n, x in zip(numbers, optree.tree_unflatten(structure, marked), strict=True):
-                new[n] = x
-            out = f(*new, **kwargs)
-            return out if has_aux else (out, None)
-
-        value, aux, grads = value_and_grad_flat(flat, leaves)
-        gradient = optree.tree_unflatten(structure, grads)
-        result = gradient[0] if isinstance(argnums, int) else gradient
-        return ((value, aux) if has_aux else value), result
-
-    compiled = Jit(traced, (), (), "cpu")
-
-    @functools.wraps(f)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        return traced(*args, **kwargs) if recorder() is not None else compiled(*args, **kwargs)
-
-    return wrapper
-
-
-def grad(f: Callable[..., Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[..., Any]:
-    """A function that returns `f`'s gradient: see `value_and_grad`; with `has_aux` a pair (gradient, aux)."""
-    both = value_and_grad(f, argnums, has_aux)
-
-    @functools.wraps(f)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        value, gradient = both(*args, **kwargs)
-        return (gradient, value[1]) if has_aux else gradient
-
-    return wrapper
-
-
-# -------------------------------------------------------------------------------------------------- eager application
-
-
-@functools.lru_cache(maxsize=1024)
-def _program(
-    op: Primitive, types: tuple[TensorType, ...], attrs: tuple[tuple[str, Attr], ...]
-) -> tuple[Graph, Executable]:
-    builder = Builder(op.name)
-    inputs = [builder.input(t, f"x{k}") for k, t in enumerate(types)]
-    graph = builder.build(builder.emit(op, inputs, dict(attrs)))
-    return graph, Lowered(graph).compile()
-
-
-def _apply_compiled(op: Primitive, operands: Sequence[Any], attrs: Mapping[str, Any]) -> np.ndarray:
-    """Apply one op to NumPy arrays by a cached program."""
-    arrays = [np.asarray(x) for x in operands]
-    checked = op.check_attrs(attrs)
-    _, executable = _program(op, tuple(map(type_of, arrays)), tuple(sorted(checked.items())))
-    return executable([np.ascontiguousarray(a) for a in arrays])[0]
-
-
-set_eager(_apply_compiled)
-
-__all__ = ["Jit", "grad", "jit", "value_and_grad"]

@@ -94,7 +94,7 @@ class Var(_Arithmetic):
 @_hashed
 @dataclass(frozen=True)
 class Apply(_Arithmetic):
-    """A scalar primitive of `tgc.ops.scalar`, `cast`, `index`, `philox`, `round_<half>`, or a reorderable `fold_add`."""
+    """A scalar primitive of `tgc.ops.scalar`, `cast`, `index`, `philox`, `round_<half>` or a reorderable `fold_add`."""
 
     primitive: str
     operands: tuple[Expr, ...]
@@ -311,8 +311,8 @@ class Kernel:
     """Code for a range lo..hi of tiles, and how to launch it.
 
     `buffers` are the kernel's pointers in order, `values` the run-time integers by name, `scalars` the numbers that the
-    graph holds (1/batch, a learning rate); `tile` is the loop variable over lo..hi. `bindings` say for each buffer which
-    operand ("in", k) or result ("out", k) it is.
+    graph holds (1/batch, a learning rate); `tile` is the loop variable over lo..hi. `bindings` say for each buffer
+    which operand ("in", k) or result ("out", k) it is.
     `tiles` and `work` (elements of computation in all) are facts of this launch, not of the code.
     """
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from tgc.errors import DTypeError, ShapeError
 from tgc.ops import contraction, creation, elementwise, movement
+from tgc.ops.kinds import Elementwise
 from tgc.types import BF16, BOOL, F16, F32, F64, I32, I64, U8, U32, DType, Shape, as_dtype, is_float
 
 WEAK = (bool, int, float)
@@ -108,7 +109,9 @@ def elementwise_operands(xs: Sequence[Any], dtype: DType | None = None, op: str 
     return [broadcast_to(as_tensor(x, dtype), shape) for x in xs]
 
 
-def _binary(op: elementwise.Elementwise, name: str, doc: str, *, boolean: Any = None, real: bool = False) -> Callable[[Any, Any], Any]:
+def _binary(
+    op: Elementwise, name: str, doc: str, *, boolean: Any = None, real: bool = False
+) -> Callable[[Any, Any], Any]:
     def function(x: Any, y: Any, /) -> Any:
         dtype = result_type(x, y)
         if real and not is_float(dtype):
@@ -245,7 +248,9 @@ def index(x: Any, key: Any) -> Any:
         return movement.take(x, as_tensor(keys[0], result_type(keys[0])))
     for k in keys:
         if k is not None and k is not Ellipsis and not isinstance(k, slice | int | np.integer):
-            raise ShapeError(f"index {k!r:.60} is not supported: use integers, slices, ... and None, or one integer tensor")
+            raise ShapeError(
+                f"index {k!r:.60} is not supported: use integers, slices, ... and None, or one integer tensor"
+            )
     if sum(k is Ellipsis for k in keys) > 1:
         raise ShapeError("an index holds at most one ellipsis")
     taken = sum(k is not None and k is not Ellipsis for k in keys)
@@ -295,7 +300,9 @@ def matmul(x: Any, y: Any, /) -> Any:
     rx, ry = len(shape_of(x)), len(shape_of(y))
     kx, ky = rx - 1, max(ry - 2, 0)
     if shape_of(x)[kx] != shape_of(y)[ky]:
-        raise ShapeError(f"matmul: shapes {shape_of(x)} and {shape_of(y)} do not fit: {shape_of(x)[kx]} != {shape_of(y)[ky]}")
+        raise ShapeError(
+            f"matmul: shapes {shape_of(x)} and {shape_of(y)} do not fit: {shape_of(x)[kx]} != {shape_of(y)[ky]}"
+        )
     if ry <= 2:
         return contraction.dot(x, y, batch=((), ()), contract=((kx,), (ky,)))
     if rx == 1:

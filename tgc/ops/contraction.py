@@ -138,7 +138,9 @@ dot = Contraction(
 _CONV_ATTRS = {"stride": integers, "padding": pairs, "dilation": integers, "groups": integer}
 
 
-def conv_shape(spatial: Sequence[int], kernel: Sequence[int], stride: Any, padding: Any, dilation: Any) -> tuple[int, ...]:
+def conv_shape(
+    spatial: Sequence[int], kernel: Sequence[int], stride: Any, padding: Any, dilation: Any
+) -> tuple[int, ...]:
     """Spatial sizes of a convolution's result: max(floor((n + low + high - (k-1)*d - 1) / s) + 1, 0) along each axis."""
     return tuple(
         max((n + p[0] + p[1] - (k - 1) * d - 1) // s + 1, 0)
@@ -208,10 +210,14 @@ def _patches(x: np.ndarray, kernel: Sequence[int], stride: Any, padding: Any, di
         return np.zeros(shape, x.dtype)
     reach = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True))
     view = np.lib.stride_tricks.sliding_window_view(x, reach, tuple(range(1, x.ndim - 1)))
-    return view[(slice(None), *(slice(None, None, s) for s in stride), slice(None), *(slice(None, None, d) for d in dilation))]
+    return view[
+        (slice(None), *(slice(None, None, s) for s in stride), slice(None), *(slice(None, None, d) for d in dilation))
+    ]
 
 
-def _conv_reference(x: np.ndarray, w: np.ndarray, *, stride: Any, padding: Any, dilation: Any, groups: int) -> np.ndarray:
+def _conv_reference(
+    x: np.ndarray, w: np.ndarray, *, stride: Any, padding: Any, dilation: Any, groups: int
+) -> np.ndarray:
     rank, c, o = x.ndim - 2, w.shape[-2], w.shape[-1] // groups
     patches = _patches(x, w.shape[:-2], stride, padding, dilation)
     outs = []
@@ -252,7 +258,14 @@ _CONV_CASES = (
     case((2, 5, 5, 4), (3, 3, 2, 6), stride=(2, 2), padding=((1, 1), (1, 1)), dilation=(1, 1), groups=2),
     case((1, 6, 6, 3), (3, 3, 1, 3), stride=(1, 1), padding=((1, 1), (1, 1)), dilation=(1, 1), groups=3),
     case((2, 9, 2), (4, 2, 3), stride=(2,), padding=((2, 1),), dilation=(1,), groups=1),
-    case((1, 3, 4, 3, 2), (2, 2, 2, 2, 3), stride=(1, 1, 1), padding=((0, 0), (1, 0), (0, 1)), dilation=(1, 1, 1), groups=1),
+    case(
+        (1, 3, 4, 3, 2),
+        (2, 2, 2, 2, 3),
+        stride=(1, 1, 1),
+        padding=((0, 0), (1, 0), (0, 1)),
+        dilation=(1, 1, 1),
+        groups=1,
+    ),
     case((1, 12, 13, 5), (3, 3, 5, 37), stride=(1, 1), padding=((1, 1), (1, 1)), dilation=(1, 1), groups=1),
     case((0, 5, 5, 2), (3, 3, 2, 2), stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1),
     case((2, 0, 5, 2), (3, 3, 2, 2), stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1),
@@ -274,7 +287,9 @@ conv = Contraction(
 )
 
 
-def _kernel_grad_type(op: Primitive, operands: Sequence[TensorType], *, kernel: Any, groups: int, **attrs: Any) -> TensorType:
+def _kernel_grad_type(
+    op: Primitive, operands: Sequence[TensorType], *, kernel: Any, groups: int, **attrs: Any
+) -> TensorType:
     x, g = _operands(op, operands)
     spatial = _check_conv(op, operands, kernel, {**attrs, "groups": groups})
     if (x.shape[0], *spatial) != g.shape[:-1] or x.shape[-1] % groups or g.shape[-1] % groups:
@@ -323,7 +338,7 @@ def _kernel_grad_case(c: Any) -> Any:
     return case(x, (x[0], *spatial, w[-1]), kernel=w[:-2], **c.attrs)
 
 
-conv_kernel_grad = Contraction(
+conv_kernel_grad: Contraction = Contraction(
     "conv_kernel_grad",
     attrs={"kernel": integers, **_CONV_ATTRS},
     type_rule=_kernel_grad_type,

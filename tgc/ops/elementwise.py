@@ -65,7 +65,12 @@ def _unary(name: str, reference: Callable[..., Any], grad: Grad, draw: Draw, **m
 # ---------------------------------------------------------------------------------------------------- arithmetic
 
 add = elementwise(
-    "add", arity=2, domain=NUMBERS, reference=np.add, grad=lambda g, x, y, *, out: (g, g), samples=samples(reals(), reals())
+    "add",
+    arity=2,
+    domain=NUMBERS,
+    reference=np.add,
+    grad=lambda g, x, y, *, out: (g, g),
+    samples=samples(reals(), reals()),
 )
 sub = elementwise(
     "sub", arity=2, domain=NUMBERS, reference=np.subtract, grad=lambda g, x, y, *, out: (g, -g),
@@ -125,11 +130,14 @@ neg = elementwise(
     "neg", arity=1, domain=NUMBERS, reference=np.negative, grad=lambda g, x, *, out: (-g,), samples=samples(reals())
 )
 absolute = elementwise(
-    "abs", arity=1, domain=NUMBERS, reference=np.abs, grad=lambda g, x, *, out: (g * sign(x),), samples=samples(distinct())
+    "abs",
+    arity=1,
+    domain=NUMBERS,
+    reference=np.abs,
+    grad=lambda g, x, *, out: (g * sign(x),),
+    samples=samples(distinct()),
 )
-sign = elementwise(
-    "sign", arity=1, domain=NUMBERS, reference=np.sign, grad=no_gradient, samples=samples(distinct())
-)
+sign: Elementwise = elementwise("sign", arity=1, domain=NUMBERS, reference=np.sign, grad=no_gradient, samples=samples(distinct()))
 relu = elementwise(
     "relu", arity=1, domain=NUMBERS, reference=lambda x: np.maximum(x, x.dtype.type(0)), samples=samples(distinct()),
     scalar=lambda s, x: s.maximum(x, s.const(0, s.dtype(x))),
@@ -161,10 +169,10 @@ erf = _unary(
     lambda g, x, *, out: (g * exp(-x * x) * (2 / math.sqrt(math.pi)),), reals(-4, 4),
 )  # fmt: skip
 sin = _unary("sin", np.sin, lambda g, x, *, out: (g * cos(x),), reals(-10, 10))
-cos = _unary("cos", np.cos, lambda g, x, *, out: (-g * sin(x),), reals(-10, 10))
+cos: Elementwise = _unary("cos", np.cos, lambda g, x, *, out: (-g * sin(x),), reals(-10, 10))
 tan = _unary("tan", np.tan, lambda g, x, *, out: (g * (out * out + 1),), reals(-1.2, 1.2))
 sinh = _unary("sinh", np.sinh, lambda g, x, *, out: (g * cosh(x),), reals(-5, 5))
-cosh = _unary("cosh", np.cosh, lambda g, x, *, out: (g * sinh(x),), reals(-5, 5))
+cosh: Elementwise = _unary("cosh", np.cosh, lambda g, x, *, out: (g * sinh(x),), reals(-5, 5))
 asin = _unary("asin", np.arcsin, lambda g, x, *, out: (g * rsqrt(1 - x * x),), reals(-0.9, 0.9))
 acos = _unary("acos", np.arccos, lambda g, x, *, out: (-g * rsqrt(1 - x * x),), reals(-0.9, 0.9))
 atan = _unary("atan", np.arctan, lambda g, x, *, out: (g / (x * x + 1),), reals(-9, 9))
@@ -186,17 +194,15 @@ trunc = _unary("trunc", np.trunc, no_gradient, distinct(-9, 9))
 
 def _comparison(name: str, reference: Callable[..., Any]) -> Elementwise:
     draws = samples(reals(-3, 3), reals(-3, 3))
-    return elementwise(
-        name, arity=2, domain=ALL, reference=reference, grad=no_gradient, result=boolean, samples=draws
-    )
+    return elementwise(name, arity=2, domain=ALL, reference=reference, grad=no_gradient, result=boolean, samples=draws)
 
 
 eq = _comparison("eq", np.equal)
 ne = _comparison("ne", np.not_equal)
 lt = _comparison("lt", np.less)
-le = _comparison("le", np.less_equal)
-gt = _comparison("gt", np.greater)
-ge = _comparison("ge", np.greater_equal)
+le: Elementwise = _comparison("le", np.less_equal)
+gt: Elementwise = _comparison("gt", np.greater)
+ge: Elementwise = _comparison("ge", np.greater_equal)
 is_nan = _unary("is_nan", np.isnan, no_gradient, reals(), result=boolean)
 is_inf = _unary("is_inf", np.isinf, no_gradient, reals(), result=boolean)
 is_finite = _unary("is_finite", np.isfinite, no_gradient, reals(), result=boolean)
@@ -222,11 +228,11 @@ bit_not = elementwise(
 # ------------------------------------------------------------------------------------- selection, casts, identity
 
 
-select = elementwise(
+select: Elementwise = elementwise(
     "select", arity=3, domain=ALL, mixed=(BOOLS, ALL, ALL), reference=np.where,
     grad=lambda g, c, x, y, *, out: (None, *_pick(g, c)), samples=samples(reals(), reals(), reals()),
 )  # fmt: skip
-cast = elementwise(
+cast: Elementwise = elementwise(
     "cast", arity=1, domain=ALL, result=lambda x, *, dtype: dtype, attrs={"dtype": dtype},
     reference=lambda x, *, dtype: x.astype(dtype), scalar=lambda s, x, *, dtype: s.cast(x, dtype),
     grad=lambda g, x, *, out, dtype: (cast(g, dtype=x.dtype),),

@@ -145,9 +145,7 @@ class Primitive(Op):
             AttributeSpecError: one is unknown, missing or of the wrong type.
         """
         if attrs.keys() != self.attrs.keys():
-            raise AttributeSpecError(
-                f"{self.name} takes the attributes {sorted(self.attrs)}, got {sorted(attrs)}"
-            )
+            raise AttributeSpecError(f"{self.name} takes the attributes {sorted(self.attrs)}, got {sorted(attrs)}")
         checked = {}
         for key, check in self.attrs.items():
             try:
@@ -163,7 +161,7 @@ class Primitive(Op):
     def made(self, operands: Sequence[TensorType], dtype: DType, shape: Sequence[int]) -> TensorType:
         """A row-major result type; sizes that attributes ask for must not be negative."""
         if any(n < 0 for n in shape):
-            raise self.refuse(f"shape {tuple(shape)} has a negative size", operands)
+            raise self.refuse(f"a shape holds no negative sizes, got {tuple(shape)}", operands)
         return TensorType(dtype, tuple(shape))
 
     def expect(self, operands: Sequence[TensorType], *domains: frozenset[DType]) -> None:

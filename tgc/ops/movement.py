@@ -81,7 +81,7 @@ def _reshape_element(s: Any, index: Sequence[Any], *, shape: tuple[int, ...]) ->
     return s.load_flat(0, index)
 
 
-reshape = Movement(
+reshape: Movement = Movement(
     "reshape",
     attrs={"shape": integers},
     type_rule=_reshape_type,
@@ -89,7 +89,13 @@ reshape = Movement(
     element=_reshape_element,
     grad=lambda g, x, *, out, shape: (reshape(g, shape=x.shape),),
     samples=samples(
-        reals(), cases=(case((3, 4), shape=(2, 6)), case((6,), shape=(2, 1, 3)), case((1, 1), shape=()), case((0, 3), shape=(0,)))
+        reals(),
+        cases=(
+            case((3, 4), shape=(2, 6)),
+            case((6,), shape=(2, 1, 3)),
+            case((1, 1), shape=()),
+            case((0, 3), shape=(0,)),
+        ),
     ),
 )
 
@@ -106,7 +112,7 @@ def _transpose_element(s: Any, index: Sequence[Any], *, perm: tuple[int, ...]) -
     return s.load(0, [index[perm.index(a)] for a in range(len(perm))])
 
 
-transpose = Movement(
+transpose: Movement = Movement(
     "transpose",
     attrs={"perm": integers},
     type_rule=_transpose_type,
@@ -114,7 +120,8 @@ transpose = Movement(
     element=_transpose_element,
     grad=lambda g, x, *, out, perm: (transpose(g, perm=tuple(perm.index(a) for a in range(len(perm)))),),
     samples=samples(
-        reals(), cases=(case((3, 4), perm=(1, 0)), case((2, 3, 4), perm=(2, 0, 1)), case((2, 3, 4, 5), perm=(0, 2, 3, 1)))
+        reals(),
+        cases=(case((3, 4), perm=(1, 0)), case((2, 3, 4), perm=(2, 0, 1)), case((2, 3, 4, 5), perm=(0, 2, 3, 1))),
     ),
 )
 
@@ -159,14 +166,14 @@ slice_ = Movement(
 )
 
 
-def _pad_type(op: Primitive, operands: Sequence[TensorType], *, low: Any, high: Any, interior: Any, value: Any) -> TensorType:
+def _pad_type(
+    op: Primitive, operands: Sequence[TensorType], *, low: Any, high: Any, interior: Any, value: Any
+) -> TensorType:
     op.expect(operands, ALL)
     (x,) = operands
     if not len(low) == len(high) == len(interior) == x.rank or any(k < 0 for k in interior):
         raise op.refuse("low, high and interior (not negative) need one entry an axis", operands)
-    shape = tuple(
-        a + n + max(n - 1, 0) * k + b for n, a, b, k in zip(x.shape, low, high, interior, strict=True)
-    )
+    shape = tuple(a + n + max(n - 1, 0) * k + b for n, a, b, k in zip(x.shape, low, high, interior, strict=True))
     if any(n < 0 for n in shape):
         raise op.refuse(f"negative padding {low}, {high} removes more than there is", operands)
     return TensorType(x.dtype, shape)
@@ -285,7 +292,7 @@ def _axes_type(op: Primitive, operands: Sequence[TensorType], *, axes: Any) -> T
     return TensorType(operands[0].dtype, operands[0].shape)
 
 
-reverse = Movement(
+reverse: Movement = Movement(
     "reverse",
     attrs={"axes": integers},
     type_rule=_axes_type,

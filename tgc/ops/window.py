@@ -18,7 +18,11 @@ _ATTRS = {"window": integers, "stride": integers, "padding": pairs, "dilation": 
 
 
 def window_shape(
-    shape: Sequence[int], window: Sequence[int], stride: Sequence[int], padding: Sequence[Sequence[int]], dilation: Sequence[int]
+    shape: Sequence[int],
+    window: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[Sequence[int]],
+    dilation: Sequence[int],
 ) -> tuple[int, ...]:
     """Sizes of the windows' grid: floor((n + low + high - (w-1)*d - 1) / s) + 1 along each axis; may be negative."""
     return tuple(
@@ -55,7 +59,10 @@ def _views(x: np.ndarray, fill: Any, *, window: Any, stride: Any, padding: Any, 
     grid = window_shape(x.shape, window, stride, padding, dilation)
     padded = np.pad(x, padding, constant_values=fill)
     at = (
-        tuple(slice(k * d, k * d + (n - 1) * s + 1 if n else k * d, s) for k, d, n, s in zip(o, dilation, grid, stride, strict=True))
+        tuple(
+            slice(k * d, k * d + (n - 1) * s + 1 if n else k * d, s)
+            for k, d, n, s in zip(o, dilation, grid, stride, strict=True)
+        )
         for o in _offsets(window)
     )
     return np.stack([padded[a] for a in at])
@@ -107,7 +114,13 @@ def _cases() -> tuple[Any, ...]:
     return (
         case((2, 4, 6, 3), window=(1, 2, 2, 1), stride=(1, 2, 2, 1), **plain),
         case((1, 5, 5, 2), window=(1, 3, 2, 1), stride=(1, 2, 1, 1), **plain),
-        case((2, 5, 4, 1), window=(1, 3, 3, 1), stride=(1, 2, 1, 1), padding=((0, 0), (1, 1), (1, 0), (0, 0)), dilation=(1,) * 4),
+        case(
+            (2, 5, 4, 1),
+            window=(1, 3, 3, 1),
+            stride=(1, 2, 1, 1),
+            padding=((0, 0), (1, 1), (1, 0), (0, 0)),
+            dilation=(1,) * 4,
+        ),
         case((9,), window=(3,), stride=(2,), padding=((2, 1),), dilation=(2,)),
         case((0, 4), window=(1, 2), stride=(1, 2), padding=((0, 0), (0, 0)), dilation=(1, 1)),
     )
@@ -185,7 +198,7 @@ def _argmax_element(s: Any, index: Sequence[Any], **attrs: Any) -> Any:
     return at
 
 
-window_argmax = _window(
+window_argmax: Movement = _window(
     "window_argmax",
     reference=_argmax_reference,
     element=_argmax_element,
@@ -231,7 +244,9 @@ def _gather_reference(x: np.ndarray, index: np.ndarray, **attrs: Any) -> np.ndar
     return out
 
 
-def _scatter_element(s: Any, index: Sequence[Any], *, shape: Any, window: Any, stride: Any, padding: Any, dilation: Any) -> Any:
+def _scatter_element(
+    s: Any, index: Sequence[Any], *, shape: Any, window: Any, stride: Any, padding: Any, dilation: Any
+) -> Any:
     zero = s.const(0, s.out_dtype)
     total = None
     for k, offset in enumerate(_offsets(window)):
@@ -279,7 +294,7 @@ def _index_draw(rng: np.random.Generator, dtype: Any, shape: tuple[int, ...]) ->
 
 _SMALL = {"window": (1, 2, 2), "stride": (1, 2, 1), "padding": ((0, 0),) * 3, "dilation": (1, 1, 1)}
 _PADDED = {"window": (2,), "stride": (2,), "padding": ((1, 1),), "dilation": (1,)}
-window_scatter = Movement(
+window_scatter: Movement = Movement(
     "window_scatter",
     attrs={"shape": integers, **_ATTRS},
     type_rule=_scatter_type,
@@ -288,9 +303,13 @@ window_scatter = Movement(
     reads=lambda g, index, *, window, stride, **attrs: math.prod(window),
     cheap=False,
     grad=lambda t, g, index, *, out, shape, **attrs: (window_gather(t, index, **attrs), None),
-    samples=samples(reals(), _index_draw, cases=(case((2, 2, 4), (2, 2, 4), shape=(2, 4, 5), **_SMALL), case((4,), (4,), shape=(6,), **_PADDED))),
+    samples=samples(
+        reals(),
+        _index_draw,
+        cases=(case((2, 2, 4), (2, 2, 4), shape=(2, 4, 5), **_SMALL), case((4,), (4,), shape=(6,), **_PADDED)),
+    ),
 )
-window_gather = Movement(
+window_gather: Movement = Movement(
     "window_gather",
     attrs=_ATTRS,
     type_rule=_gather_type,

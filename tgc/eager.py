@@ -1,0 +1,36 @@
+"""Heavy ops on NumPy arrays outside of any trace: compiled programs of one op, kept."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tgc.ir import Attr, Builder, Graph
+from tgc.ops.kinds import Primitive, set_eager
+from tgc.runtime.lowered import Lowered
+from tgc.runtime.registry import Executable
+from tgc.types import TensorType, type_of
+
+
+@functools.lru_cache(maxsize=1024)
+def _program(
+    op: Primitive, types: tuple[TensorType, ...], attrs: tuple[tuple[str, Attr], ...]
+) -> tuple[Graph, Executable]:
+    builder = Builder(op.name)
+    inputs = [builder.input(t, f"x{k}") for k, t in enumerate(types)]
+    graph = builder.build(builder.emit(op, inputs, dict(attrs)))
+    return graph, Lowered(graph).compile()
+
+
+def _apply_compiled(op: Primitive, operands: Sequence[Any], attrs: Mapping[str, Any]) -> np.ndarray:
+    """Apply one op to NumPy arrays by a cached program."""
+    arrays = [np.asarray(x) for x in operands]
+    checked = op.check_attrs(attrs)
+    _, executable = _program(op, tuple(map(type_of, arrays)), tuple(sorted(checked.items())))
+    return executable([np.ascontiguousarray(a) for a in arrays])[0]
+
+
+set_eager(_apply_compiled)
