@@ -42,7 +42,19 @@ def special(dtype: DType) -> np.ndarray:
     bits = np.dtype(f"u{dtype.itemsize}")
     one, infinity = (int(np.array(x, dtype).view(bits)) for x in (1, np.inf))
     normal = infinity & -infinity  # the smallest one: its exponent is 1, its fraction 0
-    patterns = [0, 1, normal - 1, normal, one - 1, one, one + 1, infinity - 1, infinity, infinity + 1, infinity | normal >> 1]
+    patterns = [
+        0,
+        1,
+        normal - 1,
+        normal,
+        one - 1,
+        one,
+        one + 1,
+        infinity - 1,
+        infinity,
+        infinity + 1,
+        infinity | normal >> 1,
+    ]
     positive = np.array(patterns, bits).view(dtype)
     small = np.array([0.5, 1.5, 2, 2.5, 3, 4, 100, 0.1], dtype)
     anything = np.frombuffer(rng.bytes(RANDOM * bits.itemsize), bits).view(dtype)
@@ -166,6 +178,7 @@ def test_names_are_unique() -> None:
 
 
 # ------------------------------------------------------------------------------------------- patterns that are no match
+
 
 def _op(name: str) -> Elementwise:
     from tgc.ops import REGISTRY

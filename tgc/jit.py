@@ -49,6 +49,7 @@ class Compiled:
             TraceError: the arguments have another structure than those it was lowered for.
             ShapeError, DTypeError: an array has another type.
         """
+        leaves: list[Any]
         leaves, structure = optree.tree_flatten((args, kwargs))  # type: ignore[arg-type]
         if structure != self.lowered.arguments:
             raise TraceError(f"arguments of structure {structure}; it was compiled for {self.lowered.arguments}")

@@ -39,7 +39,7 @@ def as_dtype(dtype: object) -> DType:
     if isinstance(dtype, str) and dtype in BY_SHORT_NAME:
         return BY_SHORT_NAME[dtype]
     try:
-        found = np.dtype(dtype)  # type: ignore[call-overload]
+        found: DType = np.dtype(dtype)  # type: ignore[call-overload]
     except TypeError as error:
         raise DTypeError(f"{dtype!r} is no dtype") from error
     found = found.newbyteorder("=")

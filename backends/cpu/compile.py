@@ -27,7 +27,7 @@ does, such as range() with a step of 0, the status is `RAISED`.
 Kernels are nopython Numba restricted to numbers, pointers, branches and loops, and calls of device functions and
 intrinsics, NumPy scalar functions and njit functions. Not run are the passes for closures, `raise`, `literal_unroll`
 and inline="always" functions. A variable has one type: assigned both an integer and a float, it is a float throughout.
-Floating point is contracted and reassociated, but NaN, infinities and signs of NaN-producing operations are kept;
+Floating point is strict: what may be reordered or fused says so itself (`scalars.fold_add`, the tiles of `tile.py`);
 integers wrap, and division by zero follows NumPy.
 """
 
@@ -60,7 +60,6 @@ from tgc.errors import BackendError
 from tgc.runtime.cache import content_key
 
 RAISED = 1 << 32  # status of a kernel in which an exception was raised, beyond those that kernels return
-FASTMATH = frozenset({"contract"})  # sums that may be reordered say so themselves: see `scalars.fold_add`
 
 SCALARS: dict[str, Any] = {
     "i8": types.int8, "i16": types.int16, "i32": types.int32, "i64": types.int64,
@@ -174,7 +173,7 @@ def _argument_types(function: Callable[..., Any]) -> Iterator[Any]:
 def _flags() -> Flags:
     flags = Flags()
     flags.error_model = "numpy"
-    flags.fastmath = cpu.FastMathOptions(set(FASTMATH))
+    flags.fastmath = cpu.FastMathOptions(False)  # sums that may be reordered say so: see `scalars.fold_add`
     flags.noalias = True
     flags.enable_ssa = False  # LLVM does the same, faster
     flags.nrt = False

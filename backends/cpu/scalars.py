@@ -16,7 +16,7 @@ from numba import njit, types
 
 from tgc.backends.cpu.pointers import Rule, device
 
-scalar = njit(forceinline=True, nogil=True, error_model="numpy", fastmath={"contract"})
+scalar = njit(forceinline=True, nogil=True, error_model="numpy")
 
 
 def _float_intrinsic(llvm_name: str, arity: int) -> Rule:
@@ -82,7 +82,7 @@ def _fold_rule(instruction: str) -> Rule:
             return None
 
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            return getattr(builder, instruction)(*values, flags=["reassoc", "nsz", "contract"])
+            return getattr(builder, instruction)(*values, flags=["reassoc", "nsz"])
 
         return x(x, y), codegen
 
@@ -154,28 +154,46 @@ def mod_int(x: Any, y: Any) -> Any:
     return x % y
 
 
+def _one_rule(x: Any) -> tuple[Any, Callable[..., Any]] | None:
+    if not isinstance(x, types.Float):
+        return None
+    return x(x), lambda context, builder, signature, values: ir.Constant(values[0].type, 1.0)
+
+
+@device(_one_rule)
+def one_like(x: Any) -> Any:
+    """1 in the type of x: Numba makes float64 of float32 and a literal."""
+    return type(x)(1)
+
+
+@device(_float_intrinsic("llvm.copysign", 2))
+def copysign(x: Any, y: Any) -> Any:
+    """|x| with the sign of y."""
+    return np.copysign(x, y)
+
+
 @scalar
 def mod_float(x: Any, y: Any) -> Any:
     """NumPy's remainder of floats: the sign of y, exact."""
     m = fmod(x, y)
     if m == 0:
-        return math.copysign(m * 0, y) if y == y and x == x and y != 0 else m
+        return copysign(m, y)
     return m + y if (m < 0) != (y < 0) else m
 
 
 @scalar
 def floor_div_float(x: Any, y: Any) -> Any:
     """NumPy's floor division of floats."""
-    if y == 0 or x != x or y != y:
+    if y == 0:
         return x / y
     m = fmod(x, y)
     q = (x - m) / y
     if m != 0 and (m < 0) != (y < 0):
-        q = q - 1
+        q = q - one_like(q)
     if q == 0:
-        return q
-    f = math.floor(q)
-    return f + 1 if q - f > 0.5 else f * 1.0
+        return copysign(q, x / y)
+    f = floor(q)
+    return f + one_like(f) if q - f > 0.5 else f
 
 
 @scalar

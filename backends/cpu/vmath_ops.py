@@ -236,7 +236,7 @@ def lookup(name: str, table: Sequence[float], index: Scalar) -> Scalar:
     constant = builder.module.globals.get(symbol)
     if constant is None:
         values = ir.Constant(ir.ArrayType(ir.DoubleType(), len(table)), list(table))
-        constant = cgutils.global_constant(builder, symbol, values)  # type: ignore[no-untyped-call]
+        constant = cgutils.global_constant(builder, symbol, values)
     return index.new(builder.load(builder.gep(constant, [index.like(0), index.value], inbounds=True)), np.float64)
 
 
@@ -274,7 +274,7 @@ def primitive(kind: Kind) -> Callable[[Body], Body]:
             typer.pysig = signature  # type: ignore[attr-defined]
             return typer
 
-        @lower_builtin(function, *operands)  # type: ignore[no-untyped-call, untyped-decorator]
+        @lower_builtin(function, *operands)  # type: ignore[untyped-decorator]
         def lowering(_context: Any, builder: ir.IRBuilder, _signature: Any, values: Sequence[ir.Value]) -> ir.Value:
             return body(*(Emitted(builder, kind, value) for value in values)).value
 

@@ -62,7 +62,8 @@ def collapse(
         the axes left, a function that rewrites an expression to them, and the stores rewritten.
     """
     accessed = accesses(roots, stores)
-    bare = _bare_uses(roots, accessed)
+    limits = [x for a in axes for x in (a.lo, a.hi) if x is not None]
+    bare = _bare_uses([*roots, *limits], accessed)
     became: dict[str, Expr] = {}
     left = list(axes)
     at = len(left) - 2

@@ -135,9 +135,9 @@ def number(x: Any) -> Expr:
     return x if isinstance(x, Const | Var | Apply | Load | Guard) else Const(int(x), I64)
 
 
-def integer(primitive: str, a: Any, b: Any) -> Expr:
+def integer(primitive: str, left: Any, right: Any) -> Expr:
     """A folded application of an integer primitive."""
-    a, b = number(a), number(b)
+    a, b = number(left), number(right)
     dtype = BOOL if primitive in ("lt", "ge") else I64
     if isinstance(a, Const) and isinstance(b, Const):
         return Const(_FOLD[primitive](int(a.value), int(b.value)), dtype)

@@ -27,8 +27,9 @@ def lower_scatter(pull: Pull, name: str) -> list[Kernel]:
         pull.values[f"{name}_s0"] = width
         return Buffer(name, x.dtype, (n, width), (width, 1))
 
-    source, target, updates = matrix("x0", rows), matrix("y0", rows), matrix("x2", count)
-    places = Buffer("x1", index.dtype, (count,), (1,))
+    names = [pull.buffers[v].name for v in node.operands]  # fewer than three buffers where operands repeat
+    source, target, updates = matrix(names[0], rows), matrix("y0", rows), matrix(names[2], count)
+    places = Buffer(names[1], index.dtype, (count,), (1,))
     tile, i, k, j = Var("tile"), Var("i"), Var("k"), Var("j")
     end = SCALAR.minimum(Var("width"), (tile + 1) * BLOCK)
 

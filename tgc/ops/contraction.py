@@ -141,7 +141,7 @@ _CONV_ATTRS = {"stride": integers, "padding": pairs, "dilation": integers, "grou
 def conv_shape(
     spatial: Sequence[int], kernel: Sequence[int], stride: Any, padding: Any, dilation: Any
 ) -> tuple[int, ...]:
-    """Spatial sizes of a convolution's result: max(floor((n + low + high - (k-1)*d - 1) / s) + 1, 0) along each axis."""
+    """Spatial sizes of a convolution's result: floor((n + low + high - (k-1)*d - 1) / s) + 1, or 0 if that is less."""
     return tuple(
         max((n + p[0] + p[1] - (k - 1) * d - 1) // s + 1, 0)
         for n, k, s, p, d in zip(spatial, kernel, stride, padding, dilation, strict=True)
@@ -222,7 +222,7 @@ def _conv_reference(
     patches = _patches(x, w.shape[:-2], stride, padding, dilation)
     outs = []
     for g in range(groups):
-        part = patches[(..., slice(g * c, (g + 1) * c), *([slice(None)] * rank))]
+        part = patches[(*[slice(None)] * (rank + 1), slice(g * c, (g + 1) * c))]
         kernel = np.moveaxis(_wide(w)[..., g * o : (g + 1) * o], -2, 0)  # [c, *kernel, o]
         outs.append(np.tensordot(part, kernel, rank + 1))
     return np.concatenate(outs, -1).astype(x.dtype)
@@ -320,7 +320,7 @@ def _kernel_grad_reference(x: np.ndarray, y: np.ndarray, *, kernel: Any, groups:
     patches = _patches(x, kernel, **attrs)
     outs = []
     for g in range(groups):
-        part = patches[(..., slice(g * c, (g + 1) * c), *([slice(None)] * rank))]
+        part = patches[(*[slice(None)] * (rank + 1), slice(g * c, (g + 1) * c))]
         axes = list(range(rank + 1))
         product = np.tensordot(part, _wide(y)[..., g * o : (g + 1) * o], (axes, axes))  # [c, *kernel, o]
         outs.append(np.moveaxis(product, 0, -2))

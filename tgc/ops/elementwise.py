@@ -97,8 +97,8 @@ mod = elementwise(
 def _pow(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if x.dtype in INTS and np.any(y < 0):  # NumPy refuses whole arrays; a compiled kernel cannot
         one = np.where(x == 1, 1, np.where((x == -1) & (y % 2 != 0), -1, np.where(x == -1, 1, 0)))
-        return np.where(y < 0, one, np.power(x, np.maximum(y, 0))).astype(x.dtype)
-    return _wide(np.power)(x, y)
+        return np.asarray(np.where(y < 0, one, np.power(x, np.maximum(y, 0))), x.dtype)
+    return np.asarray(_wide(np.power)(x, y))
 
 
 def _pow_grad(g: Any, x: Any, y: Any, *, out: Any) -> tuple[Any, Any]:
@@ -137,7 +137,9 @@ absolute = elementwise(
     grad=lambda g, x, *, out: (g * sign(x),),
     samples=samples(distinct()),
 )
-sign: Elementwise = elementwise("sign", arity=1, domain=NUMBERS, reference=np.sign, grad=no_gradient, samples=samples(distinct()))
+sign: Elementwise = elementwise(
+    "sign", arity=1, domain=NUMBERS, reference=np.sign, grad=no_gradient, samples=samples(distinct())
+)
 relu = elementwise(
     "relu", arity=1, domain=NUMBERS, reference=lambda x: np.maximum(x, x.dtype.type(0)), samples=samples(distinct()),
     scalar=lambda s, x: s.maximum(x, s.const(0, s.dtype(x))),
@@ -160,7 +162,7 @@ tanh = _unary("tanh", np.tanh, lambda g, x, *, out: (g * (1 - out * out),), real
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:
     e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1 / (1 + e), e / (1 + e))
+    return np.asarray(np.where(x >= 0, 1 / (1 + e), e / (1 + e)))
 
 
 sigmoid = _unary("sigmoid", _sigmoid, lambda g, x, *, out: (g * out * (1 - out),), reals(-20, 20))

@@ -246,17 +246,16 @@ class Reduce(Primitive):
     def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
         self.expect(operands, self.domain)
         (x,) = operands
-        axes, chunks = attrs["axes"], attrs["chunks"]
-        assert isinstance(axes, tuple)
-        assert isinstance(chunks, int)
-        if list(axes) != sorted(set(axes)) or any(not 0 <= a < x.rank for a in axes):  # type: ignore[arg-type, operator]
+        axes: Any = attrs["axes"]
+        chunks: Any = attrs["chunks"]
+        if list(axes) != sorted(set(axes)) or any(not 0 <= a < x.rank for a in axes):
             raise self.refuse(f"axes {axes} are not distinct, sorted axes of the operand", operands)
-        if not self.empty and any(x.shape[a] == 0 for a in axes):  # type: ignore[index]
+        if not self.empty and any(x.shape[a] == 0 for a in axes):
             raise self.refuse("cannot reduce an axis of size zero", operands)
         if chunks < 0 or (chunks and (not self.splits or not axes)):
             raise self.refuse(f"cannot reduce in {chunks} chunks", operands)
-        if chunks and not self.empty and x.shape[axes[0]] < chunks:  # type: ignore[index]
-            raise self.refuse(f"cannot cut axis {axes[0]} of size {x.shape[axes[0]]} in {chunks} chunks", operands)  # type: ignore[index]
+        if chunks and not self.empty and x.shape[axes[0]] < chunks:
+            raise self.refuse(f"cannot cut axis {axes[0]} of size {x.shape[axes[0]]} in {chunks} chunks", operands)
         kept = tuple(n for a, n in enumerate(x.shape) if a not in axes)
         return (TensorType(self.result(x.dtype), (chunks, *kept) if chunks else kept),)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -49,7 +50,7 @@ def _chunked(f: Callable[..., Any]) -> Callable[..., np.ndarray]:
             return whole(x, axes)
         n = x.shape[axes[0]]
         cuts = [i * n // chunks for i in range(chunks + 1)]
-        parts = (np.take(x, range(a, b), axis=axes[0]) for a, b in zip(cuts, cuts[1:], strict=False))
+        parts = (np.take(x, range(a, b), axis=axes[0]) for a, b in itertools.pairwise(cuts))
         return np.stack([whole(part, axes) for part in parts])
 
     return reference

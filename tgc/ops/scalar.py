@@ -1,7 +1,8 @@
 """The scalar language in which ops state their meaning, element by element.
 
 A backend implements `Scalars` once and thereby has every elementwise op, movement and reduction. Expressions (`X`) are
-opaque here; integer expressions also take Python's `+ - * // %`, `<` and `>=` with each other and with ints (equality is `eq`: Python's compares structure).
+opaque here; integer expressions also take Python's `+ - * // %`, `<` and `>=` with each other and with ints (equality
+is `eq`: Python's compares structure).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pooling windows over any axes, unrolled: attributes hold one entry an axis, 1 (or no padding) where nothing slides."""
+"""Pooling windows over any axes, unrolled. Attributes have one entry an axis, 1 or no padding where nothing slides."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _fold(step: str, fill: Callable[[np.dtype], Any]) -> Callable[..., Any]:
     return element
 
 
-def _reads(x: TensorType, *rest: TensorType, window: Any, stride: Any, **attrs: Any) -> float:
+def _reads(x: TensorType, *, window: Sequence[int], stride: Sequence[int], **attrs: Any) -> float:
     return math.prod(-(-w // s) for w, s in zip(window, stride, strict=True))
 
 
@@ -173,7 +173,8 @@ def _argmax_type(op: Primitive, operands: Sequence[TensorType], **attrs: Any) ->
 def _argmax_reference(x: np.ndarray, **attrs: Any) -> np.ndarray:
     views, real = _views(x, _lowest(x.dtype), **attrs), _views(np.ones(x.shape, bool), False, **attrs)
     largest = views.max(0)
-    return (real & ((views == largest) | (np.isnan(views) & np.isnan(largest)))).argmax(0).astype(I32)
+    hits = real & ((views == largest) | (np.isnan(views) & np.isnan(largest)))
+    return np.asarray(hits.argmax(0), I32)
 
 
 def _argmax_element(s: Any, index: Sequence[Any], **attrs: Any) -> Any:

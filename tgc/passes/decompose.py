@@ -69,7 +69,7 @@ def _conv(op: Contraction, by_offsets: Callable[..., Any]) -> Callable[..., Any]
 
 def _under(x: Any, offset: Sequence[int], spatial: Sequence[int], stride: Any, dilation: Any, groups: int) -> Any:
     """[points, groups, channels]: what lies under one element of the kernel at each point of the result."""
-    start = [o * d for o, d in zip(offset, dilation, strict=True)]
+    start = [o * d if n else 0 for o, d, n in zip(offset, dilation, spatial, strict=True)]
     stop = [a + max(n - 1, 0) * s + (n > 0) for a, n, s in zip(start, spatial, stride, strict=True)]
     part = movement.slice_(x, start=(0, *start, 0), stop=(x.shape[0], *stop, x.shape[-1]), step=(1, *stride, 1))
     return movement.reshape(part, shape=(x.shape[0] * math.prod(spatial), groups, x.shape[-1] // groups))

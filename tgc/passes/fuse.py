@@ -59,8 +59,8 @@ class _Fusion:
         self.group: dict[Node, _Group] = {}
         self.materialized = self._materialized()
         for node in graph.nodes:
-            if node.op is not movement.reshape and (not free(node) or node in self.materialized):
-                self.group[node] = _Group([node])
+            if not free(node) or node in self.materialized:
+                self.group[node] = _Group([node])  # reshapes too: views that nothing is merged with
         for node in self.group:
             for source in self._sources(node):
                 if source in self.group:
@@ -75,7 +75,7 @@ class _Fusion:
         return {n for n in needed if free(n)}
 
     def _sources(self, node: Node) -> list[Node]:
-        """The nodes whose results a node reads, cheap movements and views looked through, nearest first."""
+        """The nodes whose results a node reads, cheap movements looked through, nearest first."""
         found: dict[Node, None] = {}
         stack = list(node.operands)
         while stack:
@@ -84,7 +84,7 @@ class _Fusion:
                 continue
             if made in self.group:
                 found[made] = None
-            elif made.op is movement.reshape or free(made):
+            else:
                 stack.extend(made.operands)
         return list(found)
 
@@ -92,13 +92,13 @@ class _Fusion:
 
     def run(self) -> Graph:
         for node in self.graph.nodes:
-            if node not in self.group:
+            if node not in self.group or node.op is movement.reshape:
                 continue
             # nearest producers first; contractions before others, since they can only be joined, never joined to two
             sources = sorted(self._sources(node), key=lambda s: (not isinstance(s.op, Contraction), -self.order[s]))
             for source in sources:
                 producer, consumer = self.group[source], self.group[node]
-                if producer is not consumer:
+                if producer is not consumer and source.op is not movement.reshape:
                     self._try(producer, consumer)
         self._join_siblings()
         return self._emit()
@@ -171,7 +171,7 @@ class _Fusion:
     def _reads_from_outside(self, user: Node, own: set[Node]) -> bool:
         if user in own:
             return False
-        if user in self.group or user.op is movement.reshape:
+        if user in self.group:
             return True
         return any(self._reads_from_outside(u, own) for r in user.results for u in self.graph.uses.get(r, ()))
 
@@ -201,7 +201,7 @@ class _Fusion:
         for op, kind in ((Contraction, "contraction"), (Scatter, "scatter"), (Reduce, "reduce")):
             if any(isinstance(n.op, op) for n in nodes):
                 return kind
-        return "map"
+        return "view" if nodes[0].op is movement.reshape else "map"
 
     # ------------------------------------------------------------------------------------------------------ emission
 
@@ -219,18 +219,16 @@ class _Fusion:
             for node in self._closure(group.nodes):
                 for v in node.operands:
                     provide(v, set(group.nodes))
-            self._region(builder, env, group)
+            if self.kind(group.nodes) == "view":
+                (node,) = group.nodes
+                env[node.result] = builder.emit(node.op, (env[node.operands[0]],), node.attrs, node.loc)[0]
+            else:
+                self._region(builder, env, group)
 
         def provide(v: Value, own: set[Node]) -> None:
             """Make sure that `v` is in memory, if a region reads it from there."""
-            node = v.node
-            if v in env or node is None or node in own:
-                return
-            if node.op is movement.reshape:
-                provide(node.operands[0], own)
-                env[v] = builder.emit(movement.reshape, (env[node.operands[0]],), node.attrs, node.loc)[0]
-            elif node in self.group:
-                emit(self.group[node])
+            if v not in env and v.node is not None and v.node not in own and v.node in self.group:
+                emit(self.group[v.node])
 
         for node in self.graph.nodes:
             if node in self.group:

@@ -1,0 +1,77 @@
+"""Every op with sample operands, from its definition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tgc.errors import DTypeError
+from tgc.ir import Builder, Graph, Value
+from tgc.ops import REGISTRY, creation, movement, scatter, window
+from tgc.ops.kinds import Elementwise, Primitive, Reduce
+from tgc.ops.region import fused
+from tgc.ops.samples import Case, case
+from tgc.types import ALL, BF16, F16, F32, F64, I32, U32, DType, is_float, type_of
+
+OPS = {name: op for name, op in REGISTRY.items() if isinstance(op, Primitive) and op is not fused}
+ELEMENTWISE = {name: op for name, op in OPS.items() if isinstance(op, Elementwise)}
+EPSILON = {F16: 2.0**-10, BF16: 2.0**-7, F32: 2.0**-23, F64: 2.0**-52}
+TINY = {F16: 2.0**-14, BF16: 2.0**-126, F32: 2.0**-126, F64: 2.0**-1022}
+SHAPES = ((3, 37), (), (0, 4))
+BACKENDS = ("cpu",)
+every_op = pytest.mark.parametrize("op", [pytest.param(op, id=name) for name, op in OPS.items()])
+
+
+def cases(op: Primitive) -> tuple[Case, ...]:
+    """The op's cases; an elementwise op has operands of one shape."""
+    return op.samples.cases or tuple(case(*([shape] * op.arity)) for shape in SHAPES)  # type: ignore[attr-defined]
+
+
+def domain(op: Primitive, k: int) -> frozenset[DType]:
+    """The dtypes that operand `k` may have."""
+    if isinstance(op, Elementwise):
+        return op.mixed[k] if op.mixed else op.domain
+    if isinstance(op, Reduce):
+        return op.domain
+    if op is creation.random_bits:
+        return frozenset({U32})
+    if k == 1 and op in (movement.take, scatter.scatter_add, window.window_scatter, window.window_gather):
+        return frozenset({I32})
+    return ALL
+
+
+def operands(op: Primitive, c: Case, dtype: DType, seed: int = 0) -> list[np.ndarray] | None:
+    """Sample operands, those whose dtype is free in `dtype`; None if the op is not defined for it."""
+    rng = np.random.default_rng(seed)
+    domains = [domain(op, k) for k in range(len(c.shapes))]
+    dtypes = [dtype if dtype in d else min(d, key=str) for d in domains]
+    draws = zip(op.samples.draws, dtypes, c.shapes, strict=False)  # concat takes any number of operands
+    arrays = [draw(rng, d, shape) for draw, d, shape in draws]
+    if domains and not any(dtype in d for d in domains):
+        return None
+    try:
+        op.infer([type_of(a) for a in arrays], op.check_attrs(c.attrs))
+    except DTypeError:
+        return None
+    return arrays
+
+
+def together(op: Primitive, applied: list[tuple[Case, list[np.ndarray]]]) -> Graph:
+    """The graph of several applications, so that one compilation serves them all."""
+    builder = Builder(op.name)
+    outputs: list[Value] = []
+    for c, arrays in applied:
+        inputs = [builder.input(type_of(a)) for a in arrays]
+        outputs += builder.emit(op, inputs, op.check_attrs(c.attrs))
+    return builder.build(outputs)
+
+
+def widened(a: np.ndarray) -> np.ndarray:
+    return a.astype(F64) if is_float(a.dtype) else a
+
+
+def reference(op: Primitive, arrays: list[np.ndarray], attrs: dict[str, Any]) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return np.asarray(op.reference(*arrays, **attrs))
