@@ -46,6 +46,9 @@ class Program:
     def __repr__(self) -> str:
         return f"<program of {len(self.graph.nodes)} nodes>"
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        printer.text(repr(self))  # Hypothesis would print every field
+
 
 class Draft:
     """A graph that grows op by op. `smooth`: its floats are float64, and it can be differentiated."""

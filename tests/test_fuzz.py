@@ -122,7 +122,7 @@ def test_wrong_pass_is_found_and_the_program_reduced() -> None:
     small = fuzz.reduced(caught.value)
     assert small.kind == ("stage wrong", "results differ")
     assert [node.op.name for node in small.program.graph.nodes] == ["sub"]
-    assert "sub %a0, %a1" in str(small)
+    assert "sub %a1, %a0" in str(small)
 
 
 def replaced(monkeypatch: pytest.MonkeyPatch, op: str, **fields: Any) -> None:

@@ -29,7 +29,7 @@ from tgc.backends.loops.ir import (
 )  # fmt: skip
 from tgc.errors import BackendError
 from tgc.ops.scalar import MATH
-from tgc.types import BF16, BOOL, F16, I64, SHORT_NAMES, U8, U32, DType
+from tgc.types import BF16, BOOL, F16, F64, I64, SHORT_NAMES, U8, U32, DType
 
 INFIX = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "bit_and": "&", "bit_or": "|", "bit_xor": "^",
@@ -143,7 +143,8 @@ class Emitter:
         if name.startswith("round_"):
             short = {"round_float16": "f16", "round_bfloat16": "bf16"}[name]
             there, back = (self.use("half", n) for n in (f"{short}_from_f32", f"f32_from_{short}"))
-            return f"{back}({there}({args[0]}))"
+            wide = f"{self.use('half', 'f32_to_odd')}({args[0]})" if dtype == F64 else args[0]
+            return f"{back}({there}({wide}))"
         if name == "index":
             return f"{self.use('scalars', 'wrap_index')}({', '.join(args)})"
         if name == "philox":
@@ -173,7 +174,7 @@ class Emitter:
         kind, call = self.kind(dtype), self.use("scalars", "select")
         one, none = f"{kind}(1)", f"{kind}(0)"
         below = none if dtype.kind == "u" else f"{kind}(-1)"
-        zero = text if dtype.kind == "f" else none  # -0 and NaN stay
+        zero = f"{call}({text} == {text}, {none}, {text})" if dtype.kind == "f" else none  # NaN stays
         return f"{call}({text} > {none}, {one}, {call}({text} < {none}, {below}, {zero}))"
 
     # ------------------------------------------------------------------------------------------------- statements

@@ -105,3 +105,29 @@ def f16_from_f32(value: float) -> int:
     """Bits of the float16 nearest to the float32 ``value``; from 65520 on, those of infinity."""
     with np.errstate(over="ignore"):
         return int(np.float32(value).astype(np.float16).view(np.uint16))
+
+
+def _emit_f32_to_odd(context: Any, builder: Any, value: Any) -> Any:
+    near = builder.fptrunc(value, _F32)
+    back = builder.fpext(near, ir.DoubleType())
+    bits = builder.bitcast(near, _I32)
+    module, kind = builder.module, ir.DoubleType()
+    name = "llvm.fabs.f64"
+    fabs = module.globals.get(name) or ir.Function(module, ir.FunctionType(kind, [kind]), name)
+    beyond = builder.fcmp_ordered(">", builder.call(fabs, [back]), builder.call(fabs, [value]))
+    toward_zero = builder.select(beyond, builder.sub(bits, _I32(1)), bits)
+    inexact = builder.fcmp_ordered("!=", back, value)
+    return builder.bitcast(builder.select(inexact, builder.or_(toward_zero, _I32(1)), bits), _F32)
+
+
+@device(_unary(types.float32, types.float64, _emit_f32_to_odd))
+def f32_to_odd(value: float) -> float:
+    """float64 to float32, rounded to odd: what is then rounded to a half type is as if rounded from float64 at once.
+
+    Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008.
+    """
+    near = np.float32(value)
+    if not np.float64(near) != value or value != value:
+        return near
+    bits = int(near.view(np.uint32)) - (abs(np.float64(near)) > abs(value))
+    return np.uint32(bits | 1).view(np.float32)

@@ -65,12 +65,13 @@ def collapse(
     limits = [x for a in axes for x in (a.lo, a.hi) if x is not None]
     bare = _bare_uses([*roots, *limits], accessed)
     became: dict[str, Expr] = {}
+    extents: dict[str, Expr] = {}  # of merged axes, in terms of the axes as given
     left = list(axes)
     at = len(left) - 2
     while at >= 0:
         outer, inner = left[at], left[at + 1]
         if outer.reduced == inner.reduced and inner.whole and _mergeable(outer, inner, accessed, bare):
-            n = inner.extent
+            n = extents.get(inner.var, inner.extent)
             var = _joined(outer.var, inner.var)
             left[at : at + 2] = [
                 replace(
@@ -82,6 +83,7 @@ def collapse(
                     whole=outer.whole,
                 )
             ]
+            extents[var] = extents.get(outer.var, outer.extent) * n
             became[outer.var], became[inner.var] = Const(0, I64), Var(var)
             accessed = [(strides, tuple(became.get(_name(i), i) for i in index)) for strides, index in accessed]
         at -= 1

@@ -15,7 +15,7 @@ from tgc.errors import BackendError
 from tgc.ir import Graph, Node, Value
 from tgc.ops.kinds import Elementwise, Movement
 from tgc.ops.scalar import COMPARISONS, PREDICATES, PRIMITIVES
-from tgc.types import BF16, BOOL, F16, F32, I64, U32, DType, TensorType
+from tgc.types import BF16, BOOL, F16, F32, F64, I64, U32, DType, TensorType
 
 HALVES = (F16, BF16)
 
@@ -43,8 +43,8 @@ class Scalar:
 
     def cast(self, x: Expr, dtype: DType) -> Expr:
         held = compute_dtype(dtype)
-        if x.dtype == held:
-            return rounded(x, dtype)
+        if x.dtype == held or (x.dtype == F64 and dtype in HALVES):
+            return rounded(x, dtype)  # from float64 in one step
         if isinstance(x, Const) and x.dtype == I64 and held.kind in "iuf" and 0 <= x.value < 128:
             return Const(float(x.value) if held.kind == "f" else x.value, held)
         return rounded(Apply("cast", (x,), held), dtype)
@@ -209,7 +209,8 @@ class Pull:
                 operands = [self.at(v, index) for v in node.operands]
                 return rounded(op.scalar(SCALAR, *operands, **node.attrs), value.dtype)
             case Movement() as op:
-                return op.element(_Element(self, node, index), index, **node.attrs)  # type: ignore[no-any-return]
+                element: Expr = op.element(_Element(self, node, index), index, **node.attrs)
+                return element if op.cheap else rounded(element, value.dtype)  # cheap movements do not compute
             case _:
                 raise BackendError(f"{node.op.name} cannot be evaluated element by element")
 

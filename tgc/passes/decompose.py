@@ -43,6 +43,8 @@ def _rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Valu
     if not isinstance(node.op, Contraction):
         return None
     dtype = node.result.dtype
+    if any(v.type.size == 0 for v in new):  # a sum over nothing, or nothing at all
+        return (emit_traced(builder, (), lambda: fill(node.result.shape, dtype, 0)),)
     held = dtype if dtype in (F32, F64) else F32
     half = dtype in (F16, BF16)
 

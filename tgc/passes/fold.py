@@ -52,8 +52,12 @@ class Fold:
             if size > max(self.limit, sum(v.type.nbytes for v in new)):
                 refuse(self.name, f"{op.name} -> {node.result.type}", f"the result would take {size} bytes")
                 return None
-            with np.errstate(all="ignore"):
-                result = np.asarray(op.reference(*constants, **node.attrs)).astype(node.result.dtype, copy=False)
+            try:
+                with np.errstate(all="ignore"):
+                    result = np.asarray(op.reference(*constants, **node.attrs)).astype(node.result.dtype, copy=False)
+            except IndexError as error:  # it is raised where the program runs, as for operands that vary
+                refuse(self.name, f"{op.name} -> {node.result.type}", str(error))
+                return None
             value = builder.constant(result, node.result.type)
             data[value] = result
             return (value,)
