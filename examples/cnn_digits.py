@@ -20,7 +20,6 @@ from typing import Any
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from sklearn.datasets import load_digits
 
 import tgc
 from tgc import nn
@@ -30,6 +29,8 @@ Params = dict[str, Any]
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
     """Images f32[1797,28,28,1] in 0..1 (bilinear upsampling of the 8x8 scans) and labels i32[1797]."""
+    from sklearn.datasets import load_digits
+
     small, labels = load_digits(return_X_y=True)
     small = (small.reshape(-1, 8, 8) / 16).astype(np.float32)
     at = np.clip((np.arange(28) + 0.5) * 8 / 28 - 0.5, 0, 7)

@@ -1,0 +1,1 @@
+"""Speed of tgc beside other implementations of the same workloads: `python -m benchmarks --help`."""
