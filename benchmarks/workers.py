@@ -51,9 +51,8 @@ class Worker:
         return found
 
     def stop(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+        """Hang up, and wait until the process has ended."""
+        self.process.communicate()
 
 
 def serve(call: Callable[[], Any]) -> None:

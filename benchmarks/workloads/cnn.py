@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -51,9 +50,6 @@ def batch(size: int) -> Callable[[], Inputs]:
         return {"p": parameters(), "x": images, "y": rng.integers(0, 10, size).astype(np.int32)}
 
     return make
-
-
-# ------------------------------------------------------------------------------------------------------------- tgc
 
 
 def model(p: Params, x: Any) -> Any:
@@ -104,7 +100,7 @@ def _tgc_training(inputs: Inputs) -> Mapping[str, Variant]:
     def moments() -> Arrays:
         return [training.state[1][layer][name] for layer in SHAPES for name in ("w", "b")]
 
-    return {"one program": _trained(step, moments)}
+    return {"one program": trained(step, moments)}
 
 
 def _tgc_inference(inputs: Inputs) -> Mapping[str, Variant]:
@@ -113,7 +109,7 @@ def _tgc_inference(inputs: Inputs) -> Mapping[str, Variant]:
     return {"constant weights": stateless(lambda: predict(x))}
 
 
-def _trained(step: Callable[[float], Any], moments: Callable[[], Arrays]) -> Variant:
+def trained(step: Callable[[float], Any], moments: Callable[[], Arrays]) -> Variant:
     """A variant of a training step; what is compared are the gradients (from the first moments) and the losses."""
 
     def results() -> Arrays:
@@ -125,102 +121,16 @@ def _trained(step: Callable[[float], Any], moments: Callable[[], Arrays]) -> Var
     return Variant(lambda: step(TIMED_RATE), results)
 
 
-# ----------------------------------------------------------------------------------------------------------- torch
-
-
-def _torch_model(p: Params, memory: Any) -> Any:
-    """The model in torch: weights by output channel first, features flattened by channel first."""
-    import torch
-    from torch import nn as tn
-
-    made = tn.Sequential(
-        *(tn.Conv2d(1, 32, 3), tn.ReLU(), tn.MaxPool2d(2)),
-        *(tn.Conv2d(32, 64, 3), tn.ReLU(), tn.MaxPool2d(2)),
-        *(tn.Flatten(), tn.Linear(1600, 128), tn.ReLU(), tn.Linear(128, 10)),
-    )
-    layers = [layer for layer in made if hasattr(layer, "weight")]
-    with torch.no_grad():
-        for layer, (name, leaves) in zip(layers, p.items(), strict=True):
-            layer.weight.copy_(torch.from_numpy(_to_torch(name, leaves["w"])))
-            layer.bias.copy_(torch.from_numpy(leaves["b"]))
-    return made.to(memory_format=memory)
-
-
-def _to_torch(name: str, w: np.ndarray) -> np.ndarray:
-    if name.startswith("conv"):
-        return np.ascontiguousarray(w.transpose(3, 2, 0, 1))
-    if name == "dense1":
-        return np.ascontiguousarray(w.reshape(5, 5, 64, 128).transpose(3, 2, 0, 1).reshape(128, 1600))
-    return np.ascontiguousarray(w.T)
-
-
-def _from_torch(name: str, w: np.ndarray) -> np.ndarray:
-    if name.startswith("conv"):
-        return w.transpose(2, 3, 1, 0)
-    if name == "dense1":
-        return w.reshape(128, 64, 5, 5).transpose(2, 3, 1, 0).reshape(1600, 128)
-    return w.T
-
-
-def _torch_images(x: np.ndarray, memory: Any) -> Any:
-    import torch
-
-    return torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(memory_format=memory)
-
-
-def _torch_formats() -> dict[str, Any]:
-    import torch
-
-    return {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
-
-
 def _torch_training(inputs: Inputs) -> Mapping[str, Variant]:
-    """Both memory formats and all of torch's forms of Adam."""
+    from benchmarks.workloads import cnn_torch
 
-    def variant(memory: Any, form: dict[str, bool]) -> Variant:
-        import torch
-
-        net, x = _torch_model(inputs["p"], memory), _torch_images(inputs["x"], memory)
-        y = torch.from_numpy(inputs["y"]).long()
-        optimizer = torch.optim.Adam(net.parameters(), **form)
-
-        def step(rate: float) -> Any:
-            optimizer.param_groups[0]["lr"] = rate
-            optimizer.zero_grad()
-            loss = torch.nn.functional.cross_entropy(net(x), y)
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            return loss.detach()
-
-        def moments() -> Arrays:
-            found = (np.asarray(optimizer.state[p]["exp_avg"]) for p in net.parameters())
-            return [_from_torch(layer, next(found)) if name == "w" else next(found) for layer, name in leaves]
-
-        return _trained(step, moments)
-
-    leaves = list(product(SHAPES, ("w", "b")))
-    forms = {"single": dict(foreach=False), "foreach": dict(foreach=True), "fused": dict(fused=True)}
-    return {
-        f"{layout}, {adam}": variant(memory, form)
-        for (layout, memory), (adam, form) in product(_torch_formats().items(), forms.items())
-    }
+    return cnn_torch.training(inputs)
 
 
 def _torch_inference(inputs: Inputs) -> Mapping[str, Variant]:
-    """Both memory formats."""
+    from benchmarks.workloads import cnn_torch
 
-    def variant(memory: Any) -> Variant:
-        import torch
-
-        net, x = _torch_model(inputs["p"], memory).eval(), _torch_images(inputs["x"], memory)
-
-        def call() -> Any:
-            with torch.inference_mode():
-                return net(x)
-
-        return stateless(call)
-
-    return {layout: variant(memory) for layout, memory in _torch_formats().items()}
+    return cnn_torch.inference(inputs)
 
 
 TRAINING: dict[str, Setup] = {"tgc": _tgc_training, "torch": _torch_training}

@@ -1,0 +1,199 @@
+"""Measures workloads x implementations x threads, each in a process of its own, in turns.
+
+The processes live as long as the run and wait on a pipe between their turns, so one implementation's threads never
+share a pool, its settings or the cores with another's. A round gives each process a turn; a change in the machine's
+speed meets all of them alike. Nothing is timed before the results of all have been compared.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.timing import Summary
+from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads.base import Arrays, Workload
+
+ROOT = Path(__file__).parents[1]
+
+# implementation -> the package that must be installed; the order is that of the columns
+PACKAGES = {"tgc": "tgc", "torch": "torch", "numpy": "numpy"}
+
+# the variables that set the number of threads, for whichever library a worker runs
+THREADS = ("TGC_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+SETTLE = 0.03  # seconds before a turn, in which the threads of the last one stop spinning
+
+
+class WorkerError(RuntimeError):
+    """A worker ended before it answered."""
+
+
+class DisagreementError(RuntimeError):
+    """Two implementations of a workload computed different results."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How long to measure.
+
+    Attributes:
+        rounds: turns of each worker per workload.
+        seconds: of a turn.
+        choice: seconds for each variant of an implementation that has several.
+    """
+
+    rounds: int = 7
+    seconds: float = 0.4
+    choice: float = 0.3
+
+
+QUICK = Settings(rounds=3, seconds=0.08, choice=0.04)
+
+
+class Worker:
+    """A process of `benchmarks.worker`."""
+
+    def __init__(self, implementation: str, threads: int) -> None:
+        self.implementation, self.threads = implementation, threads
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.worker", implementation],
+            cwd=ROOT,
+            env={**os.environ, **dict.fromkeys(THREADS, str(threads))},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __str__(self) -> str:
+        return f"{self.implementation} with {self.threads} thread{'s' * (self.threads > 1)}"
+
+    def ask(self, do: str, **request: Any) -> dict[str, Any]:
+        """The answer to a request.
+
+        Raises:
+            WorkerError: the process ended instead.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"do": do, **request}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            raise WorkerError(f"{self} failed at {do} {request} (exit status {self._process.wait()}; see above)")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+
+
+@contextmanager
+def workers(implementations: Sequence[str], threads: Sequence[int]) -> Iterator[list[Worker]]:
+    """A worker for each implementation and number of threads."""
+    with ExitStack() as stack:
+        made = []
+        for name in implementations:
+            for n in threads:
+                worker = Worker(name, n)
+                stack.callback(worker.close)
+                made.append(worker)
+        yield made
+
+
+def installed(implementations: Sequence[str]) -> list[str]:
+    """Those implementations whose packages are there."""
+    return [name for name in implementations if find_spec(PACKAGES[name]) is not None]
+
+
+def measure(
+    workload: Workload, team: Sequence[Worker], settings: Settings, turn: Callable[[], object] = lambda: None
+) -> dict[str, Any]:
+    """Compare the workers' results, then time them in turns.
+
+    Args:
+        workload: the work; workers whose implementation it lacks stay idle.
+        team: the workers.
+        settings: how long.
+        turn: called after each turn.
+
+    Returns:
+        For each implementation its best number of threads, and for each number of threads the variant that was chosen
+        and the time of a call in milliseconds: median and least, the median of each round, and how many calls.
+
+    Raises:
+        DisagreementError: results differ by more than the workload's tolerance.
+        WorkerError: a worker failed.
+    """
+    able = [w for w in team if w.implementation in workload.implementations]
+    check(workload, able)
+    chosen, taken = {}, {}
+    for w in able:
+        time.sleep(SETTLE)
+        chosen[w] = w.ask("choose", seconds=settings.choice)["variant"]
+        taken[w] = [[0.0] * 0] * 0
+    for r in range(settings.rounds):
+        for k in range(len(able)):
+            w = able[(r + k) % len(able)]  # each round begins with another one
+            time.sleep(SETTLE)
+            taken[w].append(w.ask("time", seconds=settings.seconds)["ns"])
+            turn()
+    found: dict[str, Any] = {}
+    for w in able:
+        s = Summary.of(taken[w], 1e-6)
+        row = dict(median_ms=s.median, min_ms=s.least, rounds_ms=s.rounds, calls=s.samples, variant=chosen[w])
+        found.setdefault(w.implementation, {"threads": {}})["threads"][str(w.threads)] = row
+    for each in found.values():
+        each["best"] = min(each["threads"], key=lambda n: each["threads"][n]["median_ms"])
+    return found
+
+
+def check(workload: Workload, able: Sequence[Worker]) -> None:
+    """Set the workload up in all workers and compare what their variants compute with what the first one does.
+
+    Raises:
+        DisagreementError: results differ by more than the workload's tolerance.
+    """
+    reference: Arrays = []
+    first = ""
+    for w in able:
+        with tempfile.TemporaryDirectory(prefix="tgc-benchmark-") as folder:
+            counts: dict[str, int] = w.ask("setup", workload=workload.name, folder=folder)["results"]
+            for label, count in counts.items():
+                arrays = [np.load(Path(folder, f"{label}.{k}.npy")) for k in range(count)]
+                if not first:
+                    reference, first = arrays, f"{w} ({label})"
+                compare(workload, arrays, reference, f"{w} ({label})", first)
+
+
+def compare(workload: Workload, a: Arrays, b: Arrays, a_name: str, b_name: str) -> None:
+    """Require that results agree.
+
+    Raises:
+        DisagreementError: they differ in number, in shape or by more than the workload's tolerance.
+    """
+    where = f"{workload.name}: {a_name} and {b_name} differ"
+    if [x.shape for x in a] != [y.shape for y in b]:
+        raise DisagreementError(f"{where} in shapes: {[x.shape for x in a]} and {[y.shape for y in b]}")
+    for k, (x, y) in enumerate(zip(a, b, strict=True)):
+        error = np.abs(x.astype(np.float64) - y).max() / max(np.abs(y).max(), np.finfo(np.float32).tiny)
+        if not error <= workload.tolerance:  # NaN is no agreement
+            raise DisagreementError(f"{where} in result {k} by {error:.2g} of its greatest magnitude")
+
+
+def rows(only: Sequence[str]) -> list[Workload]:
+    """The workloads of these names, all if there are none."""
+    return [w for name, w in WORKLOADS.items() if not only or name in only]
