@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.timing import Summary
-from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.base import Arrays, Workload
 
 ROOT = Path(__file__).parents[1]
@@ -140,11 +139,12 @@ def measure(
     """
     able = [w for w in team if w.implementation in workload.implementations]
     check(workload, able)
-    chosen, taken = {}, {}
+    chosen: dict[Worker, str] = {}
+    taken: dict[Worker, list[list[int]]] = {}
     for w in able:
         time.sleep(SETTLE)
         chosen[w] = w.ask("choose", seconds=settings.choice)["variant"]
-        taken[w] = [[0.0] * 0] * 0
+        taken[w] = []
     for r in range(settings.rounds):
         for k in range(len(able)):
             w = able[(r + k) % len(able)]  # each round begins with another one
@@ -192,8 +192,3 @@ def compare(workload: Workload, a: Arrays, b: Arrays, a_name: str, b_name: str) 
         error = np.abs(x.astype(np.float64) - y).max() / max(np.abs(y).max(), np.finfo(np.float32).tiny)
         if not error <= workload.tolerance:  # NaN is no agreement
             raise DisagreementError(f"{where} in result {k} by {error:.2g} of its greatest magnitude")
-
-
-def rows(only: Sequence[str]) -> list[Workload]:
-    """The workloads of these names, all if there are none."""
-    return [w for name, w in WORKLOADS.items() if not only or name in only]

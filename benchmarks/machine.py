@@ -11,10 +11,33 @@ from typing import Any
 
 from tgc.backends.cpu.target import CpuTarget, thread_count
 
-TOOLS = ("tgc", "numba", "llvmlite", "numpy", "torch", "jax", "jaxlib", "onnxruntime", "tensorflow", "keras", "openvino")
+TOOLS = (
+    "tgc",
+    "numba",
+    "llvmlite",
+    "numpy",
+    "torch",
+    "jax",
+    "jaxlib",
+    "onnxruntime",
+    "tensorflow",
+    "keras",
+    "openvino",
+)
 
 # LLVM's names of the features beyond the architecture level that speed of tensor code may depend on
-NOTABLE = ("avx512bf16", "avx512fp16", "avx512vnni", "avxvnni", "amx-bf16", "amx-int8", "bf16", "dotprod", "i8mm", "sve")
+NOTABLE = (
+    "avx512bf16",
+    "avx512fp16",
+    "avx512vnni",
+    "avxvnni",
+    "amx-bf16",
+    "amx-int8",
+    "bf16",
+    "dotprod",
+    "i8mm",
+    "sve",
+)
 
 
 def describe() -> dict[str, Any]:
@@ -35,7 +58,9 @@ def describe() -> dict[str, Any]:
 def summary(machine: dict[str, Any]) -> str:
     """One sentence about `describe()`'s result."""
     tools = ", ".join(f"{name} {number}" for name, number in machine["versions"].items())
-    return f"{machine['cpu']}, {machine['cores']} cores ({', '.join(machine['features'])}), {machine['system']}; {tools}"
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores ({', '.join(machine['features'])}), {machine['system']}; {tools}"
+    )
 
 
 def _cpu() -> str:

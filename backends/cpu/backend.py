@@ -64,7 +64,8 @@ class CpuBackend:
             if node.op is not fused:
                 raise BackendError(f"{node.op.name} reached the CPU backend outside of a fused region")
             operands = {place.get(v, ""): k for k, v in enumerate(node.operands) if v.type.size}
-            overwrites = {k: operands[p] for k, p in enumerate(node.attrs["places"]) if p in operands}
+            results = zip(node.results, node.attrs["places"], strict=True)
+            overwrites = {r.index: operands[p] for r, p in results if p in operands and r.type.size}
             made += [Launch(node, k, emit(k, self.target)) for k in lower(node, self.target, overwrites)]
             place.update(zip(node.results, node.attrs["places"], strict=True))
         return made

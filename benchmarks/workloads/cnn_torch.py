@@ -75,9 +75,7 @@ def training(inputs: Inputs) -> Mapping[str, Variant]:
 
         return trained(step, lambda: as_given([optimizer.state[p]["exp_avg"] for p in net.parameters()]))
 
-    return {
-        f"{layout}, {adam}": variant(FORMATS[layout], ADAM[adam]) for layout, adam in product(FORMATS, ADAM)
-    }
+    return {f"{layout}, {adam}": variant(FORMATS[layout], ADAM[adam]) for layout, adam in product(FORMATS, ADAM)}
 
 
 def inference(inputs: Inputs) -> Mapping[str, Variant]:

@@ -89,9 +89,9 @@ class _Planner:
         made = {r: step for step, node in enumerate(graph.nodes) for r in node.results}
         self.place: dict[Value, str] = {}
         pairs = match_donations(graph, donated)
-        for k, v in enumerate(graph.outputs):
-            v = self._root(v)
-            self.last[v] = len(graph.nodes)
+        roots = [self._root(v) for v in graph.outputs]
+        self.last |= dict.fromkeys(roots, len(graph.nodes))
+        for k, v in enumerate(roots):
             if v.node is None or v in self.place:
                 continue  # an input, a constant or a repeated result: the program copies it at the end
             target = f"out:{k}"

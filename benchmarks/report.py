@@ -1,0 +1,78 @@
+"""The tables of a result, as Markdown or for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.harness import PACKAGES
+from benchmarks.machine import summary
+
+Rows = list[tuple[str, ...]]
+
+
+def tables(result: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
+    """Caption and rows (the first one a heading) of each table of a result."""
+    workloads = result["workloads"]
+    columns = [name for name in PACKAGES if any(name in w["implementations"] for w in workloads.values())]
+    if workloads:
+        rows = [("workload", *columns, "tgc to the best peer")]
+        rows += [(w["title"], *_times(w["implementations"], columns)) for w in workloads.values()]
+        yield "milliseconds: median (least), threads; the quickest variant and number of threads of each", rows
+    if result["startup"]:
+        rows = [("figure", "median", "least", "unit")]
+        rows += [(s["name"], figure(s["median"]), figure(s["least"]), s["unit"]) for s in result["startup"]]
+        yield "compiling and calling (tgc)", rows
+
+
+def figure(x: float) -> str:
+    """Three digits."""
+    return f"{x:.{max(0, 2 - len(str(int(abs(x)))) + (abs(x) >= 1))}f}" if abs(x) >= 0.1 else f"{x:.3g}"
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """The machine and the tables as Markdown."""
+    parts = [summary(result["machine"])]
+    for caption, (heading, *rows) in tables(result):
+        lines = [heading, ("---", *["---:"] * (len(heading) - 1)), *rows]
+        parts.append("\n".join([f"{caption}:\n", *(f"| {' | '.join(line)} |" for line in lines)]))
+    return "\n\n".join(parts)
+
+
+def show(result: dict[str, Any], console: Console) -> None:
+    """Print the tables: as Markdown unless the console is a terminal."""
+    if not console.is_terminal:
+        console.file.write(markdown(result) + "\n")
+        return
+    console.print(summary(result["machine"]), highlight=False)
+    for caption, (heading, *rows) in tables(result):
+        table = Table(title=caption, title_justify="left")
+        for k, name in enumerate(heading):
+            table.add_column(name, justify="right" if k else "left")
+        for row in rows:
+            table.add_row(*(cell.replace("**", "") for cell in row))
+        console.print(table)
+
+
+def _times(found: dict[str, Any], columns: Sequence[str]) -> list[str]:
+    """A cell for each implementation, the quickest in bold, and by how much tgc is quicker than the best other one."""
+    best = {name: each["threads"][each["best"]] | {"n": each["best"]} for name, each in found.items()}
+    winner = min(best, key=lambda name: best[name]["median_ms"])
+    cells = []
+    for name in columns:
+        if name not in best:
+            cells.append("")
+            continue
+        row = best[name]
+        text = figure(row["median_ms"])
+        text = f"**{text}**" if name == winner and len(best) > 1 else text
+        cells.append(f"{text} ({figure(row['min_ms'])}), {row['n']}")
+    others = [row["median_ms"] for name, row in best.items() if name != "tgc"]
+    if others and "tgc" in best:
+        cells.append(f"{min(others) / best['tgc']['median_ms']:.2f}x")
+    else:
+        cells.append("")
+    return cells
