@@ -56,10 +56,10 @@ class Settings:
 
     rounds: int = 7
     seconds: float = 0.4
-    choice: float = 0.3
+    choice: float = 0.5
 
 
-QUICK = Settings(rounds=3, seconds=0.08, choice=0.04)
+QUICK = Settings(rounds=3, seconds=0.06, choice=0.04)
 
 
 class Worker:

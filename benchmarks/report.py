@@ -30,7 +30,7 @@ def tables(result: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
 
 def figure(x: float) -> str:
     """Three digits."""
-    return f"{x:.{max(0, 2 - len(str(int(abs(x)))) + (abs(x) >= 1))}f}" if abs(x) >= 0.1 else f"{x:.3g}"
+    return f"{x:.0f}" if x == 0 or abs(x) >= 100 else f"{x:#.3g}"
 
 
 def markdown(result: dict[str, Any]) -> str:

@@ -8,12 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-WARMING = 0.2  # part of a measurement's time that is spent on calls that do not count
-LEAST = 3  # calls that count, however long they take
+WARMING = 0.2  # part of a measurement's time that is spent on calls that do not count, one at least
 
 
 def timed(call: Callable[[], object], seconds: float) -> list[int]:
-    """Nanoseconds of each call made in some `seconds`, after a few that warm caches, clocks and threads."""
+    """Nanoseconds of each call made in some `seconds`, one at least, after a few that warm caches and threads."""
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -25,7 +24,7 @@ def timed(call: Callable[[], object], seconds: float) -> list[int]:
             call()
         taken: list[int] = []
         end = now() + int(seconds * 1e9)
-        while len(taken) < LEAST or now() < end:
+        while not taken or now() < end:
             start = now()
             call()
             taken.append(now() - start)

@@ -286,6 +286,21 @@ def reduced(failure: Failure, seconds: float = 60.0) -> Failure:
 # ------------------------------------------------------------------------------------------------------- the hunt
 
 
+def drawn(strategy: st.SearchStrategy[Program], examples: int, first_seed: int = 0) -> list[Program]:
+    """Programs, unchecked; the same ones for the same seed."""
+    found: list[Program] = []
+
+    @seed(first_seed)
+    @settings(max_examples=examples, database=None, deadline=None, suppress_health_check=list(HealthCheck),
+              phases=(Phase.generate,), derandomize=False)  # fmt: skip
+    @given(strategy)
+    def collect(program: Program) -> None:
+        found.append(program)
+
+    collect()
+    return found
+
+
 def hunt(strategy: st.SearchStrategy[Program], examples: int, first_seed: int) -> Tally:
     """Check programs, the same ones for the same seed.
 
@@ -293,16 +308,9 @@ def hunt(strategy: st.SearchStrategy[Program], examples: int, first_seed: int) -
         Failure: the first one, reduced.
     """
     tally = Tally()
-
-    @seed(first_seed)
-    @settings(max_examples=examples, database=None, deadline=None, suppress_health_check=list(HealthCheck),
-              phases=(Phase.generate,), derandomize=False)  # fmt: skip
-    @given(strategy)
-    def checked(program: Program) -> None:
-        check(program, tally)
-
     try:
-        checked()
+        for program in drawn(strategy, examples, first_seed):
+            check(program, tally)
     except Failure as failure:
         raise reduced(failure) from failure.__cause__
     return tally

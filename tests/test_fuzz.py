@@ -8,10 +8,9 @@ from typing import Any, ClassVar
 import fuzz
 import numpy as np
 import pytest
-from fuzz import Failure, Tally
+from fuzz import Failure, Tally, drawn
 from fuzz_draft import OPS, Program
 from fuzz_draws import DRAWS, INTERNAL, gradients, programs
-from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from tgc.ir import Graph, transform
 from tgc.passes import PASSES, PIPELINE
@@ -37,20 +36,6 @@ def test_gradients(part: int) -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- its own tests
-
-
-def drawn(strategy: Any, examples: int, first_seed: int = 0) -> list[Program]:
-    """Programs, unchecked."""
-    found: list[Program] = []
-
-    @seed(first_seed)
-    @settings(max_examples=examples, database=None, suppress_health_check=list(HealthCheck), phases=(Phase.generate,))
-    @given(strategy)
-    def collect(program: Program) -> None:
-        found.append(program)
-
-    collect()
-    return found
 
 
 @pytest.mark.parametrize("name", sorted(DRAWS))

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fuzz_draft import OPS, Program
+from fuzz import drawn
+from fuzz_draft import OPS
 from fuzz_draws import gradients, programs
 from graphs import f32
-from hypothesis import given
 from test_passes import TARGET, applied, traced
 
 import tgc.numpy as tnp
@@ -152,14 +152,10 @@ def test_cheap_movements_are_copied_into_each_reader() -> None:
     assert Counter(n.op.name for node in after.nodes for n in node.body.nodes)["broadcast"] == 2
 
 
-@given(programs())
-def test_any_program(program: Program) -> None:
-    fused(program.graph)
-
-
-@given(gradients())
-def test_any_gradient(program: Program) -> None:
-    fused(differentiate(program.graph))
+@pytest.mark.parametrize("strategy", [programs(), gradients()], ids=["forward", "gradient"])
+def test_any_program(strategy: Any) -> None:
+    for program in drawn(strategy, 100):
+        fused(differentiate(program.graph) if program.gradient else program.graph)
 
 
 def test_training_step() -> None:

@@ -127,7 +127,7 @@ def f32_to_odd(value: float) -> float:
     Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008.
     """
     near = np.float32(value)
-    if not np.float64(near) != value or value != value:
-        return near
-    bits = int(near.view(np.uint32)) - (abs(np.float64(near)) > abs(value))
-    return np.uint32(bits | 1).view(np.float32)
+    if np.float64(near) == value or value != value:
+        return float(near)
+    bits = int(near.view(np.uint32)) - bool(abs(np.float64(near)) > abs(value))
+    return float(np.uint32(bits | 1).view(np.float32))

@@ -96,15 +96,16 @@ def _shared(stmts: Sequence[Let | Store], fresh: Iterator[int], local: frozenset
         if isinstance(x, Const | Var):
             return x
         if isinstance(x, Guard):
+            condition = visit(x.condition)  # first: what it needs gets names that the branches then use
             memo: dict[Expr, Expr] = {}
             then, other = (substitute(b, lambda y: named.get(y), memo) for b in (x.then, x.otherwise))
-            new: Expr = Guard(visit(x.condition), then, other, x.dtype)
+            new: Expr = Guard(condition, then, other, x.dtype)
         elif isinstance(x, Load):
             new = Load(x.buffer, tuple(visit(i) for i in x.index), x.dtype)
         else:
             new = Apply(x.primitive, tuple(visit(o) for o in x.operands), x.dtype)
         depth[new] = 1 + max((depth.get(c, 0) for c in children(new)), default=0)
-        plain = x.dtype == I64 and isinstance(x, Apply) and x.primitive != "index"
+        plain = x.dtype == I64 and all(isinstance(y, Const | Var) or (y.dtype == I64 and _address(y)) for y in walk([x]))
         checked = isinstance(x, Apply) and x.primitive == "index"
         before_store = isinstance(x, Load) and x.buffer in stored
         if checked or before_store or (not plain and (uses[x] > 1 or depth[new] > DEPTH)):
@@ -131,6 +132,11 @@ def _shared(stmts: Sequence[Let | Store], fresh: Iterator[int], local: frozenset
         for x in stale:
             del named[x]
     return tuple(out)
+
+
+def _address(x: Expr) -> bool:
+    """Whether an expression is integer arithmetic that addressing takes along, not worth a name."""
+    return isinstance(x, Apply) and x.primitive in ("add", "sub", "mul", "floor_div", "mod")
 
 
 def _depends(x: Expr, name: str | None, buffer: Buffer | None) -> bool:

@@ -62,5 +62,5 @@ WORKLOADS = (
         {"tgc": tgc_jit(_gelu_layer_norm), "torch": torch_eager(_torch_gelu_layer_norm)},
     ),
     Workload("pointwise", "tanh(xy+1) sigmoid(x) - exp(-yy), 4M", normal(x=(1 << 22,), y=(1 << 22,)), EXPRESSION),
-    Workload("pointwise_small", "the same, 1024 elements", normal(x=(1024,), y=(1024,)), EXPRESSION),
+    Workload("pointwise_small", "tanh(xy+1) sigmoid(x) - exp(-yy), 1024", normal(x=(1024,), y=(1024,)), EXPRESSION),
 )

@@ -212,7 +212,8 @@ class Movement(Primitive):
 
     `index` is one integer expression an output axis; `s.dim(operand, axis)` and `s.size(axis)` are operand and output
     sizes; `s.guard(condition, then, otherwise)` evaluates `then()` (which may load) only where the condition holds.
-    `reads(*operand types, **attrs)` is how often an operand's element is read, at most, for the fusion pass.
+    For the fusion pass, `reads(*operand types, **attrs)` is how often an operand's element is read, at most, and
+    `loads(**attrs)` at how many places an output element looks.
     """
 
     _: KW_ONLY
@@ -220,6 +221,7 @@ class Movement(Primitive):
     element: Callable[..., Any]
     cheap: bool = True  # whether to recompute rather than to store an element that has several readers
     reads: Callable[..., float] = lambda *types, **attrs: 1.0
+    loads: Callable[..., int] = lambda **attrs: 1
 
     def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
         return (self.type_rule(self, operands, **attrs),)

@@ -105,6 +105,10 @@ def _fold(step: str, fill: Callable[[np.dtype], Any]) -> Callable[..., Any]:
     return element
 
 
+def _volume(*, window: Any, **attrs: Any) -> int:
+    return math.prod(window)
+
+
 def _reads(x: TensorType, *, window: Sequence[int], stride: Sequence[int], **attrs: Any) -> float:
     return math.prod(-(-w // s) for w, s in zip(window, stride, strict=True))
 
@@ -145,7 +149,7 @@ def _sum_grad(g: Any, x: Any, *, out: Any, window: Any, stride: Any, padding: An
 
 def _window(name: str, *, reference: Any, element: Any, grad: Any, draw: Draw, type_rule: Any = _grid_type) -> Movement:
     return Movement(
-        name, attrs=_ATTRS, type_rule=type_rule, reference=reference, element=element, reads=_reads, cheap=False,
+        name, attrs=_ATTRS, type_rule=type_rule, reference=reference, element=element, reads=_reads, loads=_volume, cheap=False,
         grad=grad, samples=samples(draw, cases=_cases(), ulps=8),
     )  # fmt: skip
 
@@ -302,6 +306,7 @@ window_scatter: Movement = Movement(
     reference=_scatter_reference,
     element=_scatter_element,
     reads=lambda g, index, *, window, stride, **attrs: math.prod(window),
+    loads=_volume,
     cheap=False,
     grad=lambda t, g, index, *, out, shape, **attrs: (window_gather(t, index, **attrs), None),
     samples=samples(

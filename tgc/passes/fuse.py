@@ -14,7 +14,7 @@ Reshapes of row-major tensors are views and stay between regions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -28,14 +28,31 @@ from tgc.passes.manager import Target, refuse, register
 @register
 @dataclass(frozen=True)
 class Fuse:
-    """Partition the graph into regions of at most `limit` operands and `size` ops."""
+    """Partition the graph into regions of at most `limit` operands and `size` ops.
+
+    An element of a region is one expression: ops that look at several places multiply, at most to `places` places.
+    """
 
     name: ClassVar[str] = "fuse"
     limit: int = 24
     size: int = 96
+    places: int = 256
 
     def __call__(self, graph: Graph, target: Target) -> Graph:
         return _Fusion(graph, self).run()
+
+
+Places = frozenset[tuple[object, ...]]  # where nodes are evaluated for one element: the movements looked through, node
+
+
+def _places(node: Node, known: Mapping[Node, Places]) -> Places:
+    """The places of a node and of those below it that are `known`."""
+    made = [v.node for v in node.operands if v.node is not None]
+    below: Places = frozenset().union(*(known[n] for n in made if n in known))
+    if isinstance(node.op, Movement):
+        looks = range(node.op.loads(**node.attrs)) if node.operands else ()
+        below = frozenset((id(node), k, *place) for k in looks for place in below)
+    return below | {(id(node),)}
 
 
 @dataclass(eq=False)
@@ -58,6 +75,7 @@ class _Fusion:
         self.order = {node: i for i, node in enumerate(graph.nodes)}
         self.group: dict[Node, _Group] = {}
         self.materialized = self._materialized()
+        self.materialized |= self._too_wide()
         for node in graph.nodes:
             if not free(node) or node in self.materialized:
                 self.group[node] = _Group([node])  # reshapes too: views that nothing is merged with
@@ -73,6 +91,18 @@ class _Fusion:
             if isinstance(node.op, Contraction | Scatter) or node.op is movement.reshape:
                 needed.update(v.node for v in node.operands if v.node is not None)
         return {n for n in needed if free(n)}
+
+    def _too_wide(self) -> set[Node]:
+        """Cheap movements of movements that look at too many places to be computed by their readers."""
+        wide: set[Node] = set()
+        places: dict[Node, Places] = {}
+        for node in self.graph.nodes:
+            if free(node) and node not in self.materialized:
+                places[node] = _places(node, places)
+                if len(places[node]) > self.options.places:
+                    wide.add(node)
+                    del places[node]
+        return wide
 
     def _sources(self, node: Node) -> list[Node]:
         """The nodes whose results a node reads, cheap movements looked through, nearest first."""
@@ -184,6 +214,11 @@ class _Fusion:
             return f"the region would have {len(closure)} ops"
         if len(_inputs(closure)) > self.options.limit:
             return f"the region would have {len(_inputs(closure))} operands"
+        places: dict[Node, Places] = {}
+        for n in closure:
+            places[n] = _places(n, places)
+            if len(places[n]) > self.options.places:
+                return f"{n.op.name} would look at more than {self.options.places} places for each element"
         kinds = [type(n.op) for n in nodes]
         results = self._results(nodes)
         if kinds.count(Scatter):
