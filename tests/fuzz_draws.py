@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -227,10 +227,9 @@ KINDS: tuple[tuple[str, ...], ...] = (  # one is as likely as another
 )
 
 
-def _drafted(draw: Any, smooth: bool, most: int, always: str | None = None) -> Draft:
+def _drafted(draw: Any, smooth: bool, most: int, kinds: Sequence[Sequence[str]] = KINDS) -> Draft:
     d = Draft(draw, smooth)
-    ops = [d.one_of(d.one_of(KINDS)) for _ in range(max(d.number(1, most), d.number(1, most)))]
-    for name in [always] if always else ops:
+    for name in [d.one_of(d.one_of(kinds)) for _ in range(max(d.number(1, most), d.number(1, most)))]:
         if smooth and name in ROUGH:
             continue
         try:
@@ -248,9 +247,9 @@ def _results(d: Draft) -> list[Value]:
 
 
 @st.composite
-def programs(draw: Any, most: int = 10, always: str | None = None) -> Program:
-    """Programs of up to `most` ops and what these need, or of the op `always`; arguments are sometimes donated."""
-    d = _drafted(draw, False, most, always)
+def programs(draw: Any, most: int = 10, kinds: Sequence[Sequence[str]] = KINDS) -> Program:
+    """Programs of up to `most` ops of some kinds, and of what these need; arguments are sometimes donated."""
+    d = _drafted(draw, False, most, kinds)
     graph = d.builder.build(_results(d))
     return Program(graph, tuple(d.arguments.values()), d.subset(len(graph.inputs)) if d.rarely() else ())
 
