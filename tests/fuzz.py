@@ -248,11 +248,13 @@ def rebuilt(program: Program, outputs: Sequence[Value], cut: Value | None = None
     return Program(graph, tuple(arrays), tuple(range(len(arrays))) if program.donated else (), program.gradient)
 
 
-def smaller(program: Program) -> Iterator[Program]:
-    """Programs with less in them."""
+def smaller(failure: Failure) -> Iterator[Program]:
+    """Programs with less in them than the one that failed."""
+    program = failure.program
     graph = program.graph
     if program.gradient:
-        yield Program(differentiate(graph), program.arrays)
+        if failure.kind[0] not in ("differentiation", "gradient"):
+            yield Program(differentiate(graph), program.arrays)
     elif len(graph.outputs) > 1:
         yield from (rebuilt(program, [v]) for v in graph.outputs)
     elif graph.outputs[0].node:
@@ -270,7 +272,7 @@ def reduced(failure: Failure, seconds: float = 60.0) -> Failure:
     """The failure of the smallest program found in some time that fails in the same way."""
     end = time.monotonic() + seconds
     while True:
-        for program in smaller(failure.program):
+        for program in smaller(failure):
             if time.monotonic() > end:
                 return failure
             try:

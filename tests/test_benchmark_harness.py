@@ -11,7 +11,7 @@ import pytest
 from benchmarks import overhead
 from benchmarks.__main__ import main
 from benchmarks.harness import DisagreementError, Worker, WorkerError, compare
-from benchmarks.report import figure, markdown
+from benchmarks.report import figure, markdown, tables
 from benchmarks.timing import Summary, timed
 from benchmarks.workloads import WORKLOADS
 
@@ -68,3 +68,12 @@ def test_a_call_is_timed_at_least_once() -> None:
 def test_overhead_is_measured_on_as_many_kernels_as_it_says() -> None:
     rows = {row["name"]: row for row in overhead.measure(rounds=1, seconds=1e-3)}
     assert rows[f"call of {overhead.KERNELS} small kernels"]["least"] > 0
+
+
+def test_readme_shows_the_committed_result() -> None:
+    root = Path(__file__).parents[1]
+    result = json.loads((root / "benchmarks" / "results" / "foundation.json").read_text(encoding="utf-8"))
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    for _, rows in tables(result):
+        for row in rows:
+            assert f"| {' | '.join(row)} |" in readme

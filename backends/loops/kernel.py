@@ -105,7 +105,9 @@ def _shared(stmts: Sequence[Let | Store], fresh: Iterator[int], local: frozenset
         else:
             new = Apply(x.primitive, tuple(visit(o) for o in x.operands), x.dtype)
         depth[new] = 1 + max((depth.get(c, 0) for c in children(new)), default=0)
-        plain = x.dtype == I64 and all(isinstance(y, Const | Var) or (y.dtype == I64 and _address(y)) for y in walk([x]))
+        plain = x.dtype == I64 and all(
+            isinstance(y, Const | Var) or (y.dtype == I64 and _address(y)) for y in walk([x])
+        )
         checked = isinstance(x, Apply) and x.primitive == "index"
         before_store = isinstance(x, Load) and x.buffer in stored
         if checked or before_store or (not plain and (uses[x] > 1 or depth[new] > DEPTH)):
