@@ -6,7 +6,6 @@ Functions built by `device` become a few LLVM instructions; all also run as plai
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 

@@ -149,8 +149,8 @@ def _sum_grad(g: Any, x: Any, *, out: Any, window: Any, stride: Any, padding: An
 
 def _window(name: str, *, reference: Any, element: Any, grad: Any, draw: Draw, type_rule: Any = _grid_type) -> Movement:
     return Movement(
-        name, attrs=_ATTRS, type_rule=type_rule, reference=reference, element=element, reads=_reads, loads=_volume, cheap=False,
-        grad=grad, samples=samples(draw, cases=_cases(), ulps=8),
+        name, attrs=_ATTRS, type_rule=type_rule, reference=reference, element=element, reads=_reads, loads=_volume,
+        cheap=False, grad=grad, samples=samples(draw, cases=_cases(), ulps=8),
     )  # fmt: skip
 
 
