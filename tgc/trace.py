@@ -51,9 +51,10 @@ def _raised_at(error: BaseException) -> str:
 class Trace(Recorder):
     """One recording in progress."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, loc: Loc | None = None) -> None:
         super().__init__(bind=self._bind, builder=Builder(name))
         self.open = True
+        self.loc = loc  # the place of everything that is recorded, if it is not the caller's
 
     def _bind(self, op: Op, operands: Sequence[Any], attrs: Mapping[str, Attr]) -> Any:
         result = self.emit(op, [self.lift(x) for x in operands], attrs)
@@ -63,7 +64,7 @@ class Trace(Recorder):
 
     def emit(self, op: Op, values: Sequence[Value], attrs: Mapping[str, Attr], *, unique: bool = False) -> Any:
         """Emit a node and wrap its results; errors of the type rule gain the user's place."""
-        loc = user_location()
+        loc = user_location() if self.loc is None else self.loc
         results = self.builder.emit(op, values, attrs, loc, unique=unique)
         tracers = tuple(Tracer(self, v) for v in results)
         return tracers[0] if len(tracers) == 1 else tracers

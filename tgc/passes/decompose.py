@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from tgc.ir import Builder, Graph, Node, Value, recording, transform
+from tgc.ir import Builder, Graph, Loc, Node, Value, recording, transform
 from tgc.ops import contraction, elementwise, movement, reduce
 from tgc.ops.creation import fill
 from tgc.ops.kinds import Contraction
@@ -17,9 +17,9 @@ from tgc.trace import Trace, Tracer
 from tgc.types import BF16, F16, F32, F64
 
 
-def emit_traced(builder: Builder, values: Sequence[Value], f: Callable[..., Any], name: str = "rewrite") -> Value:
-    """Emit what `f` does to tracers of `values` into the builder of a pass."""
-    record = Trace(name)
+def emit_traced(builder: Builder, values: Sequence[Value], f: Callable[..., Any], loc: Loc) -> Value:
+    """Emit what `f` does to tracers of `values` into the builder of a pass, for nodes from `loc`."""
+    record = Trace("rewrite", loc)
     record.builder = builder
     try:
         with recording(record):
@@ -44,7 +44,7 @@ def _rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Valu
         return None
     dtype = node.result.dtype
     if any(v.type.size == 0 for v in new):  # a sum over nothing, or nothing at all
-        return (emit_traced(builder, (), lambda: fill(node.result.shape, dtype, 0)),)
+        return (emit_traced(builder, (), lambda: fill(node.result.shape, dtype, 0), node.loc),)
     held = dtype if dtype in (F32, F64) else F32
     half = dtype in (F16, BF16)
 
@@ -54,7 +54,7 @@ def _rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Valu
         result = _CANONICAL[node.op.name](*operands, exact=dtype in (F32, F64) or half, **node.attrs)
         return elementwise.cast(result, dtype=dtype) if half else result
 
-    return (emit_traced(builder, new, compute),)
+    return (emit_traced(builder, new, compute, node.loc),)
 
 
 def _conv(op: Contraction, by_offsets: Callable[..., Any]) -> Callable[..., Any]:

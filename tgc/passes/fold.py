@@ -45,9 +45,13 @@ class Fold:
                     return (_fill(builder, node, op, fills, new),)
                 if isinstance(op, Movement) and len(set(map(repr, fills))) == 1 and op.name in _FILL_KEEPING:
                     return _full(builder, node, fills[0])
-            constants = [data.get(v) for v in new]
-            if any(c is None for c in constants):
+            if not any(v in data for v in new) or any(
+                v not in data and f is None for v, f in zip(new, fills, strict=True)
+            ):
                 return None
+            constants = [
+                data[v] if v in data else np.full(v.shape, f, v.dtype) for v, f in zip(new, fills, strict=True)
+            ]
             size = node.result.type.nbytes
             if size > max(self.limit, sum(v.type.nbytes for v in new)):
                 refuse(self.name, f"{op.name} -> {node.result.type}", f"the result would take {size} bytes")
