@@ -13,6 +13,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from tgc.errors import ConfigError
+
 
 @dataclass(frozen=True, slots=True)
 class Config:
@@ -26,16 +28,25 @@ class Config:
 
 
 def config() -> Config:
-    """The configuration as the environment has it now."""
-    get = os.environ.get
+    """The configuration as the environment has it now.
+
+    Raises:
+        ConfigError: a variable has a value without meaning.
+    """
+
+    def get(name: str) -> str:
+        return os.environ.get(name, "")
+
     dump = get("TGC_DUMP")
-    level = get("TGC_DEBUG", "0")
+    level, check = get("TGC_DEBUG") or "0", get("TGC_CHECK") or "0"
     if level not in ("0", "1", "2", "3"):
-        raise ValueError(f"TGC_DEBUG must be 0, 1, 2 or 3, not {level!r}")
+        raise ConfigError(f"TGC_DEBUG must be 0, 1, 2 or 3, not {level!r}")
+    if check not in ("0", "1"):
+        raise ConfigError(f"TGC_CHECK must be 0 or 1, not {check!r}")
     return Config(
         dump=Path(dump) if dump else None,
-        check=get("TGC_CHECK", "0") not in ("", "0"),
-        explain=frozenset(filter(None, get("TGC_EXPLAIN", "").split(","))),
-        pipeline=get("TGC_PIPELINE"),
+        check=check == "1",
+        explain=frozenset(filter(None, get("TGC_EXPLAIN").split(","))),
+        pipeline=get("TGC_PIPELINE") or None,
         debug=int(level),
     )

@@ -11,6 +11,10 @@ class TgcError(Exception):
     """Base of all errors raised by tgc."""
 
 
+class ConfigError(TgcError, ValueError):
+    """An environment variable of tgc's has a value without meaning."""
+
+
 class ShapeError(TgcError, ValueError):
     """Operand shapes (or shape-like attributes) do not fit an op."""
 

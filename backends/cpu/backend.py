@@ -74,11 +74,12 @@ class CpuBackend:
         """The text of every kernel, by name; kernels of one name are numbered unless they are the same."""
         found: dict[str, str] = {}
         for launch in self.launches(graph):
-            name, k = launch.kernel.name, 1
-            while found.get(name, launch.source) != launch.source:
+            name, k, source = launch.kernel.name, 1, launch.source
+            while found.get(name, source) != source:
                 k += 1
                 name = f"{launch.kernel.name}_{k}"
-            found[name] = launch.source
+                source = launch.source.replace(f"def {launch.kernel.name}(", f"def {name}(")
+            found[name] = source
         return found
 
     def compile(self, graph: Graph, donated: Sequence[int]) -> CpuProgram:

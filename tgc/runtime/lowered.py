@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import sys
 from collections.abc import Mapping
@@ -12,13 +13,14 @@ from pathlib import Path
 import numpy as np
 
 from tgc.config import config
-from tgc.errors import PassError
+from tgc.errors import ConfigError, PassError
 from tgc.interpret import interpret
 from tgc.ir import Graph
-from tgc.passes import PIPELINE, parse_pipeline, run
+from tgc.passes import PASSES, PIPELINE, parse_pipeline, run
 from tgc.passes.manager import Compilation
 from tgc.passes.memory import Memory, match_donations
 from tgc.runtime.registry import Executable, get_backend
+from tgc.text import save_graph
 from tgc.types import BOOL, is_float
 
 
@@ -40,6 +42,8 @@ class Lowered:
     def compilation(self) -> Compilation:
         """The run of the pass pipeline."""
         settings = config()
+        if unknown := settings.explain - PASSES.keys():
+            raise ConfigError(f"TGC_EXPLAIN names no pass: {', '.join(sorted(unknown))}; there are {', '.join(PASSES)}")
         target = get_backend(self.backend).target
         passes = [*parse_pipeline(settings.pipeline or PIPELINE), Memory(donated=self.donated)]
         made = run(passes, self.graph, target, check_pass if settings.check else None)
@@ -91,10 +95,13 @@ class Lowered:
         return get_backend(self.backend).compile(self.compilation.result, self.donated)
 
     def _dump(self, root: Path, made: Compilation) -> None:
-        folder = root / f"{re.sub('[^A-Za-z0-9_.-]', '_', self.graph.name)}-{abs(hash(self.graph)) % 16**8:08x}"
+        folder = (
+            root
+            / f"{re.sub('[^A-Za-z0-9_.-]', '_', self.graph.name)}-{hashlib.sha256(str(self.graph).encode()).hexdigest()[:8]}"
+        )
         folder.mkdir(parents=True, exist_ok=True)
         for k, (name, graph) in enumerate(made.stages.items()):
-            (folder / f"{k:02d}-{name}.tgir").write_text(str(graph))
+            save_graph(graph, folder / f"{k:02d}-{name}.tgir")
         for name, source in get_backend(self.backend).sources(made.result).items():
             (folder / f"{name}.py").write_text(source)
 

@@ -1,0 +1,119 @@
+"""Everything that is shown to users runs: the examples, and the Python of the README."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+FENCE = re.compile(r"^```[ \t]*(\w*)[^\n]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
+
+
+def example(name: str) -> ModuleType:
+    """The module of an example, loaded from its file."""
+    spec = importlib.util.spec_from_file_location(f"example_{name}", ROOT / "examples" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def png_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a PNG, of which every chunk is whole (PNG specification, third edition, section 5)."""
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    at, kinds, pixels = 8, [], b""
+    while at < len(data):
+        length, kind = int.from_bytes(data[at : at + 4]), data[at + 4 : at + 8]
+        body, checksum = data[at + 8 : at + 8 + length], data[at + 8 + length : at + 12 + length]
+        assert zlib.crc32(kind + body) == int.from_bytes(checksum)
+        kinds.append(kind)
+        pixels += body if kind == b"IDAT" else b""
+        at += 12 + length
+    assert (kinds[0], kinds[-1]) == (b"IHDR", b"IEND")
+    width, height = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    assert len(zlib.decompress(pixels)) == height * (1 + 4 * width)  # 8-bit RGBA, and the filter of each row
+    return width, height
+
+
+def test_cnn_digits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Three epochs in a fresh cache-independent run: it learns, says so, and draws what it learned."""
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    plot = tmp_path / "plot.png"
+    accuracy = example("cnn_digits").main(["--epochs", "3", "--plot", str(plot)])
+    assert 0.9 < accuracy <= 1
+    said = capsys.readouterr().out
+    assert f"held-out accuracy {accuracy:.2%}" in said
+    assert f"plot saved to {plot}" in said
+    assert min(png_size(plot.read_bytes())) > 300
+
+
+def test_cnn_digits_repeats(tmp_path: Path) -> None:
+    """The same seed, the same parameters, bit for bit; another seed, others."""
+    pytest.importorskip("sklearn")
+    module = example("cnn_digits")
+    one, same, other = (module.parameters(seed) for seed in (0, 0, 1))
+    for layer in one:
+        assert (one[layer]["w"] == same[layer]["w"]).all()
+        assert (one[layer]["w"] != other[layer]["w"]).any()
+
+
+def test_every_example_is_tested() -> None:
+    tests = Path(__file__).read_text(encoding="utf-8")
+    names = [path.stem for path in (ROOT / "examples").glob("*.py")]
+    assert names
+    assert [name for name in names if f'example("{name}").main(' not in tests] == []
+
+
+def blocks(language: str) -> list[tuple[int, str]]:
+    """The fenced blocks of the README in a language: the lines that they begin on, and their text."""
+    text = README.read_text(encoding="utf-8")
+    return [(text.count("\n", 0, m.start(2)) + 1, m[2]) for m in FENCE.finditer(text) if m[1] == language]
+
+
+def test_the_readme_runs(tmp_path: Path) -> None:
+    """Its Python blocks one after the other, as one program; line numbers of errors are those of the README."""
+    found = blocks("python")
+    assert found, "README.md shows no Python"
+    program = ""
+    for line, text in found:
+        program += "\n" * (line - 1 - program.count("\n")) + text
+    script = tmp_path / "README.py"
+    script.write_text(program, encoding="utf-8")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("TGC_") or k == "TGC_CACHE_DIR"}
+    path = os.pathsep.join([str(ROOT), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        cwd=tmp_path, env=environment | {"PYTHONPATH": path}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    losses = [float(x) for x in re.findall(r"^loss (\S+)$", done.stdout, re.MULTILINE)]
+    assert losses
+    assert max(losses) < 0.5  # the training step that it shows does train
+    assert "graph @step(" in done.stdout
+    assert "def " in done.stdout
+
+
+def test_the_readme_speaks_of_what_exists() -> None:
+    """Paths, environment variables and commands."""
+    text = README.read_text(encoding="utf-8")
+    paths = set(re.findall(r"\b(?:tgc|backends|frontends|tests|examples|benchmarks|docs)/[\w/.]+\b", text))
+    paths |= set(re.findall(r"\]\(([\w/.]+)\)", text))
+    assert paths
+    assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
+    code = [p.read_text(encoding="utf-8") for top in ("tgc", "backends") for p in (ROOT / top).rglob("*.py")]
+    for name in sorted(set(re.findall(r"\bTGC_[A-Z_]+\b", text))):
+        assert any(f'"{name}"' in source for source in code), f"no code reads {name}"
+    modules = re.findall(r"python -m (benchmarks[\w.]*)", text)
+    assert [m for m in modules if not (ROOT / f"{m.replace('.', '/')}.py").exists()] == []
