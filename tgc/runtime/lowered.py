@@ -95,10 +95,8 @@ class Lowered:
         return get_backend(self.backend).compile(self.compilation.result, self.donated)
 
     def _dump(self, root: Path, made: Compilation) -> None:
-        folder = (
-            root
-            / f"{re.sub('[^A-Za-z0-9_.-]', '_', self.graph.name)}-{hashlib.sha256(str(self.graph).encode()).hexdigest()[:8]}"
-        )
+        name = re.sub("[^A-Za-z0-9_.-]", "_", self.graph.name)
+        folder = root / f"{name}-{hashlib.sha256(str(self.graph).encode()).hexdigest()[:8]}"
         folder.mkdir(parents=True, exist_ok=True)
         for k, (name, graph) in enumerate(made.stages.items()):
             save_graph(graph, folder / f"{k:02d}-{name}.tgir")
