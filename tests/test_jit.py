@@ -423,3 +423,16 @@ def _slope(x: Any) -> Any:
 
     s = sigmoid(x)
     return s + x * s * (1 - s)
+
+
+def test_index_check_is_not_lost_behind_a_guard() -> None:
+    """Padding evaluates what it pads only where there is something; the check must see every index all the same."""
+    f = tgc.jit(lambda table, i: tnp.pad(tnp.take(table, i, axis=0), ((1, 1), (0, 0))))
+    assert isinstance(raised(f, array(10, 4), np.array([0, 10, 3])), OutOfRangeError)
+
+
+def test_gradient_of_pooling_nothing() -> None:
+    from tgc import nn
+
+    g = tgc.grad(lambda x: nn.avg_pool(x, 2).sum())(np.zeros((0, 4, 4, 1)))
+    assert g.shape == (0, 4, 4, 1)

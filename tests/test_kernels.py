@@ -277,7 +277,7 @@ def test_a_debugger_stops_in_a_kernel() -> None:
 
 def ten(*xs: Any) -> Any:
     """Ten operands through everything that a float32 has without the C library."""
-    functions = (tnp.tanh, tnp.exp, nn.sigmoid, tnp.sqrt, tnp.log, nn.gelu, tnp.abs, tnp.arctan, tnp.expm1)
+    functions: Any = (tnp.tanh, tnp.exp, nn.sigmoid, tnp.sqrt, tnp.log, nn.gelu, tnp.abs, tnp.arctan, tnp.expm1)
     total = xs[0]
     for function, x in zip(functions, xs[1:], strict=True):
         total = tnp.maximum(function(total), x) * x

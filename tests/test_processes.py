@@ -203,28 +203,6 @@ def test_threads_that_call_first_at_once_trace_once(shared_cache: Path) -> None:
     assert run(code, shared_cache) == (1, 4, 1)
 
 
-def test_tracing_is_of_one_thread(shared_cache: Path) -> None:
-    """What other threads do while a function is traced is not recorded."""
-    code = """
-        found = []
-
-        def elsewhere():
-            found.append((recorder() is None, float(tnp.exp(np.float32(0)) + tgc.jit(tnp.cos)(np.float32(0)))))
-
-        @tgc.jit
-        def f(x):
-            y = x + 1
-            thread = threading.Thread(target=elsewhere)
-            thread.start()
-            thread.join()
-            return y * 2
-
-        low = f.lower(np.ones(2))
-        print((low.compile()(np.ones(2)).tolist(), found, [n.op.name for n in low.graph.nodes].count("cos")))
-    """
-    assert run(code, shared_cache) == ([4.0, 4.0], [(True, 2.0)], 0)
-
-
 # --------------------------------------------------------------------------------------------------------------- forks
 
 
@@ -398,3 +376,24 @@ def test_interrupted_calls_can_be_repeated(shared_cache: Path) -> None:
         print((interrupted, wrong))
     """
     assert run(code, shared_cache) == (40, 0)
+
+
+@pytest.mark.xfail(reason="a helper is started twice, and the process crashes when it ends", run=False)
+def test_an_interrupted_start_of_the_threads_can_be_repeated(shared_cache: Path) -> None:
+    code = """
+        f, g, start = tgc.jit(parallel), tgc.jit(parallel), threading.Thread.start
+
+        def interrupted(thread):
+            start(thread)
+            threading.Thread.start = start
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+
+        threading.Thread.start = interrupted
+        try:
+            f(X, W)
+        except KeyboardInterrupt:
+            pass
+        print((digest(*f(X, W)) == digest(*g(X, W)), [t.name for t in threading.enumerate() if "tgc" in t.name]))
+    """
+    assert run(code, shared_cache) == (True, ["tgc-1"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tgc.ops.creation import full_like
 from tgc.ops.kinds import Movement, Primitive, integers, no_gradient, pairs
 from tgc.ops.movement import pad
 from tgc.ops.samples import Draw, case, distinct, reals, samples
@@ -138,6 +139,8 @@ def _sum_reference(x: np.ndarray, **attrs: Any) -> np.ndarray:
 
 def _sum_grad(g: Any, x: Any, *, out: Any, window: Any, stride: Any, padding: Any, dilation: Any) -> tuple[Any]:
     """Each operand element collects the cotangents of the windows that hold it: again a sum over windows."""
+    if 0 in x.shape:
+        return (full_like(x, 0),)
     reach = [(w - 1) * d for w, d in zip(window, dilation, strict=True)]
     spread = [max(n - 1, 0) * s + (n > 0) for n, s in zip(g.shape, stride, strict=True)]
     low = [r - p[0] for r, p in zip(reach, padding, strict=True)]

@@ -65,8 +65,11 @@ class _Group:
 
 
 def free(node: Node) -> bool:
-    """Whether readers compute the node's elements themselves rather than load them."""
-    return isinstance(node.op, Movement) and node.op.cheap and node.op is not movement.reshape
+    """Whether readers compute the node's elements themselves rather than load them.
+
+    Reshapes are views, and what `take` checks must not end up behind a guard.
+    """
+    return isinstance(node.op, Movement) and node.op.cheap and node.op not in (movement.reshape, movement.take)
 
 
 class _Fusion:
