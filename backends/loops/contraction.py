@@ -265,9 +265,6 @@ class _Contraction:
         last = SCALAR.minimum(Const(self.rows, I64), m - Var("row"))
         return [Comment("epilogue"), For("r", Const(0, I64), last, (*lets, columns))]
 
-    def _unflatten_rows(self, axes: Sequence[Axis]) -> list[tuple[str, Expr]]:
-        return unflatten(axes, Var("row") + Var("r"))
-
 
 def _flat(c: Buffer) -> Buffer:
     return Buffer(c.name, c.dtype, (math.prod(c.sizes),), (1,))

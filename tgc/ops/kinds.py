@@ -22,7 +22,7 @@ import numpy as np
 from tgc.errors import AttributeSpecError, DTypeError, OutOfRangeError, ShapeError
 from tgc.ir import Attr, Graph, Op, recorder
 from tgc.ops.samples import Samples
-from tgc.types import ALL, BOOL, SHORT_NAMES, DType, TensorType, as_dtype, type_of
+from tgc.types import BOOL, SHORT_NAMES, DType, TensorType, as_dtype, type_of
 
 Grad: TypeAlias = Callable[..., tuple[Any, ...]]
 AttrSpec: TypeAlias = Mapping[str, Callable[[Any], Any]]
@@ -312,9 +312,3 @@ class Region(Primitive):
         if tuple(operands) != wanted:
             raise self.refuse(f"the body @{body.name} takes ({', '.join(map(str, wanted))})", operands)
         return tuple(v.type for v in body.outputs)
-
-
-def same_type(op: Primitive, operands: Sequence[TensorType], **attrs: Any) -> TensorType:
-    """Type rule: one operand, whose type the result has."""
-    op.expect(operands, ALL)
-    return operands[0]
