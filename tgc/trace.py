@@ -49,12 +49,19 @@ def _raised_at(error: BaseException) -> str:
 
 
 class Trace(Recorder):
-    """One recording in progress."""
+    """One recording in progress.
 
-    def __init__(self, name: str, loc: Loc | None = None) -> None:
+    Attributes:
+        parent: the trace in which a region is traced, whose values may be used in it.
+        captures: value of the parent -> the input of this trace that stands for it, in the order of these inputs.
+    """
+
+    def __init__(self, name: str, loc: Loc | None = None, parent: Trace | None = None) -> None:
         super().__init__(bind=self._bind, builder=Builder(name))
         self.open = True
         self.loc = loc  # the place of everything that is recorded, if it is not the caller's
+        self.parent = parent
+        self.captures: dict[Value, Value] = {}
 
     def _bind(self, op: Op, operands: Sequence[Any], attrs: Mapping[str, Attr]) -> Any:
         result = self.emit(op, [self.lift(x) for x in operands], attrs)
@@ -73,9 +80,11 @@ class Trace(Recorder):
         """The value of a tracer, or a constant made of a number or an array."""
         if isinstance(x, Tracer):
             x.check()
-            if x.trace is not self:
+            if x.trace is self:
+                return x.value
+            if self.parent is None:
                 raise LeakedTracerError(f"{x!r} belongs to another trace{x.origin}")
-            return x.value
+            return self._capture(self.parent.lift(x))
         if isinstance(x, bool | int | float | np.generic) or (isinstance(x, np.ndarray) and x.ndim == 0):
             array = np.asarray(x)
             filled: Tracer = fill((), as_dtype(array.dtype), array.item())
@@ -84,6 +93,11 @@ class Trace(Recorder):
             raise TraceError(f"a {type(x).__name__} is no tensor: {x!r:.80}")
         array = np.asarray(x)
         return self.builder.constant(array.astype(as_dtype(array.dtype), copy=False))
+
+    def _capture(self, value: Value) -> Value:
+        if value not in self.captures:
+            self.captures[value] = self.builder.input(value.type, value.name)
+        return self.captures[value]
 
 
 class Tracer:
@@ -242,7 +256,23 @@ def trace(
     f: Callable[..., Sequence[Any]], types: Sequence[TensorType], names: Sequence[str] = (), name: str = "main"
 ) -> Graph:
     """The graph of `f`, a function of as many tensors as there are `types`, which returns a sequence of tensors."""
-    record = Trace(name)
+    return _record(Trace(name), f, types, names)
+
+
+def trace_region(
+    f: Callable[..., Sequence[Any]], types: Sequence[TensorType], names: Sequence[str] = (), name: str = "body"
+) -> tuple[Graph, tuple[Tracer, ...]]:
+    """The graph of a region of the current trace, and the tracers of that trace that `f` closes over.
+
+    The inputs of the graph are the parameters of `f`, as many as there are `types`, then one for each captured tracer.
+    """
+    outer = current()
+    record = Trace(name, outer.loc, outer)
+    graph = _record(record, f, types, names)
+    return graph, tuple(Tracer(outer, v) for v in record.captures)
+
+
+def _record(record: Trace, f: Callable[..., Sequence[Any]], types: Sequence[TensorType], names: Sequence[str]) -> Graph:
     labels = list(names) or [""] * len(types)
     inputs = [Tracer(record, record.builder.input(t, label)) for t, label in zip(types, labels, strict=True)]
     try:

@@ -25,6 +25,7 @@ from tgc.ops.samples import Samples
 from tgc.types import BOOL, SHORT_NAMES, DType, TensorType, as_dtype, type_of
 
 Grad: TypeAlias = Callable[..., tuple[Any, ...]]
+Batch: TypeAlias = Callable[..., Any]  # (operands, whether each has the mapped axis in front, **attrs) -> result(s), so
 AttrSpec: TypeAlias = Mapping[str, Callable[[Any], Any]]
 TypeRule: TypeAlias = Callable[..., TensorType]
 
@@ -124,6 +125,7 @@ class Primitive(Op):
     grad: Grad
     samples: Samples
     attrs: AttrSpec
+    batch: Batch | None = None
     heavy = False  # whether eager application is worth a compiled program
 
     def __post_init__(self) -> None:
