@@ -226,6 +226,21 @@ def test_kernels_run_with_compilation_off() -> None:
     assert (done.returncode, done.stdout) == (0, f"{len(FLOATS)}\n"), done.stderr
 
 
+def test_what_a_guarded_branch_shares_has_a_name() -> None:
+    """Sixteen squarings are sixteen products, behind a guard as elsewhere."""
+
+    def powers(x: Any) -> Any:
+        for _ in range(16):
+            x = x * x
+        return tnp.pad(x, 1)
+
+    case = Case(powers, (normal(3, 5),), "map")
+    (launch,) = launches(tgc.jit(case.f).lower(*case.args))
+    assert len(re.findall(r"v\d+ \* v\d+", launch.source)) == 16
+    assert "else:" in launch.source
+    check(case)
+
+
 def test_a_bad_index_is_a_status() -> None:
     case = FLOATS["take"]
     (launch,) = launches(tgc.jit(case.f).lower(*case.args))

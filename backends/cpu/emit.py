@@ -192,7 +192,8 @@ class Emitter:
                 head = f"for {s.var} in range({self.expr(s.lo)}, {self.expr(s.hi)}):"
                 return [head, *self.block(s.body, 1)]
             case If():
-                return [f"if {self.expr(s.condition)}:", *self.block(s.body, 1)]
+                otherwise = ["else:", *self.block(s.otherwise, 1)] if s.otherwise else []
+                return [f"if {self.expr(s.condition)}:", *self.block(s.body, 1), *otherwise]
             case Let():
                 return [*self.checks(s.value), f"{s.name} = {_bare(self.expr(s.value))}"]
             case Store():
