@@ -76,6 +76,9 @@ def test_pipeline_text() -> None:
         ("fold{rounds=1}", "rounds"),
         ("fold{limit}", "option 'limit' is no key=value"),
         ("fold{limit=1,}", "option '' is no key=value"),
+        ("fold{limit=many}", "option limit of fold is 'many', not of type int"),
+        ("fuse{size=1.5}", "option size of fuse is 1.5, not of type int"),
+        ("layout{pack=1}", "option pack of layout is 1, not of type bool"),
     ],
 )
 def test_pipeline_errors(text: str, message: str) -> None:
@@ -341,6 +344,13 @@ def test_split_leaves_positions_alone() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- the whole line
+
+
+def test_layout_again_changes_nothing() -> None:
+    once, _ = applied(Layout(), traced(lambda x, y: x.T @ y.T, "f32[4,3]", "f32[5,4]"))
+    assert "relayout" in str(once)
+    again, _ = applied(Layout(), once)
+    assert again == once
 
 
 def test_sink_cancels_relayouts() -> None:
