@@ -113,12 +113,17 @@ _PER_AXIS: Mapping[str, tuple[str, ...]] = {  # ops whose attributes have one en
     "pad": ("low", "high", "interior"),
     "slice": ("start", "stop", "step"),
 }
+_POSITIONS = ("window_argmax", "window_gather", "window_scatter")  # count places in a window row-major
 
 
 def _sink_per_axis(builder: Builder, node: Node, new: tuple[Value, ...], perm: Perm) -> tuple[Value, ...] | None:
     operands = [_untransposed(builder, v, perm) for v in new]
     if any(v is None for v in operands):
         return None
+    if node.op.name in _POSITIONS:
+        wide = [perm[a] for a, n in enumerate(node.attrs["window"]) if n > 1]
+        if wide != sorted(wide):
+            return None
     back = _inverse(perm)
     attrs: dict[str, Attr] = dict(node.attrs)
     for key in _PER_AXIS[node.op.name]:
