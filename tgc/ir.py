@@ -97,6 +97,14 @@ class Node:
         assert isinstance(body, Graph)
         return body
 
+    @property
+    def regions(self) -> tuple[Graph, ...]:
+        """All graphs among the attributes, in the order of their names."""
+        found: list[Graph] = []
+        for _, attr in sorted(self.attrs.items()):
+            found += [a for a in (attr if isinstance(attr, tuple) else (attr,)) if isinstance(a, Graph)]
+        return tuple(found)
+
     def __repr__(self) -> str:
         return f"<node {self.op.name} -> {', '.join(str(r.type) for r in self.results)}>"
 
