@@ -23,6 +23,7 @@ from tgc import numpy as tnp
 from tgc.errors import DTypeError, ShapeError, TraceError
 from tgc.ir import Builder, Graph, rebuild, recorder
 from tgc.ops import control
+from tgc.ops import scan as scanning
 from tgc.ops.arithmetic import as_tensor, astype, dtype_of, is_weak, result_type, shape_of
 from tgc.ops.elementwise import ne
 from tgc.trace import Tracer, trace, trace_region
@@ -194,7 +195,7 @@ def scan(
         if not _fit("scan", carry, body, first, "f must return a carry like the one that it gets: change f or init"):
             break
     attrs = {"length": n, "reverse": bool(reverse), "carries": len(carry.types), "xs": len(rows.types)}
-    made = control.scan(*carry.tensors, *rows.tensors, *body.captured, body=body.graph, places=(), **attrs)
+    made = scanning.scan(*carry.tensors, *rows.tensors, *body.captured, body=body.graph, places=(), **attrs)
     return _results(body.out.structure, made, [*carry.weak, *[False] * parts[1].num_leaves])  # type: ignore[no-any-return]
 
 

@@ -271,6 +271,18 @@ class Builder:
                 self._numbering[key] = node
         return node.results
 
+    def extend(self, node: Node, attrs: Mapping[str, Attr], types: Sequence[TensorType]) -> tuple[Value, ...]:
+        """Let a node that was emitted here compute more: other attributes, and results behind those that it has.
+
+        What reads its results reads them as before. It is for recordings in progress: of a gradient that needs more of
+        a loop than its results. Returns all results.
+        """
+        self._numbering = {key: other for key, other in self._numbering.items() if other is not node}
+        more = tuple(Value(t, node, i) for i, t in enumerate(types) if i >= len(node.results))
+        object.__setattr__(node, "attrs", MappingProxyType(dict(attrs)))
+        object.__setattr__(node, "results", node.results + more)
+        return node.results
+
     def build(self, outputs: Iterable[Value], *, prune: bool = True) -> Graph:
         """The graph that computes `outputs`; nodes and constants that no output needs are left out."""
         outputs = tuple(outputs)

@@ -16,7 +16,7 @@ from tgc.backends.cpu.driver import BRANCH, COPY, LAUNCH_WORDS, LOAD, SET, SWAP,
 from tgc.backends.loops.ir import Const, Kernel
 from tgc.errors import BackendError
 from tgc.ir import Constant, Graph, Node, Value
-from tgc.ops import control
+from tgc.ops import control, scan
 from tgc.ops.kinds import Control
 from tgc.ops.movement import reshape
 from tgc.passes.memory import Scratch, in_place
@@ -210,7 +210,7 @@ class Flattener:
 
 
 _CONTROL: Mapping[Any, Any] = {
-    control.scan: Flattener.scan,
+    scan.scan: Flattener.scan,
     control.while_loop: Flattener.while_loop,
     control.switch: Flattener.switch,
 }

@@ -1,11 +1,11 @@
 """Control flow: loops and branches whose bodies are graphs.
 
-    scan        a loop of known length, over the leading axis of operands and results
+    scan        (in `tgc.ops.scan`) a loop of known length, over the leading axis of operands and results
     while_loop  a loop that ends when its condition is false
     switch      one of several graphs, by an index
 
 The graphs are pure and closed: what they read from outside is an operand of the node and an input of the graph.
-`tgc.control` has the functions of functions that users call, and `tgc.ops.control_rules` the rules of gradients.
+`tgc.control` has the functions of functions that users call.
 """
 
 from __future__ import annotations
@@ -16,89 +16,40 @@ from typing import Any
 import numpy as np
 
 from tgc.errors import GradientError
-from tgc.ir import Graph
-from tgc.ops import control_rules as rules
+from tgc.ir import Builder, Graph, Value, rebuild
+from tgc.ops.creation import full
 from tgc.ops.kinds import Control, integer, region, regions, texts
-from tgc.ops.kinds import scalar as number
 from tgc.ops.samples import samples
 from tgc.types import BOOL, I32, I64, TensorType
 
 Run = Callable[..., tuple[np.ndarray, ...]]
 
 
-def _listed(types: Sequence[TensorType]) -> str:
+Joint = Callable[..., tuple[Graph, tuple[int, ...]]]
+
+
+def listed(types: Sequence[TensorType]) -> str:
+    """Types in a message."""
     return f"({', '.join(map(str, types))})"
 
 
-def _inputs(graph: Graph) -> list[TensorType]:
+def input_types(graph: Graph) -> list[TensorType]:
+    """What a body takes, layouts aside."""
     return [v.type.with_layout(None) for v in graph.inputs]
 
 
-def _outputs(graph: Graph) -> list[TensorType]:
+def output_types(graph: Graph) -> list[TensorType]:
+    """What a body returns, layouts aside."""
     return [v.type.with_layout(None) for v in graph.outputs]
 
 
-def _fit(
+def fit(
     op: Control, operands: Sequence[TensorType], what: str, got: list[TensorType], wanted: list[TensorType]
 ) -> None:
+    """Check the types of a body's inputs or outputs."""
     if got != wanted:
-        raise op.refuse(f"{what} are {_listed(got)}, expected {_listed(wanted)}", operands)
+        raise op.refuse(f"{what} are {listed(got)}, expected {listed(wanted)}", operands)
 
-
-def flag(x: Any) -> bool:
-    """Attribute check: true or false."""
-    if not isinstance(number(x), bool):
-        raise TypeError(f"expected true or false, got {x!r}")
-    return bool(x)
-
-
-# -------------------------------------------------------------------------------------------------------------- scan
-
-
-def stacked(t: TensorType, length: int) -> TensorType:
-    """The type of `length` tensors of type `t` along a new leading axis."""
-    return TensorType(t.dtype, (length, *t.shape))
-
-
-def _scan_type(
-    op: Control, operands: list[TensorType], body: Graph, length: int, carries: int, xs: int, **attrs: Any
-) -> tuple[TensorType, ...]:
-    taken, made = _inputs(body), _outputs(body)
-    if length < 0 or carries < 0 or xs < 0 or carries + xs > len(taken) or carries > len(made):
-        raise op.refuse(f"{carries} carries, {xs} xs and length {length} do not fit the body @{body.name}", operands)
-    each = [stacked(t, length) if carries <= k < carries + xs else t for k, t in enumerate(taken)]
-    _fit(op, operands, "the operands", operands, each)
-    _fit(op, operands, f"the carries that the body @{body.name} returns", made[:carries], taken[:carries])
-    return (*made[:carries], *(stacked(t, length) for t in made[carries:]))
-
-
-def _scan(
-    run: Run, *operands: np.ndarray, body: Graph, length: int, reverse: bool, carries: int, xs: int, **_: Any
-) -> Any:
-    state = operands[:carries]
-    rows, consts = operands[carries : carries + xs], operands[carries + xs :]
-    ys = [np.empty((length, *v.shape), v.dtype) for v in body.outputs[carries:]]
-    for i in reversed(range(length)) if reverse else range(length):
-        made = run(body, *state, *(x[i] for x in rows), *consts)
-        state = made[:carries]
-        for y, row in zip(ys, made[carries:], strict=True):
-            y[i] = row
-    return (*state, *ys)
-
-
-scan = Control(
-    "scan",
-    attrs={"body": region, "length": integer, "reverse": flag, "carries": integer, "xs": integer, "places": texts},
-    type_rule=_scan_type,
-    reference=_scan,
-    grad=rules.scan_gradient,
-    samples=samples(),
-)
-"""`body` takes carries, one row of each of the xs, consts; it returns carries and one row of each of the ys.
-
-Operands: initial carries, xs, consts. Results: final carries, ys. Step i reads and writes row i; with `reverse` the
-last step comes first.
-"""
 
 # -------------------------------------------------------------------------------------------------------- while_loop
 
@@ -108,10 +59,10 @@ def _while_type(
 ) -> tuple[TensorType, ...]:
     if not 0 <= carries <= len(operands):
         raise op.refuse(f"{carries} carries", operands)
-    _fit(op, operands, f"the inputs of the condition @{cond.name}", _inputs(cond), operands)
-    _fit(op, operands, f"the inputs of the body @{body.name}", _inputs(body), operands)
-    _fit(op, operands, f"the results of the condition @{cond.name}", _outputs(cond), [TensorType(BOOL, ())])
-    _fit(op, operands, f"the carries that the body @{body.name} returns", _outputs(body), operands[:carries])
+    fit(op, operands, f"the inputs of the condition @{cond.name}", input_types(cond), operands)
+    fit(op, operands, f"the inputs of the body @{body.name}", input_types(body), operands)
+    fit(op, operands, f"the results of the condition @{cond.name}", output_types(cond), [TensorType(BOOL, ())])
+    fit(op, operands, f"the carries that the body @{body.name} returns", output_types(body), operands[:carries])
     return tuple(operands[:carries])
 
 
@@ -145,10 +96,10 @@ while_loop = Control(
 def _switch_type(op: Control, operands: list[TensorType], branches: tuple[Graph, ...], **attrs: Any) -> Any:
     if not operands or operands[0].shape or operands[0].dtype not in (BOOL, I32, I64):
         raise op.refuse("operand 0 must be a scalar of dtype bool, i32 or i64: the number of a branch", operands)
-    made = _outputs(branches[0])
+    made = output_types(branches[0])
     for k, branch in enumerate(branches):
-        _fit(op, operands, f"the inputs of branch {k} @{branch.name}", _inputs(branch), operands[1:])
-        _fit(op, operands, f"the results of branch {k} @{branch.name}", _outputs(branch), made)
+        fit(op, operands, f"the inputs of branch {k} @{branch.name}", input_types(branch), operands[1:])
+        fit(op, operands, f"the results of branch {k} @{branch.name}", output_types(branch), made)
     return tuple(made)
 
 
@@ -156,12 +107,41 @@ def _switch(run: Run, index: np.ndarray, *operands: np.ndarray, branches: tuple[
     return tuple(run(branches[min(max(int(index), 0), len(branches) - 1)], *operands))
 
 
+def zeros(builder: Builder, t: TensorType) -> Value:
+    """A tensor of zeros."""
+    zero = np.zeros((), t.dtype).item()
+    (value,) = builder.emit(full, (), {"shape": t.shape, "dtype": t.dtype, "value": zero})
+    return value
+
+
+def _switch_gradient(
+    joint: Joint, g: Any, index: Any, *operands: Any, out: Any, branches: tuple[Graph, ...], **_: Any
+) -> tuple[Any, ...]:
+    """A switch over the gradients of the branches, which compute again what they need of their forward parts."""
+    gs = g if isinstance(g, tuple) else (g,)
+    given = tuple(k for k, ct in enumerate(gs) if ct is not None)
+    joints = [joint(branch, given) for branch in branches]
+    reached = sorted({k for _, ks in joints for k in ks})
+    if not reached:
+        return (None,) * (1 + len(operands))
+    backwards = []
+    for graph, mine in joints:
+        builder = Builder(f"{graph.name}_grad")
+        inputs = [builder.input(v.type, v.name) for v in graph.inputs]
+        made = rebuild(graph, builder, inputs)
+        cotangents = dict(zip(mine, made[len(gs) :], strict=True))
+        backwards.append(builder.build(cotangents.get(k) or zeros(builder, inputs[k].type) for k in reached))
+    made = switch(index, *operands, *(gs[k] for k in given), branches=tuple(backwards), places=())
+    cotangents = dict(zip(reached, made if isinstance(made, tuple) else (made,), strict=True))
+    return (None, *(cotangents.get(k) for k in range(len(operands))))
+
+
 switch = Control(
     "switch",
     attrs={"branches": regions, "places": texts},
     type_rule=_switch_type,
     reference=_switch,
-    grad=rules.switch_gradient,
+    grad=_switch_gradient,
     samples=samples(),
 )
 """branches[index](operands), the index clamped to those that there are."""
