@@ -70,7 +70,7 @@ def frame_of(driver: Driver, launches: list[tuple[int, int, int]], *arguments: o
         number += isinstance(argument, np.ndarray)
         pairs.append((number, 0) if isinstance(argument, np.ndarray) else (0, argument))
     table = np.array(pairs, np.int64).reshape(-1, 2)
-    rows = [(address, 0, tiles, parts, 0) for address, tiles, parts in launches]
+    rows = [(address, 0, tiles, parts, len(pairs)) for address, tiles, parts in launches]
     return driver.frame(np.array(rows, np.int64).reshape(-1, 5), table, bases)
 
 
@@ -504,7 +504,7 @@ def test_arguments_are_bases_and_offsets(driver: Driver, load: Callable[[str], i
     buffer = np.arange(10, dtype=np.int32)
     bases = np.array([0, buffer.ctypes.data, buffer.ctypes.data + 16], np.int64)
     arguments = np.array([(0, 1 << 40), (1, 8), (0, -100), (2, 4)], np.int64)
-    frame = driver.frame(np.array([[kernel, 1, 1, 1, 0]], np.int64), arguments, bases)
+    frame = driver.frame(np.array([[kernel, 1, 1, 1, 3]], np.int64), arguments, bases)
     assert driver.run(frame) == 0
     assert buffer.tolist() == [0, 1, 5 - 100, *range(3, 10)]
     other = np.full(10, 7, np.int32)
@@ -518,7 +518,7 @@ def test_launches_run_in_order_and_in_ranges(driver: Driver, load: Callable[[str
     n, log = np.zeros(1, np.int64), np.zeros(32, np.int64)
     bases = np.array([0, n.ctypes.data, log.ctypes.data], np.int64)
     arguments = np.array([row for k in range(10) for row in ((1, 0), (2, 0), (0, k))], np.int64)
-    launches = np.array([(append, 3 * k, 1, 1, 0) for k in range(10)], np.int64)
+    launches = np.array([(append, 3 * k, 1, 1, 3) for k in range(10)], np.int64)
     frame = driver.frame(launches, arguments, bases)
     for ranges, expected in (
         ([()], range(10)),
@@ -724,14 +724,14 @@ BASES, ARGUMENTS = np.array([0, 64], np.int64), np.array([[0, 5], [1, 0]], np.in
         (np.zeros((1, 4), np.int64), ARGUMENTS, BASES, r"launches must be int64 with rows of shape \(5,\)"),
         (np.zeros((1, 5), np.int32), ARGUMENTS, BASES, "launches must be int64"),
         (np.zeros((2, 10), np.int64)[:, ::2], ARGUMENTS, BASES, "launches must be contiguous"),
-        ([(1, 0, 1, 1, 0), (0, 0, 1, 1, 0)], ARGUMENTS, BASES, "an address of a kernel is 0, in row 1"),
-        ([(1, 3, 1, 1, 0)], ARGUMENTS, BASES, "an index of a first argument is 3, in row 0: .* at most 2"),
-        ([(1, 0, -1, 1, 0)], ARGUMENTS, BASES, "a number of tiles is -1"),
-        ([(1, 0, 1, 0, 0)], ARGUMENTS, BASES, "a number of parts is 0"),
-        ([(1, 0, 1, 4097, 0)], ARGUMENTS, BASES, "a number of parts is 4097, in row 0: .* at most 4096"),
-        ([(1, 0, 1, 1, 0)], np.array([[0, 5], [2, 0]]), BASES, "a base is 2, in row 1"),
-        ([(1, 0, 1, 1, 0)], ARGUMENTS, np.array([64, 64]), r"bases\[0\] is 64"),
-        ([(1, 0, 1, 1, 0)], ARGUMENTS, np.array([[0, 64]]), "bases must be int64"),
+        ([(64, 0, 1, 1, 0), (0, 0, 1, 1, 0)], ARGUMENTS, BASES, "an address of a kernel is 0, in row 1"),
+        ([(64, 3, 1, 1, 0)], ARGUMENTS, BASES, "an index of a first argument is 3, in row 0: .* at most 2"),
+        ([(64, 0, -1, 1, 0)], ARGUMENTS, BASES, "a number of tiles is -1"),
+        ([(64, 0, 1, 0, 0)], ARGUMENTS, BASES, "a number of parts is 0"),
+        ([(64, 0, 1, 4097, 0)], ARGUMENTS, BASES, "a number of parts is 4097, in row 0: .* at most 4096"),
+        ([(64, 0, 1, 1, 0)], np.array([[0, 5], [2, 0]]), BASES, "a base is 2, in row 1"),
+        ([(64, 0, 1, 1, 0)], ARGUMENTS, np.array([64, 64]), r"bases\[0\] is 64"),
+        ([(64, 0, 1, 1, 0)], ARGUMENTS, np.array([[0, 64]]), "bases must be int64"),
     ],
 )
 def test_tables_are_checked(driver: Driver, launches: object, arguments: Int64s, bases: Int64s, message: str) -> None:

@@ -6,6 +6,8 @@
     Reduce        scalar rules `init`, `step` and `finish` over reduced axes
     Contraction   named axes and one affine access map an operand
     Scatter       sums of updates at computed places
+    Region        a node whose meaning is its body graph
+    Control       bodies that run repeatedly, or by choice
 
 A definition also carries an independent NumPy `reference` (the oracle), a `grad` rule made of other ops, and `samples`
 from which its tests are generated. A missing field fails at import. Backends implement kinds, never single ops.
@@ -84,6 +86,13 @@ def region(x: Any) -> Graph:
     if not isinstance(x, Graph):
         raise TypeError(f"expected a graph, got {x!r}")
     return x
+
+
+def regions(x: Any) -> tuple[Graph, ...]:
+    """Attribute check: a tuple of graphs, at least one."""
+    if not isinstance(x, tuple | list) or not x:
+        raise TypeError(f"expected graphs, got {x!r}")
+    return tuple(region(g) for g in x)
 
 
 Eager: TypeAlias = Callable[["Primitive", Sequence[Any], Mapping[str, Any]], Any]
@@ -314,3 +323,24 @@ class Region(Primitive):
         if tuple(operands) != wanted:
             raise self.refuse(f"the body @{body.name} takes ({', '.join(map(str, wanted))})", operands)
         return tuple(v.type for v in body.outputs)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Control(Primitive):
+    """A node that runs the graphs among its attributes: once for each step of a loop, or one of several.
+
+    `type_rule(op, operand types, **attrs)` gives the types of all results. What other kinds are told of operands alone,
+    these ops must be told of graphs too, so that their rules take a function of graphs first:
+
+        reference(run, *operands, **attrs)                     run(graph, *arrays) -> arrays
+        grad(joint, g, *operands, out=results, **attrs)        joint(graph, wanted inputs): see `tgc.autodiff.joint`
+
+    Attribute `places` is () until memory is planned, then the places of the results and of the bodies' own memory.
+    """
+
+    _: KW_ONLY
+    type_rule: Callable[..., tuple[TensorType, ...]]
+    heavy = True
+
+    def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
+        return self.type_rule(self, [t.with_layout(None) for t in operands], **attrs)
