@@ -10,9 +10,11 @@ from tgc.ir import Graph
 from tgc.jit import jit
 from tgc.ops.elementwise import stop_gradient
 from tgc.text import load_graph, parse, save_graph
+from tgc.transforms import eval_shape, hessian, jacfwd, jacobian, jacrev, jvp, linearize, vjp, vmap
 from tgc.types import TensorType, tensor_type
 
 __all__ = [
-    "Graph", "TensorType", "errors", "grad", "interpret", "jit", "load_graph", "nn", "numpy", "parse", "random",
-    "save_graph", "stop_gradient", "tensor_type", "value_and_grad",
+    "Graph", "TensorType", "errors", "eval_shape", "grad", "hessian", "interpret", "jacfwd", "jacobian", "jacrev",
+    "jit", "jvp", "linearize", "load_graph", "nn", "numpy", "parse", "random", "save_graph", "stop_gradient",
+    "tensor_type", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip
