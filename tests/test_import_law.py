@@ -27,7 +27,21 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"ops"}),
     frozenset({"interpret", "text", "verify"}),
     frozenset({"trace"}),
-    frozenset({"autodiff", "batching", "control", "forward", "nn", "numpy", "passes", "random"}),
+    frozenset(
+        {
+            "autodiff",
+            "batching",
+            "checkpoint",
+            "composite",
+            "control",
+            "forward",
+            "nn",
+            "numpy",
+            "passes",
+            "random",
+            "regions",
+        }
+    ),
     frozenset({"runtime"}),
     frozenset({"eager", "gradients", "jit", "transforms"}),
     frozenset({FACADE}),

@@ -4,6 +4,8 @@ __version__ = "0.1.0"
 
 from tgc import eager as _eager  # noqa: F401  # eager ops run compiled
 from tgc import errors, nn, numpy, random
+from tgc.checkpoint import checkpoint
+from tgc.composite import custom_vjp
 from tgc.gradients import grad, value_and_grad
 from tgc.interpret import interpret
 from tgc.ir import Graph
@@ -14,7 +16,7 @@ from tgc.transforms import eval_shape, hessian, jacfwd, jacobian, jacrev, jvp, l
 from tgc.types import TensorType, tensor_type
 
 __all__ = [
-    "Graph", "TensorType", "errors", "eval_shape", "grad", "hessian", "interpret", "jacfwd", "jacobian", "jacrev",
-    "jit", "jvp", "linearize", "load_graph", "nn", "numpy", "parse", "random", "save_graph", "stop_gradient",
-    "tensor_type", "value_and_grad", "vjp", "vmap",
+    "Graph", "TensorType", "checkpoint", "custom_vjp", "errors", "eval_shape", "grad", "hessian", "interpret", "jacfwd",
+    "jacobian", "jacrev", "jit", "jvp", "linearize", "load_graph", "nn", "numpy", "parse", "random", "save_graph",
+    "stop_gradient", "tensor_type", "value_and_grad", "vjp", "vmap",
 ]  # fmt: skip

@@ -9,6 +9,7 @@ Paszke, Frostig, Johnson, Maclaurin: "You only linearize once", POPL 2023.)
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from tgc.autodiff import backward, between, mark
@@ -53,17 +54,22 @@ def _tangents(record: Trace, node: Node, given: Sequence[Any]) -> Sequence[Any]:
     operands = [Tracer(record, v) for v in node.operands]
     results = [Tracer(record, v) for v in node.results]
     out: Any = results[0] if len(results) == 1 else results
-    if op.jvp is not None:
-        return op.jvp(given, *operands, out=out, **node.attrs)
+    return (op.jvp or partial(transposed, op))(given, *operands, out=out, **node.attrs)
+
+
+def transposed(op: Primitive, given: Sequence[Any], *operands: Tracer, out: Any, **attrs: Any) -> tuple[Any, ...]:
+    """Tangents of an op's results (None: zero) given those of its operands, by its `grad` rule."""
+    record = current()
+    results = out if isinstance(out, list) else [out]
     since = record.builder.count
-    cotangents = [mark(full_like(r, 0)) if here else None for r, here in zip(results, real, strict=True)]
-    parts = op.grad(cotangents[0] if len(results) == 1 else tuple(cotangents), *operands, out=out, **node.attrs)
+    cotangents = [mark(full_like(r, 0)) if is_float(r.dtype) else None for r in results]
+    parts = op.grad(tuple(cotangents) if isinstance(out, list) else cotangents[0], *operands, out=out, **attrs)
     pairs = [(p, t) for p, t in zip(parts, given, strict=True) if p is not None and t is not None]
     for part, _ in pairs:
         if isinstance(part, GradientError):
             raise part
     if not pairs:
-        return [None] * len(real)
+        return (None,) * len(results)
     sources = [u for u in cotangents if u is not None]
-    transposed = iter(backward([p for p, _ in pairs], [t for _, t in pairs], sources, since))
-    return [next(transposed) if here else None for here in real]
+    made = iter(backward([p for p, _ in pairs], [t for _, t in pairs], sources, since))
+    return tuple(None if u is None else next(made) for u in cotangents)

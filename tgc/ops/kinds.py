@@ -221,7 +221,6 @@ class Movement(Primitive):
 
     `index` is one integer expression an output axis; `s.dim(operand, axis)` and `s.size(axis)` are operand and output
     sizes; `s.guard(condition, then, otherwise)` evaluates `then()` (which may load) only where the condition holds.
-    The result of a `view` has operand 0's type and elements, and its place in memory.
     For the fusion pass, `reads(*operand types, **attrs)` is how often an operand's element is read, at most, and
     `loads(**attrs)` at how many places an output element looks.
     """
@@ -230,7 +229,6 @@ class Movement(Primitive):
     type_rule: TypeRule
     element: Callable[..., Any]
     batch: Batch
-    view: bool = False
     cheap: bool = True  # whether to recompute rather than to store an element that has several readers
     reads: Callable[..., float] = lambda *types, **attrs: 1.0
     loads: Callable[..., int] = lambda **attrs: 1

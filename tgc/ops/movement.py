@@ -89,7 +89,6 @@ reshape: Movement = Movement(
     type_rule=_reshape_type,
     reference=lambda x, *, shape: x.reshape(shape),
     element=_reshape_element,
-    view=True,
     batch=by_attrs("reshape", shape=sized),
     grad=lambda g, x, *, out, shape: (reshape(g, shape=x.shape),),
     samples=samples(
@@ -383,7 +382,6 @@ barrier: Movement = Movement(
     type_rule=_barrier_type,
     reference=lambda x, *others: x,
     element=lambda s, index: s.load(0, index),
-    view=True,
     batch=_barrier_batch,
     grad=lambda g, x, *others, out: (g, *([None] * len(others))),
     samples=samples(reals(), reals(), cases=(case((3, 4), (2,)), case((), (0, 3)), case((5,)))),

@@ -9,7 +9,8 @@ Regions grow along edges, producer into consumer, while a template can still low
     scatter      one scatter
 
 Cheap movements (fills, broadcasts, slices, ...) belong to no region: each region that reads one has a copy of it.
-Reshapes of row-major tensors are views and stay between regions.
+Reshapes of row-major tensors are views and stay between regions; so do barriers, which are done with once the order
+of the kernels is settled.
 """
 
 from __future__ import annotations
@@ -64,12 +65,15 @@ class _Group:
     kind: str = ""
 
 
+VIEWS = (movement.reshape, movement.barrier)  # their results lie where operand 0 lies
+
+
 def free(node: Node) -> bool:
     """Whether readers compute the node's elements themselves rather than load them.
 
-    Reshapes are views, and what `take` checks must not end up behind a guard.
+    Views are not read through, and what `take` checks must not end up behind a guard.
     """
-    return isinstance(node.op, Movement) and node.op.cheap and node.op not in (movement.reshape, movement.take)
+    return isinstance(node.op, Movement) and node.op.cheap and node.op not in (*VIEWS, movement.take)
 
 
 class _Fusion:
@@ -91,8 +95,9 @@ class _Fusion:
         """Cheap movements that must lie in memory: for contractions, scatters, reshapes and as results."""
         needed = {v.node for v in self.graph.outputs if v.node is not None}
         for node in self.graph.nodes:
-            if isinstance(node.op, Contraction | Scatter) or node.op is movement.reshape:
-                needed.update(v.node for v in node.operands if v.node is not None)
+            if isinstance(node.op, Contraction | Scatter) or node.op in VIEWS:
+                read = node.operands[:1] if node.op in VIEWS else node.operands
+                needed.update(v.node for v in read if v.node is not None)
         return {n for n in needed if free(n)}
 
     def _too_wide(self) -> set[Node]:
@@ -125,13 +130,13 @@ class _Fusion:
 
     def run(self) -> Graph:
         for node in self.graph.nodes:
-            if node not in self.group or node.op is movement.reshape:
+            if node not in self.group or node.op in VIEWS:
                 continue
             # nearest producers first; contractions before others, since they can only be joined, never joined to two
             sources = sorted(self._sources(node), key=lambda s: (not isinstance(s.op, Contraction), -self.order[s]))
             for source in sources:
                 producer, consumer = self.group[source], self.group[node]
-                if producer is not consumer and source.op is not movement.reshape:
+                if producer is not consumer and source.op not in VIEWS:
                     self._try(producer, consumer)
         self._join_siblings()
         return self._emit()
@@ -239,7 +244,7 @@ class _Fusion:
         for op, kind in ((Contraction, "contraction"), (Scatter, "scatter"), (Reduce, "reduce")):
             if any(isinstance(n.op, op) for n in nodes):
                 return kind
-        return "view" if nodes[0].op is movement.reshape else "map"
+        return "view" if nodes[0].op in VIEWS else "map"
 
     # ------------------------------------------------------------------------------------------------------ emission
 
@@ -259,7 +264,8 @@ class _Fusion:
                     provide(v, set(group.nodes))
             if self.kind(group.nodes) == "view":
                 (node,) = group.nodes
-                env[node.result] = builder.emit(node.op, (env[node.operands[0]],), node.attrs, node.loc)[0]
+                source, t = env[node.operands[0]], node.result.type
+                env[node.result] = builder.emit(movement.reshape, (source,), {"shape": t.shape}, node.loc, types=[t])[0]
             else:
                 self._region(builder, env, group)
 
