@@ -27,9 +27,23 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"ops"}),
     frozenset({"interpret", "text", "verify"}),
     frozenset({"trace"}),
-    frozenset({"autodiff", "control", "nn", "numpy", "passes", "random"}),
+    frozenset(
+        {
+            "autodiff",
+            "batching",
+            "checkpoint",
+            "composite",
+            "control",
+            "forward",
+            "nn",
+            "numpy",
+            "passes",
+            "random",
+            "regions",
+        }
+    ),
     frozenset({"runtime"}),
-    frozenset({"eager", "gradients", "jit"}),
+    frozenset({"eager", "gradients", "jit", "transforms"}),
     frozenset({FACADE}),
     frozenset({"__main__", "cli"}),
 )
