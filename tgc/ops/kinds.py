@@ -28,6 +28,7 @@ from tgc.types import BOOL, SHORT_NAMES, DType, TensorType, as_dtype, type_of
 
 Grad: TypeAlias = Callable[..., tuple[Any, ...]]
 Batch: TypeAlias = Callable[..., Any]  # (operands, whether each has the mapped axis in front, **attrs) -> result(s), so
+Jvp: TypeAlias = Callable[..., tuple[Any, ...]]  # (tangents or None, *operands, out=, **attrs) -> tangents of results
 AttrSpec: TypeAlias = Mapping[str, Callable[[Any], Any]]
 TypeRule: TypeAlias = Callable[..., TensorType]
 
@@ -135,6 +136,7 @@ class Primitive(Op):
     samples: Samples
     attrs: AttrSpec
     batch: Batch | None = None
+    jvp: Jvp | None = None  # None: the transpose of `grad`
     heavy = False  # whether eager application is worth a compiled program
 
     def __post_init__(self) -> None:
@@ -333,7 +335,9 @@ class Control(Primitive):
     these ops must be told of graphs too, so that their rules take a function of graphs first:
 
         reference(run, *operands, **attrs)                     run(graph, *arrays) -> arrays
-        grad(joint, g, *operands, out=results, **attrs)        joint(graph, wanted inputs): see `tgc.autodiff.joint`
+        grad(joint, g, *operands, out=results, **attrs)        joint(graph, given outputs): see `tgc.autodiff.joint`
+        batch(vectorized, operands, batched, **attrs)          vectorized(graph, ...): see `tgc.ops.control_batch`
+        jvp(pushed, tangents, *operands, out=results, **attrs)  pushed(graph, ...): see `while_loop`
 
     Attribute `places` is () until memory is planned, then the places of the results and of the bodies' own memory.
     """
