@@ -107,7 +107,7 @@ def _while_tangents(
     given = [*operands, *first]
     step = reordered(graph, [graph.inputs[k].type for k in order], order)
     test = reordered(cond, [graph.inputs[k].type for k in order], order)
-    made = while_loop(*(given[k] for k in order), cond=test, body=step, carries=carries + n, **attrs)
+    made = while_loop(*(given[k] for k in order), cond=test, body=step, carries=carries + n, places=places)
     rest = iter(made[carries:] if isinstance(made, tuple) else ())
     return tuple(next(rest) if m else None for m in moving[:carries])
 

@@ -80,7 +80,7 @@ def while_batch(
     cond: Graph,
     body: Graph,
     carries: int,
-    places: Any,
+    **attrs: Any,
 ) -> Any:
     """A loop until all elements are done, in which those that are done stay as they are."""
     size = _size(operands, batched)
