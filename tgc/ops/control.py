@@ -90,7 +90,7 @@ def _while_tangents(
     cond: Graph,
     body: Graph,
     carries: int,
-    **attrs: Any,
+    places: Any,
 ) -> tuple[Any, ...]:
     """The tangents of the last carry, by a loop that carries them along."""
     moving = [t is not None for t in tangents]
