@@ -8,6 +8,7 @@ its result into those of its operands. Gradients of gradients are the same walk 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from tgc.errors import GradientError
@@ -93,8 +94,7 @@ def pull(
         operands = [Tracer(record, v) for v in node.operands]
         results = [Tracer(record, v) for v in node.results]
         g, out = (gs[0], results[0]) if len(gs) == 1 else (tuple(gs), results)
-        leading = (joint,) if isinstance(op, Control) else ()
-        parts = op.grad(*leading, g, *operands, out=out, **node.attrs)
+        parts = gradient_rule(op)(g, *operands, out=out, **node.attrs)
         for v, part in zip(node.operands, parts, strict=True):
             if isinstance(part, GradientError):
                 if v in reached:
@@ -102,6 +102,11 @@ def pull(
             elif part is not None and is_float(v.dtype):
                 accumulate(v, part)
     return [cotangent.get(s.value) for s in sources]
+
+
+def gradient_rule(op: Primitive) -> Callable[..., tuple[Any, ...]]:
+    """The `grad` rule of an op; that of control flow knows how to differentiate its bodies."""
+    return partial(op.grad, joint) if isinstance(op, Control) else op.grad
 
 
 def joint(graph: Graph, given: Sequence[int]) -> tuple[Graph, tuple[int, ...]]:

@@ -17,9 +17,10 @@ from tgc.errors import TraceError
 from tgc.ir import Graph, Loc, Node, Value, inline
 from tgc.ops.batch import in_front
 from tgc.ops.creation import fill
-from tgc.ops.kinds import Elementwise, Primitive, Reduce
+from tgc.ops.kinds import Control, Elementwise, Primitive, Reduce
 from tgc.ops.movement import transpose
-from tgc.trace import Trace, Tracer, current, trace_region
+from tgc.trace import Trace, Tracer, current, trace, trace_region
+from tgc.types import TensorType
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,8 @@ def _batch(record: Trace, node: Node, env: dict[Value, Tracer], size: int) -> Se
     elif isinstance(op, Reduce):
         results = _reduce(op, operands[0], **node.attrs)
     elif isinstance(op, Primitive) and op.batch is not None:
-        results = op.batch(operands, batched, **node.attrs)
+        leading = (vectorized,) if isinstance(op, Control) else ()
+        results = op.batch(*leading, operands, batched, **node.attrs)
     else:
         raise TraceError(f"{op.name} cannot be mapped over an axis: it has no batch rule")
     made = results if isinstance(results, tuple) else (results,)
@@ -109,6 +111,27 @@ def batch_graph(graph: Graph, operands: Sequence[Any], batched: Sequence[bool], 
         return [Tracer(record, v) for v in inline(graph, record.builder, [x.value for x in xs])]
 
     return vectorize(f, operands, batched, size)
+
+
+def vectorized(
+    graph: Graph, batched: Sequence[bool], size: int, wanted: Sequence[bool]
+) -> tuple[Graph, tuple[bool, ...]]:
+    """A body of control flow for inputs of which those that are `batched` have one more axis in front.
+
+    Returns:
+        The graph, and which of its outputs have the axis: those that depend on such an input or are `wanted` to.
+    """
+    flags: list[bool] = []
+
+    def f(*xs: Tracer) -> list[Any]:
+        made = batch_graph(graph, xs, batched, size)
+        flags.extend(y.batched or w for y, w in zip(made, wanted, strict=True))
+        return [in_front(y.tensor, y.batched, size) if m else y.tensor for y, m in zip(made, flags, strict=True)]
+
+    types = [
+        TensorType(v.dtype, (size, *v.shape) if b else v.shape) for v, b in zip(graph.inputs, batched, strict=True)
+    ]
+    return trace(f, types, [v.name for v in graph.inputs], graph.name), tuple(flags)
 
 
 def batch_region(graph: Graph, operands: Sequence[Tracer], batched: Sequence[bool]) -> Graph:

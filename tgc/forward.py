@@ -9,15 +9,14 @@ Paszke, Frostig, Johnson, Maclaurin: "You only linearize once", POPL 2023.)
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 from tgc.autodiff import backward, between, mark
 from tgc.errors import GradientError
-from tgc.ir import Node, Value
+from tgc.ir import Graph, Node, Value, inline
 from tgc.ops.creation import full_like
-from tgc.ops.kinds import Primitive
-from tgc.trace import Trace, Tracer, current
+from tgc.ops.kinds import Control, Primitive
+from tgc.trace import Trace, Tracer, current, trace
 from tgc.types import is_float
 
 
@@ -54,7 +53,38 @@ def _tangents(record: Trace, node: Node, given: Sequence[Any]) -> Sequence[Any]:
     operands = [Tracer(record, v) for v in node.operands]
     results = [Tracer(record, v) for v in node.results]
     out: Any = results[0] if len(results) == 1 else results
-    return (op.jvp or partial(transposed, op))(given, *operands, out=out, **node.attrs)
+    if op.jvp is None:
+        return transposed(op, given, *operands, out=out, **node.attrs)
+    leading = (pushed,) if isinstance(op, Control) else ()
+    return op.jvp(*leading, given, *operands, out=out, **node.attrs)
+
+
+def pushed(graph: Graph, moving: Sequence[bool], wanted: Sequence[bool]) -> tuple[Graph, tuple[bool, ...]]:
+    """A body of control flow together with its tangents.
+
+    Args:
+        graph: the body.
+        moving: which inputs have a tangent.
+        wanted: which outputs must have one.
+
+    Returns:
+        A graph of (inputs, tangents of the moving ones) -> (outputs, tangents of some outputs), and which outputs these
+        are: those of floating point that depend on a moving input, and those that are wanted.
+    """
+    flags: list[bool] = []
+
+    def f(*tracers: Tracer) -> list[Any]:
+        record, inputs = current(), tracers[: len(graph.inputs)]
+        since = record.builder.count
+        out = [record.tracer(v) for v in inline(graph, record.builder, [x.value for x in inputs])]
+        sources = [x for x, m in zip(inputs, moving, strict=True) if m]
+        found = forward(out, sources, tracers[len(inputs) :], since)
+        flags.extend(w or t is not None for w, t in zip(wanted, found, strict=True))
+        tangents = (full_like(y, 0) if t is None else t for y, t in zip(out, found, strict=True))
+        return [*out, *(t for t, m in zip(tangents, flags, strict=True) if m)]
+
+    types = [v.type for v in (*graph.inputs, *(v for v, m in zip(graph.inputs, moving, strict=True) if m))]
+    return trace(f, types, [v.name for v in graph.inputs] + [""] * sum(moving), graph.name), tuple(flags)
 
 
 def transposed(op: Primitive, given: Sequence[Any], *operands: Tracer, out: Any, **attrs: Any) -> tuple[Any, ...]:

@@ -17,6 +17,8 @@ import numpy as np
 
 from tgc.errors import GradientError
 from tgc.ir import Builder, Graph, Value, rebuild
+from tgc.ops.control_batch import switch_batch, while_batch
+from tgc.ops.control_jvp import switch_jvp, while_jvp
 from tgc.ops.creation import full
 from tgc.ops.kinds import Control, integer, region, regions, texts
 from tgc.ops.samples import samples
@@ -86,6 +88,8 @@ while_loop = Control(
     type_rule=_while_type,
     reference=_while,
     grad=_no_gradient_of_while,
+    batch=while_batch,
+    jvp=while_jvp,
     samples=samples(),
 )
 """`cond` and `body` take carries and consts; `cond` returns a boolean, `body` carries."""
@@ -142,6 +146,8 @@ switch = Control(
     type_rule=_switch_type,
     reference=_switch,
     grad=_switch_gradient,
+    batch=switch_batch,
+    jvp=switch_jvp,
     samples=samples(),
 )
 """branches[index](operands), the index clamped to those that there are."""

@@ -349,7 +349,9 @@ class Control(Primitive):
     these ops must be told of graphs too, so that their rules take a function of graphs first:
 
         reference(run, *operands, **attrs)                     run(graph, *arrays) -> arrays
-        grad(joint, g, *operands, out=results, **attrs)        joint(graph, wanted inputs): see `tgc.autodiff.joint`
+        grad(joint, g, *operands, out=results, **attrs)        joint(graph, given outputs): see `tgc.autodiff.joint`
+        batch(vectorized, operands, batched, **attrs)          vectorized(graph, ...): see `tgc.ops.control_batch`
+        jvp(pushed, tangents, *operands, out=results, **attrs) pushed(graph, ...): see `tgc.ops.control_jvp`
 
     Attribute `places` is () until memory is planned, then the places of the results and of the bodies' own memory.
     """

@@ -127,8 +127,10 @@ class _Loop:
             if made is None or self.uses[outputs[k]] != 1:
                 continue
             if k >= n:
-                if _plain(made) and made not in self.before and self._varies(made.operands[0]):
-                    self.behind[k] = made
+                if _plain(made) and made not in self.before:
+                    x, y = made.operands
+                    if self._varies(x) and y in self.still:
+                        self.behind[k] = made
             elif made.op is add and self.body.inputs[k] in made.operands and self.uses[self.body.inputs[k]] == 1:
                 (term,) = (v for v in made.operands if v is not self.body.inputs[k])
                 folded = term.node is not None and (_plain(term.node) or _sums(term.node))
