@@ -334,3 +334,9 @@ def test_stages_and_kernels_show_bodies() -> None:
     assert any("tanh" in source for source in low.kernels.values())
     assert "trace: 4 nodes (1 add, 1 dot, 1 scan, 1 tanh)" in low.explain()
     assert low.graph.to_networkx().number_of_nodes() > 2
+
+
+def test_a_known_branch_takes_the_place_of_a_switch() -> None:
+    low = tgc.jit(lambda x: tgc.cond(True, lambda a: tgc.switch(5, [tnp.sin, tnp.cos], a), lambda a: a, x)).lower(H)
+    assert [node.op.name for node in low.stages["fold"].nodes] == ["cos"]
+    np.testing.assert_allclose(low.compile()(H), np.cos(H))

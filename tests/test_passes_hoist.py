@@ -16,6 +16,7 @@ from tgc.interpret import interpret
 from tgc.ir import Graph, Node
 from tgc.ops.scan import scan
 from tgc.passes import parse_pipeline, run
+from tgc.runtime.lowered import Lowered
 
 RNG = np.random.default_rng(0)
 X, W, H = RNG.standard_normal((4, 2, 3)), RNG.standard_normal((3, 3)), RNG.standard_normal((2, 3))
@@ -125,3 +126,25 @@ def test_loops_in_loops() -> None:
 
     got = hoisted(lambda x, w, h: tgc.scan(lambda c, _: (inner(x, w, c), None), h, length=3)[0], X, W, H)
     assert names(got)[:2] == ["sin", "dot"]  # out of both
+
+
+def test_while_loops_keep_what_may_fail() -> None:
+    table = np.arange(3.0)
+
+    def f(x: Any, w: Any, i: Any) -> Any:
+        def body(c: Any) -> Any:
+            n, y, _, fixed = c
+            return n + 1, tnp.tanh(y @ tnp.exp(w)) + tnp.take(table, i) + fixed, y, fixed
+
+        return tgc.while_loop(lambda c: c[0] < 4 + tnp.sum(w * 2), body, (0, x, x, H[0]))[1]
+
+    got = hoisted(f, H, W / 9, np.int64(2))
+    (node,) = (node for node in got.nodes if node.op.name == "while_loop")
+    assert node.attrs["carries"] == 2
+    assert {"exp", "sum"} <= set(names(got))
+    assert not {"exp", "sum"} & set(names(node.body) + names(node.attrs["cond"]))
+    assert "take" in names(node.body)
+    low = Lowered(graph_of(f, H, W / 9, np.int64(2)))
+    np.testing.assert_allclose(low.compile()([H, W / 9, np.int64(2)])[0], interpret(got, H, W / 9, np.int64(2))[0])
+    never = hoisted(lambda x: tgc.while_loop(lambda c: c[1], lambda c: c, (x, False))[0], H)
+    assert "while_loop" in names(never)

@@ -1,4 +1,6 @@
-"""Less work in loops: what is the same at each step, or can be done for all steps at once, moves out of scans.
+"""Less work in loops: what is the same at each step, or can be done for all steps at once, moves out of them.
+
+Of while loops, which may run not even once, only what cannot fail moves out, and nothing behind them.
 
 - Results that nobody reads, and carries that only they need, are dropped; carries that never change are consts.
 - What depends on consts alone is computed once, in front of the loop; fills and constants become the body's own.
@@ -16,20 +18,20 @@ from typing import Any, ClassVar
 
 from tgc.ir import Attr, Builder, Constant, Graph, Node, Value, transform
 from tgc.ops.contraction import dot
-from tgc.ops.creation import full, iota
+from tgc.ops.control import while_loop
+from tgc.ops.creation import full
 from tgc.ops.elementwise import add
-from tgc.ops.movement import broadcast, reshape, transpose
+from tgc.ops.movement import broadcast, transpose
 from tgc.ops.reduce import reduce_sum
 from tgc.ops.scan import scan
+from tgc.passes.hoist_while import FREE, hoist_while
 from tgc.passes.manager import Target, register
-
-FREE = (full, iota, broadcast, reshape)  # what a body computes itself: nothing but its operands would be loaded
 
 
 @register
 @dataclass(frozen=True)
 class Hoist:
-    """Move out of scans what need not be done at each step."""
+    """Move out of loops what need not be done at each step."""
 
     name: ClassVar[str] = "hoist"
 
@@ -41,9 +43,12 @@ class Hoist:
             for old, value in zip(node.operands, new, strict=True):
                 if old in graph.data:
                     constants[value] = graph.data[old]
+            wanted = [r in read for r in node.results]
+            if node.op is while_loop:
+                return hoist_while(builder, node, new, wanted)
             if node.op is not scan or node.attrs["length"] == 0:
                 return None
-            return _Loop(builder, node, new, constants, [r in read for r in node.results]).emit()
+            return _Loop(builder, node, new, constants, wanted).emit()
 
         return transform(graph, rewrite)
 
