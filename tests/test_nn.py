@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,6 @@ from tgc.errors import AttributeSpecError, DTypeError, ShapeError
 
 RNG = np.random.default_rng(1)
 X = RNG.uniform(-4, 4, (3, 8))
-ERF = np.vectorize(math.erf)
 KEY = rnd.key(3)
 
 
@@ -27,86 +25,9 @@ def real(*shape: int) -> np.ndarray:
     return RNG.uniform(-1, 1, shape)
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
 def softmax(x: np.ndarray, axis: Any = -1) -> np.ndarray:
     e = np.exp(x - x.max(axis, keepdims=True))
     return e / e.sum(axis, keepdims=True)
-
-
-# ------------------------------------------------------------------------------------------------------- activations
-
-ACTIVATIONS: dict[str, tuple[dict[str, Any], Callable[[np.ndarray], np.ndarray]]] = {
-    "relu": ({}, lambda x: np.maximum(x, 0)),
-    "relu6": ({}, lambda x: np.clip(x, 0, 6)),
-    "leaky_relu": ({"negative_slope": 0.2}, lambda x: np.where(x > 0, x, 0.2 * x)),
-    "elu": ({"alpha": 1.5}, lambda x: np.where(x > 0, x, 1.5 * np.expm1(x))),
-    "celu": ({"alpha": 2.0}, lambda x: np.where(x > 0, x, 2 * np.expm1(x / 2))),
-    "selu": ({}, lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x))),
-    "gelu": ({}, lambda x: x * (1 + ERF(x / np.sqrt(2))) / 2),
-    "gelu tanh": (
-        {"approximate": True},
-        lambda x: x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2,
-    ),
-    "silu": ({}, lambda x: x * sigmoid(x)),
-    "sigmoid": ({}, sigmoid),
-    "log_sigmoid": ({}, lambda x: np.log(sigmoid(x))),
-    "softplus": ({}, lambda x: np.log1p(np.exp(x))),
-    "softsign": ({}, lambda x: x / (1 + np.abs(x))),
-    "tanh": ({}, np.tanh),
-    "hard_sigmoid": ({}, lambda x: np.clip(x / 6 + 0.5, 0, 1)),
-    "hard_swish": ({}, lambda x: x * np.clip(x / 6 + 0.5, 0, 1)),
-    "hard_tanh": ({"min_value": -2}, lambda x: np.clip(x, -2, 1)),
-    "mish": ({}, lambda x: x * np.tanh(np.log1p(np.exp(x)))),
-    "glu": ({}, lambda x: x[:, :4] * sigmoid(x[:, 4:])),
-    "softmax": ({"axis": 0}, lambda x: softmax(x, 0)),
-    "log_softmax": ({}, lambda x: np.log(softmax(x))),
-    "softmax 2": ({"axis": (0, 1)}, lambda x: softmax(x, (0, 1))),
-    "logsumexp": ({"axis": 1, "keepdims": True}, lambda x: np.log(np.exp(x).sum(1, keepdims=True))),
-    "logsumexp all": ({}, lambda x: np.log(np.exp(x).sum())),
-}
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activations(name: str) -> None:
-    attrs, reference = ACTIVATIONS[name]
-    f = getattr(nn, name.split()[0])
-    for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 2e-6), (np.float16, 2e-3)):
-        (got,) = both(lambda x: f(x, **attrs), X.astype(dtype))
-        assert got.dtype == dtype
-        close(got, reference(X.astype(dtype).astype(np.float64)), tolerance)
-    (got,) = both(lambda x: f(x, **attrs), X.astype(np.int32))
-    assert got.dtype == (np.int32 if name in ("relu", "relu6") else np.float64)
-    close(got, reference(X.astype(np.int32).astype(np.float64)))
-    check_gradients(lambda x: f(x, **attrs), X)
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_activations_at_extremes(name: str, dtype: Any) -> None:
-    attrs, _ = ACTIVATIONS[name]
-    f = lambda x: getattr(nn, name.split()[0])(x, **attrs)  # noqa: E731
-    large = np.array([[0, 1e4, -1e4, 0, 88, -88, 20, -20]], dtype)
-    (got,) = both(f, large)
-    (slope,) = gradients(f, large)
-    assert np.isfinite(got).all()
-    assert np.isfinite(slope).all()
-    (nan,) = both(f, np.array([[np.nan, 1, np.nan, 2]], dtype))
-    assert np.isnan(nan.ravel()[0])
-
-
-def test_softplus_is_smooth_at_zero() -> None:
-    for f, want in ((nn.softplus, 0.5), (nn.log_sigmoid, 0.5), (nn.mish, math.tanh(math.log(2)))):
-        (slope,) = gradients(f, np.zeros(()))
-        close(slope, want)
-
-
-def test_logsumexp_of_infinities() -> None:
-    x = np.array([[-np.inf, -np.inf], [np.inf, 0], [-np.inf, 3]])
-    assert both(lambda x: nn.logsumexp(x, -1), x)[0].tolist() == [-np.inf, np.inf, 3]
-    assert both(nn.softmax, x[2:])[0].tolist() == [[0, 1]]
 
 
 def test_softmax_is_few_primitives() -> None:

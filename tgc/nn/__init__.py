@@ -7,9 +7,10 @@ from tgc.nn import initializers as initializers
 from tgc.nn.activations import *  # noqa: F403
 from tgc.nn.attention import *  # noqa: F403
 from tgc.nn.convolution import *  # noqa: F403
-from tgc.nn.exponential import *  # noqa: F403
+from tgc.nn.gating import *  # noqa: F403
 from tgc.nn.layers import *  # noqa: F403
 from tgc.nn.losses import *  # noqa: F403
 from tgc.nn.normalization import *  # noqa: F403
 from tgc.nn.pooling import *  # noqa: F403
 from tgc.nn.regularization import *  # noqa: F403
+from tgc.nn.softmaxes import *  # noqa: F403

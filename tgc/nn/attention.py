@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from tgc.nn.exponential import softmax
 from tgc.nn.layers import dense
 from tgc.nn.regularization import dropout
+from tgc.nn.softmaxes import softmax
 from tgc.numpy.base import Array, ArrayLike, accumulator, as_array, as_real, refuse
 from tgc.numpy.dtypes import finfo
 from tgc.numpy.elementwise import logical_and, where

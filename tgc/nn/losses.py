@@ -10,8 +10,8 @@ import math
 from tgc.errors import DTypeError
 from tgc.nn.activations import softplus
 from tgc.nn.base import full_precision, reduced
-from tgc.nn.exponential import shifted
 from tgc.nn.layers import is_label
+from tgc.nn.softmaxes import shifted
 from tgc.numpy.base import Array, ArrayLike, as_array, as_real, axis_of, describe, refuse, replace, spread
 from tgc.numpy.elementwise import absolute, divide, exp, log, logical_or, maximum, minimum, where
 from tgc.numpy.indexing import as_indices
