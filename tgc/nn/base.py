@@ -50,7 +50,7 @@ def same_padding(sizes: Sequence[int], reach: Sequence[int], stride: Sequence[in
 def pad_pairs(
     function: str, padding: Padding, sizes: Sequence[int], reach: Sequence[int], stride: Sequence[int]
 ) -> tuple[tuple[int, int], ...]:
-    """(low, high) for each axis, from "valid", "same", a number for all sides, one for each axis, or such pairs.
+    """(low, high) for each axis, from "valid", "same", "causal", a number for all sides, one an axis, or such pairs.
 
     Raises:
         AttributeSpecError: it is none of these.
@@ -61,6 +61,8 @@ def pad_pairs(
             return ((0, 0),) * rank
         case "same":
             return same_padding(sizes, reach, stride)
+        case "causal":
+            return tuple((r - 1, 0) for r in reach)
         case int():
             return ((padding, padding),) * rank
         case str():
@@ -70,8 +72,8 @@ def pad_pairs(
             if all(len(p) == 2 and all(isinstance(v, int) for v in p) for p in pairs):
                 return tuple((p[0], p[1]) for p in pairs)
     raise AttributeSpecError(
-        f"{function}: padding={padding!r} is neither 'valid', 'same', an integer, nor an integer or a pair for each of "
-        f"{rank} axes"
+        f"{function}: padding={padding!r} is neither 'valid', 'same', 'causal', an integer, nor an integer or a pair "
+        f"for each of {rank} axes"
     )
 
 
