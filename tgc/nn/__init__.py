@@ -8,10 +8,12 @@ from tgc.nn.activations import *  # noqa: F403
 from tgc.nn.adaptive import *  # noqa: F403
 from tgc.nn.attention import *  # noqa: F403
 from tgc.nn.convolution import *  # noqa: F403
+from tgc.nn.entropies import *  # noqa: F403
 from tgc.nn.gating import *  # noqa: F403
 from tgc.nn.layers import *  # noqa: F403
 from tgc.nn.lengths import *  # noqa: F403
 from tgc.nn.losses import *  # noqa: F403
+from tgc.nn.margins import *  # noqa: F403
 from tgc.nn.normalization import *  # noqa: F403
 from tgc.nn.pooling import *  # noqa: F403
 from tgc.nn.positions import *  # noqa: F403
