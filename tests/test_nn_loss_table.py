@@ -153,7 +153,7 @@ def test_formulas_reductions_and_gradients(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n, row in LOSSES.items() if len(row[0]) == 2 and row[0][1].ndim == 2])
 def test_shapes_must_agree(name: str) -> None:
     x, y = LOSSES[name][0]
-    with pytest.raises(ShapeError, match="shapes differ|labels do not fit|broadcast"):
+    with pytest.raises(ShapeError, match=r"shapes differ|labels do not fit|broadcast"):
         of(name)(x, y[:, :2])
 
 

@@ -13,10 +13,13 @@ from tgc import random
 from tgc.errors import AttributeSpecError, ShapeError
 from tgc.numpy import creation
 from tgc.numpy.base import Array, DTypeLike
+from tgc.numpy.manipulation import reshape
+from tgc.numpy.matrices import eye
+from tgc.numpy.padding import pad
 from tgc.types import F32
 
 __all__ = [
-    "Initializer", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "lecun_normal", "lecun_uniform",
+    "Initializer", "constant", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "identity", "lecun_normal", "lecun_uniform",
     "normal", "ones", "truncated_normal", "uniform", "variance_scaling", "zeros",
 ]  # fmt: skip
 
@@ -33,6 +36,27 @@ def zeros(key: Array, shape: Sequence[int], dtype: DTypeLike = F32) -> Array:
 def ones(key: Array, shape: Sequence[int], dtype: DTypeLike = F32) -> Array:
     """Ones; `key` is not used."""
     return creation.ones(shape, dtype)
+
+
+def constant(key: Array, shape: Sequence[int], dtype: DTypeLike = F32, *, value: float) -> Array:
+    """One number everywhere; `key` is not used."""
+    return creation.full(shape, value, dtype)
+
+
+def identity(key: Array, shape: Sequence[int], dtype: DTypeLike = F32, *, gain: float = 1.0) -> Array:
+    """`gain` times the identity [in, out], cut or filled with zeros if it is not square; `key` is not used.
+
+    Of a convolution's kernel [*kernel, in, out] the middle of the window is the identity (Dirac's delta), all else zero.
+
+    Raises:
+        ShapeError: `shape` has fewer than two axes.
+    """
+    if len(shape) < 2:
+        raise ShapeError(f"an identity needs an input and an output axis, not shape {tuple(shape)}")
+    window, square = tuple(shape[:-2]), eye(*shape[-2:], dtype=dtype) * gain
+    low = [(n - 1) // 2 for n in window]
+    around = [(a, n - 1 - a) for a, n in zip(low, window, strict=True)]
+    return pad(reshape(square, (*(1,) * len(window), *square.shape)), [*around, (0, 0), (0, 0)])
 
 
 def normal(key: Array, shape: Sequence[int], dtype: DTypeLike = F32, *, stddev: float = 0.01) -> Array:
