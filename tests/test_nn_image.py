@@ -203,7 +203,7 @@ def test_affine_transform_and_rotation() -> None:
     close(*both(lambda x: image.affine_transform(x, np.array([[-1.0, 5]])), flat), flat[:, ::-1])
 
 
-# ----------------------------------------------------------------------------------------- colours, blur, views, patches
+# ---------------------------------------------------------------------------------------- colours, blur, views, patches
 
 
 def test_colors() -> None:

@@ -19,8 +19,8 @@ from tgc.numpy.padding import pad
 from tgc.types import F32
 
 __all__ = [
-    "Initializer", "constant", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "identity", "lecun_normal", "lecun_uniform",
-    "normal", "ones", "truncated_normal", "uniform", "variance_scaling", "zeros",
+    "Initializer", "constant", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "identity",
+    "lecun_normal", "lecun_uniform", "normal", "ones", "truncated_normal", "uniform", "variance_scaling", "zeros",
 ]  # fmt: skip
 
 Initializer = Callable[..., Array]
@@ -46,14 +46,14 @@ def constant(key: Array, shape: Sequence[int], dtype: DTypeLike = F32, *, value:
 def identity(key: Array, shape: Sequence[int], dtype: DTypeLike = F32, *, gain: float = 1.0) -> Array:
     """`gain` times the identity [in, out], cut or filled with zeros if it is not square; `key` is not used.
 
-    Of a convolution's kernel [*kernel, in, out] the middle of the window is the identity (Dirac's delta), all else zero.
+    Of a convolution's kernel [*kernel, in, out] the middle of the window is the identity (Dirac's delta), the rest zero.
 
     Raises:
         ShapeError: `shape` has fewer than two axes.
     """
     if len(shape) < 2:
         raise ShapeError(f"an identity needs an input and an output axis, not shape {tuple(shape)}")
-    window, square = tuple(shape[:-2]), eye(*shape[-2:], dtype=dtype) * gain
+    window, square = tuple(shape[:-2]), eye(shape[-2], shape[-1], dtype=dtype) * gain
     low = [(n - 1) // 2 for n in window]
     around = [(a, n - 1 - a) for a, n in zip(low, window, strict=True)]
     return pad(reshape(square, (*(1,) * len(window), *square.shape)), [*around, (0, 0), (0, 0)])
