@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 
 from tgc import eager as _eager  # noqa: F401  # eager ops run compiled
 from tgc import errors, nn, numpy, random
+from tgc.control import associative_scan, cond, fori_loop, map, scan, switch, while_loop
 from tgc.gradients import grad, value_and_grad
 from tgc.interpret import interpret
 from tgc.ir import Graph
@@ -13,6 +14,7 @@ from tgc.text import load_graph, parse, save_graph
 from tgc.types import TensorType, tensor_type
 
 __all__ = [
-    "Graph", "TensorType", "errors", "grad", "interpret", "jit", "load_graph", "nn", "numpy", "parse", "random",
-    "save_graph", "stop_gradient", "tensor_type", "value_and_grad",
+    "Graph", "TensorType", "associative_scan", "cond", "errors", "fori_loop", "grad", "interpret", "jit", "load_graph",
+    "map", "nn", "numpy", "parse", "random", "save_graph", "scan", "stop_gradient", "switch", "tensor_type",
+    "value_and_grad", "while_loop",
 ]  # fmt: skip

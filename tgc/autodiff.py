@@ -8,13 +8,14 @@ its result into those of its operands. Gradients of gradients are the same walk 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from tgc.errors import GradientError
 from tgc.ir import Graph, Node, Value, inline
 from tgc.ops.creation import full_like
 from tgc.ops.elementwise import add, identity
-from tgc.ops.kinds import Primitive
+from tgc.ops.kinds import Control, Primitive
 from tgc.trace import Trace, Tracer, current, trace
 from tgc.types import is_float
 
@@ -50,6 +51,16 @@ def backward(outputs: Sequence[Tracer], cotangents: Sequence[Any], sources: Sequ
     Raises:
         GradientError: an op on the way has no gradient.
     """
+    found = pull(outputs, cotangents, sources)
+    return [full_like(s, 0) if g is None else g for s, g in zip(sources, found, strict=True)]
+
+
+def pull(outputs: Sequence[Tracer], cotangents: Sequence[Any], sources: Sequence[Tracer]) -> list[Tracer | None]:
+    """Cotangents of `sources` as by `backward`, but None where nothing depends on one.
+
+    Raises:
+        GradientError: an op on the way has no gradient.
+    """
     record = current()
     wanted = {s.value for s in sources}
     cotangent: dict[Value, Any] = {}
@@ -69,11 +80,42 @@ def backward(outputs: Sequence[Tracer], cotangents: Sequence[Any], sources: Sequ
         operands = [Tracer(record, v) for v in node.operands]
         results = [Tracer(record, v) for v in node.results]
         g, out = (gs[0], results[0]) if len(gs) == 1 else (tuple(gs), results)
-        parts = op.grad(g, *operands, out=out, **node.attrs)
+        parts = gradient_rule(op)(g, *operands, out=out, **node.attrs)
         for v, part in zip(node.operands, parts, strict=True):
             if part is not None and is_float(v.dtype):
                 accumulate(v, part)
-    return [cotangent[s.value] if s.value in cotangent else full_like(s, 0) for s in sources]
+    return [cotangent.get(s.value) for s in sources]
+
+
+def gradient_rule(op: Primitive) -> Callable[..., tuple[Any, ...]]:
+    """The `grad` rule of an op; that of control flow knows how to differentiate its bodies."""
+    return partial(op.grad, joint) if isinstance(op, Control) else op.grad
+
+
+def joint(graph: Graph, given: Sequence[int]) -> tuple[Graph, tuple[int, ...]]:
+    """A body of control flow together with its gradient.
+
+    Args:
+        graph: the body.
+        given: the outputs whose cotangents are known.
+
+    Returns:
+        A graph of (inputs, cotangents of the given outputs) -> (outputs, cotangents of some inputs), and which inputs
+        these are: those of floating point that the given outputs depend on.
+    """
+    reached: list[int] = []
+
+    def f(*tracers: Tracer) -> list[Any]:
+        record, inputs = current(), tracers[: len(graph.inputs)]
+        out = [record.tracer(v) for v in inline(graph, record.builder, [x.value for x in inputs])]
+        real = [k for k, x in enumerate(inputs) if is_float(x.dtype)]
+        found = pull([out[k] for k in given], tracers[len(inputs) :], [inputs[k] for k in real])
+        reached.extend(k for k, g in zip(real, found, strict=True) if g is not None)
+        return [*out, *(g for g in found if g is not None)]
+
+    types = [v.type for v in (*graph.inputs, *(graph.outputs[k] for k in given))]
+    names = [*(v.name for v in graph.inputs), *(f"g{k}" for k in given)]
+    return trace(f, types, names, graph.name), tuple(reached)
 
 
 def value_and_grad_flat(f: Callable[..., tuple[Tracer, Any]], args: Sequence[Any]) -> tuple[Any, Any, list[Tracer]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tgc.ir import Builder, Graph, Node, Value, transform
 from tgc.ops.creation import full
-from tgc.ops.kinds import Elementwise, Movement, Primitive, Region
+from tgc.ops.kinds import Control, Elementwise, Movement, Primitive, Region
 from tgc.passes.manager import Target, refuse, register
 
 
@@ -37,7 +37,7 @@ class Fold:
 
         def rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
             op = node.op
-            if not new or not isinstance(op, Primitive) or isinstance(op, Region) or len(node.results) != 1:
+            if not new or not isinstance(op, Primitive) or isinstance(op, Region | Control) or len(node.results) != 1:
                 return None
             fills = [filled(v) for v in new]
             if all(f is not None for f in fills):

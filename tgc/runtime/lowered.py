@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,8 @@ import numpy as np
 from tgc.config import config
 from tgc.errors import ConfigError, PassError
 from tgc.interpret import interpret
-from tgc.ir import Graph
+from tgc.ir import Graph, Node
+from tgc.ops.kinds import Control
 from tgc.passes import PASSES, PIPELINE, parse_pipeline, run
 from tgc.passes.manager import Compilation
 from tgc.passes.memory import Memory, match_donations
@@ -79,9 +80,9 @@ class Lowered:
         lines = []
         for name, graph in self.stages.items():
             ops: dict[str, int] = {}
-            for node in graph.nodes:
+            for node in _nodes(graph):
                 ops[node.op.name] = ops.get(node.op.name, 0) + 1
-            lines.append(f"{name}: {len(graph.nodes)} nodes ({', '.join(f'{n} {k}' for k, n in sorted(ops.items()))})")
+            lines.append(f"{name}: {sum(ops.values())} nodes ({', '.join(f'{n} {k}' for k, n in sorted(ops.items()))})")
         for result, source in match_donations(self.graph, self.donated).items():
             lines.append(f"result {result} takes the memory of input {self.graph.inputs[source].name}")
         return "\n".join([*lines, *map(str, self.compilation.refusals)])
@@ -102,6 +103,14 @@ class Lowered:
             save_graph(graph, folder / f"{k:02d}-{name}.tgir")
         for name, source in get_backend(self.backend).sources(made.result).items():
             (folder / f"{name}.py").write_text(source)
+
+
+def _nodes(graph: Graph) -> Iterator[Node]:
+    """The nodes of a graph and of the bodies of its control flow."""
+    for node in graph.nodes:
+        yield node
+        for body in node.regions if isinstance(node.op, Control) else ():
+            yield from _nodes(body)
 
 
 def check_pass(name: str, before: Graph, after: Graph) -> None:
