@@ -46,7 +46,7 @@ def constant(key: Array, shape: Sequence[int], dtype: DTypeLike = F32, *, value:
 def identity(key: Array, shape: Sequence[int], dtype: DTypeLike = F32, *, gain: float = 1.0) -> Array:
     """`gain` times the identity [in, out], cut or filled with zeros if it is not square; `key` is not used.
 
-    Of a convolution's kernel [*kernel, in, out] the middle of the window is the identity (Dirac's delta), the rest zero.
+    Of a convolution's kernel [*kernel, in, out] the middle of the window is the identity (Dirac's delta), all else 0.
 
     Raises:
         ShapeError: `shape` has fewer than two axes.
