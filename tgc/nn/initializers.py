@@ -19,8 +19,9 @@ from tgc.numpy.padding import pad
 from tgc.types import F32
 
 __all__ = [
-    "Initializer", "constant", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "identity",
-    "lecun_normal", "lecun_uniform", "normal", "ones", "truncated_normal", "uniform", "variance_scaling", "zeros",
+    "Initializer", "constant", "delta_orthogonal", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform",
+    "identity", "lecun_normal", "lecun_uniform", "normal", "ones", "orthogonal", "truncated_normal", "uniform",
+    "variance_scaling", "zeros",
 ]  # fmt: skip
 
 Initializer = Callable[..., Array]
@@ -53,9 +54,38 @@ def identity(key: Array, shape: Sequence[int], dtype: DTypeLike = F32, *, gain: 
     """
     if len(shape) < 2:
         raise ShapeError(f"an identity needs an input and an output axis, not shape {tuple(shape)}")
-    window, square = tuple(shape[:-2]), eye(shape[-2], shape[-1], dtype=dtype) * gain
-    low = [(n - 1) // 2 for n in window]
-    around = [(a, n - 1 - a) for a, n in zip(low, window, strict=True)]
+    return _centered(eye(shape[-2], shape[-1], dtype=dtype) * gain, shape[:-2])
+
+
+def orthogonal(key: Array, shape: Sequence[int], dtype: DTypeLike = F32, *, gain: float = 1.0) -> Array:
+    """`gain` times a uniform matrix of orthonormal columns, or rows if these are fewer (Saxe et al., 2014).
+
+    Its rows are all axes of `shape` but the last, joined.
+
+    Raises:
+        ShapeError: `shape` has fewer than two axes.
+    """
+    if len(shape) < 2:
+        raise ShapeError(f"orthogonal needs an input and an output axis, not shape {tuple(shape)}")
+    return reshape(random.orthogonal(key, math.prod(shape[:-1]), (), dtype, shape[-1]) * gain, tuple(shape))
+
+
+def delta_orthogonal(key: Array, shape: Sequence[int], dtype: DTypeLike = F32, *, gain: float = 1.0) -> Array:
+    """A convolution's kernel [*kernel, in, out], orthogonal in the middle of the window, else 0 (Xiao et al., 2018).
+
+    Raises:
+        ShapeError: `shape` has fewer than three axes, or more inputs than outputs.
+    """
+    if len(shape) < 3 or shape[-2] > shape[-1]:
+        raise ShapeError(
+            f"delta_orthogonal needs [*kernel, in, out] with no more inputs than outputs, not {tuple(shape)}"
+        )
+    return _centered(orthogonal(key, shape[-2:], dtype, gain=gain), shape[:-2])
+
+
+def _centered(square: Array, window: Sequence[int]) -> Array:
+    """[*window, in, out] with a matrix in the middle of the window and zeros around it."""
+    around = [((n - 1) // 2, n - 1 - (n - 1) // 2) for n in window]
     return pad(reshape(square, (*(1,) * len(window), *square.shape)), [*around, (0, 0), (0, 0)])
 
 

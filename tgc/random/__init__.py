@@ -12,4 +12,5 @@ from tgc.random.continuous import *  # noqa: F403
 from tgc.random.discrete import *  # noqa: F403
 from tgc.random.gammas import *  # noqa: F403
 from tgc.random.keys import *  # noqa: F403
+from tgc.random.matrices import *  # noqa: F403
 from tgc.random.orders import *  # noqa: F403
