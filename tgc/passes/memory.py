@@ -18,7 +18,7 @@ from typing import ClassVar
 from tgc.ir import Builder, Graph, Node, Value, transform
 from tgc.ops.kinds import Control, Elementwise
 from tgc.ops.movement import reshape
-from tgc.ops.region import fused
+from tgc.ops.region import fused, sweeps_before
 from tgc.passes.manager import Target, register
 from tgc.types import TensorType
 
@@ -29,7 +29,8 @@ def overwritable(node: Node, operand: int, result: int) -> bool:
     """Whether a kernel may write `result` over `operand`: it reads each element of it only right before that.
 
     True for operands that reach results through elementwise ops of the results' shape alone: all of a map, the
-    epilogue of a contraction, what follows a reduction along the kept axes.
+    epilogue of a contraction, what follows a reduction along the kept axes. In a reduction of several sweeps, no later
+    one may read the operand.
     """
     body = node.body
     source, made = body.inputs[operand], body.outputs[result]
@@ -43,7 +44,9 @@ def overwritable(node: Node, operand: int, result: int) -> bool:
             return False
         reached.update(inner.results)
     if node.attrs["kind"] == "reduce":
-        return all(v.shape == made.shape for v in body.outputs)
+        sweeps = sweeps_before(body)
+        late = any(v in reached and sweeps[v] > sweeps[made] for v in body.outputs)
+        return not late and all(v.shape == made.shape for v in body.outputs)
     return True
 
 
