@@ -340,3 +340,13 @@ def test_a_known_branch_takes_the_place_of_a_switch() -> None:
     low = tgc.jit(lambda x: tgc.cond(True, lambda a: tgc.switch(5, [tnp.sin, tnp.cos], a), lambda a: a, x)).lower(H)
     assert [node.op.name for node in low.stages["fold"].nodes] == ["cos"]
     np.testing.assert_allclose(low.compile()(H), np.cos(H))
+
+
+def test_passes_are_checked_on_loops(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("TGC_CHECK", "1")
+    f = tgc.jit(lambda h, x: tgc.scan(lambda c, r: (tnp.tanh(c @ W + r), c), h, x))
+    np.testing.assert_allclose(f(H, X)[1][1], np.tanh(H @ W + X[0]))
+    assert not capsys.readouterr().err
+    g = tgc.jit(lambda n: tgc.while_loop(lambda c: c < 2, lambda c: c * c, n))
+    assert g(np.int64(27)) == 27  # from 0 or 1 it never ends
+    assert "is not checked on @lambda, where a while loop ran 1000 steps" in capsys.readouterr().err
