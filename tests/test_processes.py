@@ -242,7 +242,6 @@ def test_forks_after_use_while_another_thread_calls(shared_cache: Path) -> None:
 
 
 @needs_fork
-@pytest.mark.xfail(reason="the child inherits the locks of a thread that compiles, and waits forever", run=False)
 def test_a_fork_while_another_thread_compiles(shared_cache: Path) -> None:
     code = """
         from numba.core.compiler_lock import global_compiler_lock
@@ -378,7 +377,6 @@ def test_interrupted_calls_can_be_repeated(shared_cache: Path) -> None:
     assert run(code, shared_cache) == (40, 0)
 
 
-@pytest.mark.xfail(reason="a helper is started twice, and the process crashes when it ends", run=False)
 def test_an_interrupted_start_of_the_threads_can_be_repeated(shared_cache: Path) -> None:
     code = """
         f, g, start = tgc.jit(parallel), tgc.jit(parallel), threading.Thread.start

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from tgc.backends.cpu.loader import Loader, load_kernels
 from tgc.backends.cpu.target import CpuTarget
 from tgc.errors import BackendError
+from tgc.locks import Lock
 from tgc.runtime.cache import KernelCache
 
 Int64s = npt.NDArray[np.int64]
@@ -40,7 +41,8 @@ BUSY = 0
 TICKET, KERNEL, ARGUMENTS, TILES, PARTS, THREADS = 8, 9, 10, 11, 12, 13
 DONE, STATUS = 16, 17
 STOP, ACQUIRE, RELEASE, YIELD, CLAIMS = 24, 25, 26, 27, 28  # set from Python: a flag, functions, where claims begin
-HELPERS, HELPER_WORDS, ASLEEP, LOCK = 32, 8, 0, 1  # per helper: whether it sleeps, and the lock that it sleeps on
+HELPERS, HELPER_WORDS = 32, 8  # per helper:
+ASLEEP, LOCK, PRESENT = 0, 1, 2  # whether it sleeps, the lock that it sleeps on, whether a thread is there
 MAX_PARTS = 4096  # claims of a team
 
 SPINS = 1 << 14  # turns that a helper waits for the next launch before it sleeps: some 0.5 ms
@@ -152,7 +154,7 @@ class _Team:
         self.address: int = self._words.ctypes.data
         self._words[CLAIMS] = claims
         self._words[[ACQUIRE, RELEASE, YIELD]] = [_address(f) for f in _system_functions()]
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._members: list[threading.Thread] = []
         self._arguments: list[Int64s] = []
         self.dormant = threads > 1
@@ -161,12 +163,17 @@ class _Team:
             weakref.finalize(self, _stop, self._words, self._members)  # at the latest when the interpreter exits
 
     def start(self) -> None:
-        """Start the helpers, unless they are there."""
+        """Start the helpers, unless they are there.
+
+        Where this is interrupted (Ctrl-C), it is done again: a second thread for a helper that is there ends at once.
+        """
         with self._lock:
             if not self.dormant:
                 return
             for member in range(1, self.threads):
-                self._words[HELPERS + HELPER_WORDS * (member - 1) + LOCK] = _new_lock()
+                own = HELPERS + HELPER_WORDS * (member - 1)
+                if not self._words[own + LOCK]:
+                    self._words[own + LOCK] = _new_lock()
                 arguments = np.array([self.address, member], np.int64)
                 self._arguments.append(arguments)
                 thread = threading.Thread(
@@ -178,11 +185,10 @@ class _Team:
 
     def forget(self) -> None:
         """In a forked child: the threads were not forked, and the words are as they were at some moment."""
-        self._lock = threading.Lock()
         self._members.clear()
         self._arguments.clear()
         self._words[[BUSY, DONE, STATUS]] = 0
-        self._words[HELPERS + ASLEEP : self._words[CLAIMS] : HELPER_WORDS] = 0
+        self._words[HELPERS : self._words[CLAIMS]] = 0
         self.dormant = True
 
 
@@ -200,9 +206,12 @@ if hasattr(os, "register_at_fork"):
 
 def _stop(words: Int64s, members: list[threading.Thread]) -> None:
     words[STOP] = 1
-    for member, thread in enumerate(members):
-        ctypes.pythonapi.PyThread_release_lock(ctypes.c_void_p(int(words[HELPERS + HELPER_WORDS * member + LOCK])))
-        thread.join()
+    for lock in words[HELPERS + LOCK : words[CLAIMS] : HELPER_WORDS].tolist():
+        if lock:
+            ctypes.pythonapi.PyThread_release_lock(ctypes.c_void_p(lock))
+    for thread in members:
+        if thread.ident is not None:  # it was started
+            thread.join()
 
 
 def _new_lock() -> int:

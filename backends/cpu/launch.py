@@ -44,6 +44,7 @@ from tgc.backends.cpu.driver import (
     LOCK,
     PARTS,
     PATIENCE,
+    PRESENT,
     RELEASE,
     SET,
     SPINS,
@@ -349,6 +350,8 @@ def run(
 def helper(team: i64, member: i64, lo, hi, part):
     """Help with the launches of the team until it stops."""
     own = HELPERS + HELPER_WORDS * (member - 1)
+    if not exchange(team, own + PRESENT, 0, 1):
+        return
     seen, idle = 0, 0  # a launch that began before this thread did may still have open claims
     while load(team, STOP) == 0:
         ticket = load(team, TICKET)

@@ -20,6 +20,7 @@ import numpy as np
 from tgc.errors import GradientError, StepLimitError
 from tgc.ir import Builder, Graph, Value, rebuild
 from tgc.ops.control_batch import switch_batch, while_batch
+from tgc.ops.control_jvp import switch_jvp, while_jvp
 from tgc.ops.creation import full
 from tgc.ops.kinds import Control, integer, region, regions, texts
 from tgc.ops.samples import samples
@@ -29,7 +30,6 @@ Run = Callable[..., tuple[np.ndarray, ...]]
 
 
 Joint = Callable[..., tuple[Graph, tuple[int, ...]]]
-Pushed = Callable[..., tuple[Graph, tuple[bool, ...]]]
 
 
 def listed(types: Sequence[TensorType]) -> str:
@@ -101,48 +101,6 @@ def _no_gradient_of_while(*operands: Any, **attrs: Any) -> Any:
     )
 
 
-def _while_tangents(
-    pushed: Pushed,
-    tangents: Sequence[Any],
-    *operands: Any,
-    out: Any,
-    cond: Graph,
-    body: Graph,
-    carries: int,
-    places: Any,
-) -> tuple[Any, ...]:
-    """The tangents of the last carry, by a loop that carries them along."""
-    moving = [t is not None for t in tangents]
-    while True:
-        graph, made = pushed(body, moving, moving[:carries])
-        if list(made) == moving[:carries]:
-            break
-        moving[:carries] = made
-    n = sum(moving[:carries])
-    lead = len(operands) + sum(moving)  # inputs of the new body: carries, consts, tangents of some of either
-    order = [*range(carries), *range(len(operands), len(operands) + n)]
-    order += [k for k in range(lead) if k not in order]
-    first = [zeros_like(x) if t is None else t for x, t, m in zip(operands, tangents, moving, strict=True) if m]
-    given = [*operands, *first]
-    step = reordered(graph, [graph.inputs[k].type for k in order], order)
-    test = reordered(cond, [graph.inputs[k].type for k in order], order)
-    made = while_loop(*(given[k] for k in order), cond=test, body=step, carries=carries + n, places=places)
-    rest = iter(made[carries:] if isinstance(made, tuple) else ())
-    return tuple(next(rest) if m else None for m in moving[:carries])
-
-
-def reordered(graph: Graph, types: Sequence[TensorType], order: Sequence[int]) -> Graph:
-    """`graph` with inputs of the given types, of which number i is its input `order[i]`, if it has that many."""
-    builder = Builder(graph.name)
-    inputs = {k: builder.input(t) for k, t in zip(order, types, strict=True)}
-    return builder.build(rebuild(graph, builder, [inputs[k] for k in range(len(graph.inputs))]))
-
-
-def zeros_like(x: Any) -> Any:
-    """Zeros of the type of a tensor of the current trace."""
-    return full(shape=x.shape, dtype=x.dtype, value=np.zeros((), x.dtype).item())
-
-
 while_loop = Control(
     "while_loop",
     attrs={"cond": region, "body": region, "carries": integer, "places": texts},
@@ -150,15 +108,10 @@ while_loop = Control(
     reference=_while,
     grad=_no_gradient_of_while,
     batch=while_batch,
-    jvp=_while_tangents,
+    jvp=while_jvp,
     samples=samples(),
 )
-"""`cond` and `body` take carries and consts; `cond` returns a boolean, `body` carries.
-
-Its rule for forward mode, `jvp`, is told by `pushed(graph, moving, wanted)` of tangents: a graph of (inputs, tangents
-of those that are `moving`) -> (outputs, tangents of some outputs), and which outputs these are: those that depend on
-moving inputs, and those that are `wanted`.
-"""
+"""`cond` and `body` take carries and consts; `cond` returns a boolean, `body` carries."""
 
 # ------------------------------------------------------------------------------------------------------------ switch
 
@@ -213,6 +166,7 @@ switch = Control(
     reference=_switch,
     grad=_switch_gradient,
     batch=switch_batch,
+    jvp=switch_jvp,
     samples=samples(),
 )
 """branches[index](operands), the index clamped to those that there are."""

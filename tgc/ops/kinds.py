@@ -40,6 +40,11 @@ def no_gradient(g: Any, *operands: Any, out: Any, **attrs: Any) -> tuple[None, .
     return (None,) * len(operands)
 
 
+def no_operands(operands: Sequence[Any], batched: Sequence[bool], **attrs: Any) -> Any:
+    """The batch rule of ops without operands: there is nothing that they could be mapped over."""
+    raise AssertionError("an op without operands was mapped over an axis")
+
+
 def integer(x: Any) -> int:
     """Attribute check: an int."""
     if isinstance(x, bool) or not isinstance(x, int | np.integer):
@@ -135,8 +140,8 @@ class Primitive(Op):
     grad: Grad
     samples: Samples
     attrs: AttrSpec
-    batch: Batch | None = None
-    jvp: Jvp | None = None  # None: the transpose of `grad`
+    batch: Batch | None = None  # elementwise ops and reductions are mapped by their kind: see `tgc.batching`
+    jvp: Jvp | None = None  # None: the transpose of `grad`, see `tgc.forward`
     heavy = False  # whether eager application is worth a compiled program
 
     def __post_init__(self) -> None:
@@ -232,6 +237,7 @@ class Movement(Primitive):
     _: KW_ONLY
     type_rule: TypeRule
     element: Callable[..., Any]
+    batch: Batch
     cheap: bool = True  # whether to recompute rather than to store an element that has several readers
     reads: Callable[..., float] = lambda *types, **attrs: 1.0
     loads: Callable[..., int] = lambda **attrs: 1
@@ -296,6 +302,7 @@ class Contraction(Primitive):
     _: KW_ONLY
     type_rule: TypeRule
     axis_map: Callable[..., AxisMap]
+    batch: Batch
     heavy = True
 
     def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
@@ -308,6 +315,7 @@ class Scatter(Primitive):
 
     _: KW_ONLY
     type_rule: TypeRule
+    batch: Batch
     heavy = True
 
     def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
@@ -316,7 +324,13 @@ class Scatter(Primitive):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Region(Primitive):
-    """A node whose meaning is its `body` graph: fused kernels and composites."""
+    """A node whose meaning is its `body` graph: fused kernels, checkpoints, composites.
+
+    The pass `inline` puts the body of a `transparent` region in its place.
+    """
+
+    _: KW_ONLY
+    transparent: bool = False
 
     def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
         body = attrs["body"]
@@ -337,7 +351,7 @@ class Control(Primitive):
         reference(run, *operands, **attrs)                     run(graph, *arrays) -> arrays
         grad(joint, g, *operands, out=results, **attrs)        joint(graph, given outputs): see `tgc.autodiff.joint`
         batch(vectorized, operands, batched, **attrs)          vectorized(graph, ...): see `tgc.ops.control_batch`
-        jvp(pushed, tangents, *operands, out=results, **attrs)  pushed(graph, ...): see `while_loop`
+        jvp(pushed, tangents, *operands, out=results, **attrs) pushed(graph, ...): see `tgc.ops.control_jvp`
 
     Attribute `places` is () until memory is planned, then the places of the results and of the bodies' own memory.
     """

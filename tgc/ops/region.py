@@ -9,7 +9,8 @@ from tgc.ops.kinds import Region, region, text, texts
 from tgc.ops.samples import samples
 
 
-def _no_reference(*operands: Any, **attrs: Any) -> Any:
+def interpreted(*operands: Any, **attrs: Any) -> Any:
+    """The reference of regions, which have none of their own."""
     raise TypeError("a region is evaluated by interpreting its body")
 
 
@@ -20,7 +21,7 @@ def _after_differentiation(g: Any, *operands: Any, **attrs: Any) -> Any:
 fused = Region(
     "fused",
     attrs={"body": region, "kind": text, "places": texts},
-    reference=_no_reference,
+    reference=interpreted,
     grad=_after_differentiation,
     samples=samples(),
 )

@@ -12,6 +12,7 @@ from tgc.ir import Builder, Graph, Node, Value, rebuild, recorder
 from tgc.ops import creation, movement
 from tgc.ops.control import Joint, Run, fit, input_types, output_types, zeros
 from tgc.ops.control_batch import scan_batch
+from tgc.ops.control_jvp import scan_jvp
 from tgc.ops.elementwise import add, cast, mul, neg, select, sub
 from tgc.ops.kinds import Control, integer, region, scalar, texts
 from tgc.ops.samples import samples
@@ -207,6 +208,7 @@ scan = Control(
     reference=_reference,
     grad=_gradient,
     batch=scan_batch,
+    jvp=scan_jvp,
     samples=samples(),
 )
 """`body` takes carries, one row of each of the xs, consts; it returns carries and one row of each of the ys.

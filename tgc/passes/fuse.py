@@ -10,7 +10,8 @@ Regions grow along edges, producer into consumer, while a template can still low
 
 Control flow stays as it is, between regions; its bodies are graphs that are fused by themselves.
 Cheap movements (fills, broadcasts, slices, ...) belong to no region: each region that reads one has a copy of it.
-Reshapes of row-major tensors are views and stay between regions too.
+Reshapes of row-major tensors are views and stay between regions too; so do barriers, which are done with once the
+order of the kernels is settled.
 """
 
 from __future__ import annotations
@@ -66,17 +67,20 @@ class _Group:
     kind: str = ""
 
 
+VIEWS = (movement.reshape, movement.barrier)  # their results lie where operand 0 lies
+
+
 def free(node: Node) -> bool:
     """Whether readers compute the node's elements themselves rather than load them.
 
-    Reshapes are views, and what `take` checks must not end up behind a guard.
+    Views are not read through, and what `take` checks must not end up behind a guard.
     """
-    return isinstance(node.op, Movement) and node.op.cheap and node.op not in (movement.reshape, movement.take)
+    return isinstance(node.op, Movement) and node.op.cheap and node.op not in (*VIEWS, movement.take)
 
 
 def stays(node: Node) -> bool:
     """Whether a node is no part of any region: views, and control flow."""
-    return node.op is movement.reshape or isinstance(node.op, Control)
+    return node.op in VIEWS or isinstance(node.op, Control)
 
 
 class _Fusion:
@@ -98,8 +102,9 @@ class _Fusion:
         """Cheap movements that must lie in memory: for contractions, scatters, control flow, reshapes, as results."""
         needed = {v.node for v in self.graph.outputs if v.node is not None}
         for node in self.graph.nodes:
-            if isinstance(node.op, FROM_MEMORY) or node.op is movement.reshape:
-                needed.update(v.node for v in node.operands if v.node is not None)
+            if isinstance(node.op, FROM_MEMORY) or node.op in VIEWS:
+                read = node.operands[:1] if node.op in VIEWS else node.operands
+                needed.update(v.node for v in read if v.node is not None)
         return {n for n in needed if free(n)}
 
     def _too_wide(self) -> set[Node]:
@@ -266,7 +271,13 @@ class _Fusion:
                     provide(v, set(group.nodes))
             if not self.kind(group.nodes):
                 (node,) = group.nodes
-                made = builder.emit(node.op, [env[v] for v in node.operands], node.attrs, node.loc)
+                if node.op in VIEWS:
+                    t = node.result.type
+                    made = builder.emit(
+                        movement.reshape, (env[node.operands[0]],), {"shape": t.shape}, node.loc, types=[t]
+                    )
+                else:
+                    made = builder.emit(node.op, [env[v] for v in node.operands], node.attrs, node.loc)
                 env.update(zip(node.results, made, strict=True))
             else:
                 self._region(builder, env, group)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from tgc.errors import PassError
@@ -107,9 +107,15 @@ def parse_pipeline(text: str) -> list[Pass]:
             raise PassError(f"pipeline {text!r}: no pass {name!r}; known are {', '.join(PASSES)}")
         given = dict(_option(o, text) for o in options.split(",")) if options else {}
         try:
-            passes.append(PASSES[name](**given))
+            made = PASSES[name](**given)
         except TypeError as error:
             raise PassError(f"pipeline {text!r}: {error}") from error
+        for option in fields(made):
+            value = getattr(made, option.name)
+            if type(value) is not type(option.default):
+                kind = type(option.default).__name__
+                raise PassError(f"pipeline {text!r}: option {option.name} of {name} is {value!r}, not of type {kind}")
+        passes.append(made)
         at = step.end()
     return passes
 
