@@ -322,10 +322,16 @@ def test_python_threads_share_a_program() -> None:
 def test_eager_programs_are_kept() -> None:
     from tgc.eager import _program
 
-    tgc.scan(lambda c, x: (c * 3 + x, None), H, X)
+    def call(w: np.ndarray) -> Any:
+        looped = tgc.scan(lambda c, x: (c @ w + x, None), H, X)[0]
+        return tgc.cond(w[0, 0] > 0, lambda a: a @ w, lambda a: a - w[0], looped)
+
+    call(W)
     before = _program.cache_info().misses
-    tgc.scan(lambda c, x: (c * 3 + x, None), H + 1, X)  # another function of the same graph
+    got = call(W / 2)  # other functions of the same graphs: the arrays that they close over are operands
     assert _program.cache_info().misses == before
+    want = python_scan(lambda c, x: (c @ (W / 2) + x, c), H, X)[0]
+    np.testing.assert_allclose(got, want @ (W / 2) if W[0, 0] > 0 else want - W[0] / 2)
 
 
 def test_stages_and_kernels_show_bodies() -> None:
