@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from tgc.ir import Builder, Graph, Node, Value, transform
-from tgc.ops.kinds import Control, Elementwise
+from tgc.ops.kinds import Control, Elementwise, Reduce
 from tgc.ops.movement import reshape
 from tgc.ops.region import fused
 from tgc.passes.manager import Target, register
@@ -42,9 +42,15 @@ def overwritable(node: Node, operand: int, result: int) -> bool:
         if not isinstance(inner.op, Elementwise) or inner.result.shape != made.shape:
             return False
         reached.update(inner.results)
-    if node.attrs["kind"] == "reduce":
-        return all(v.shape == made.shape for v in body.outputs)
-    return True
+    if node.attrs["kind"] != "reduce":
+        return True
+    # Results that need more reductions are stored in a later sweep, which must still find the operand.
+    folds: dict[Value, int] = dict.fromkeys(body.inputs, 0)
+    for inner in body.nodes:
+        before = max((folds[v] for v in inner.operands), default=0)
+        folds.update(dict.fromkeys(inner.results, before + isinstance(inner.op, Reduce)))
+    late = any(v in reached and folds[v] > folds[made] for v in body.outputs)
+    return not late and all(v.shape == made.shape for v in body.outputs)
 
 
 def match_donations(graph: Graph, donated: Sequence[int]) -> dict[int, int]:
