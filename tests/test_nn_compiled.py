@@ -60,17 +60,13 @@ def normalizations(x: Any, s: Any) -> list[Any]:
 
 def windows(x: Any, w: Any) -> list[Any]:
     return [
-        nn.depthwise_conv(x, w, padding="same"), nn.conv_transpose(x, w[..., :4], stride=2, padding="same"),
-        nn.max_pool(x, 3, stride=2, padding=1, ceil_mode=True), nn.avg_pool(x, 2, ceil_mode=True), nn.lp_pool(x, 2),
-        nn.adaptive_avg_pool(x, 3), nn.adaptive_max_pool(x, 4), nn.extract_patches(x, 2), nn.pixel_shuffle(x, 2),
+        nn.depthwise_conv(x, w, padding="same"), nn.max_pool(x, 3, stride=2, padding=1, ceil_mode=True),
+        nn.adaptive_avg_pool(x, 3), nn.pixel_shuffle(x, 2),
     ]  # fmt: skip
 
 
 def images(x: Any, c: Any) -> list[Any]:
-    return [
-        image.resize(x, (2, 11, 3, 4), "cubic"), image.gaussian_blur(x, 1.0, 3), image.rotate(x, c[:, 0]),
-        image.hsv_to_rgb(image.rgb_to_hsv(nn.sigmoid(x[..., :3]))),
-    ]  # fmt: skip
+    return [image.resize(x, (2, 11, 6, 4), "cubic"), image.rotate(x, c[:, 0])]
 
 
 def attention(q: Any, k: Any, v: Any) -> list[Any]:
