@@ -27,9 +27,9 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"ops"}),
     frozenset({"interpret", "text", "verify"}),
     frozenset({"trace"}),
-    frozenset({"autodiff", "control", "nn", "numpy", "passes", "random"}),
+    frozenset({"autodiff", "batching", "control", "forward", "nn", "numpy", "passes", "random"}),
     frozenset({"runtime"}),
-    frozenset({"eager", "gradients", "jit"}),
+    frozenset({"eager", "gradients", "jit", "transforms"}),
     frozenset({FACADE}),
     frozenset({"__main__", "cli"}),
 )

@@ -11,10 +11,12 @@ from tgc.ir import Graph
 from tgc.jit import jit
 from tgc.ops.elementwise import stop_gradient
 from tgc.text import load_graph, parse, save_graph
+from tgc.transforms import eval_shape, hessian, jacfwd, jacobian, jacrev, jvp, linearize, vjp, vmap
 from tgc.types import TensorType, tensor_type
 
 __all__ = [
-    "Graph", "TensorType", "associative_scan", "cond", "errors", "fori_loop", "grad", "interpret", "jit", "load_graph",
-    "map", "nn", "numpy", "parse", "random", "save_graph", "scan", "stop_gradient", "switch", "tensor_type",
-    "value_and_grad", "while_loop",
+    "Graph", "TensorType", "associative_scan", "cond", "errors", "eval_shape", "fori_loop", "grad", "hessian",
+    "interpret", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "linearize", "load_graph", "map", "nn", "numpy",
+    "parse", "random", "save_graph", "scan", "stop_gradient", "switch", "tensor_type", "value_and_grad", "vjp",
+    "vmap", "while_loop",
 ]  # fmt: skip

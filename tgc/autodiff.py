@@ -12,6 +12,7 @@ from typing import Any
 
 from tgc.errors import GradientError
 from tgc.ir import Graph, Node, Value, inline
+from tgc.ops.arithmetic import is_weak
 from tgc.ops.creation import full_like
 from tgc.ops.elementwise import add, identity
 from tgc.ops.kinds import Control, Primitive
@@ -23,15 +24,20 @@ def mark(x: Any) -> Tracer:
     """A new value equal to `x` that nothing else in the trace refers to: what a gradient is taken with respect to."""
     record = current()
     marked: Tracer = record.emit(identity, (record.lift(x),), {}, unique=True)
+    marked.weak = is_weak(x)
     return marked
 
 
-def _between(record: Trace, sources: set[Value], sinks: Sequence[Value]) -> list[Node]:
-    """The recorded nodes on paths from `sources` to `sinks`, in order."""
-    nodes = record.builder.nodes
+def between(
+    record: Trace, sources: set[Value], sinks: Sequence[Value], since: int = 0
+) -> tuple[list[Node], set[Value]]:
+    """The recorded nodes on paths from `sources` to `sinks`, in order, and all values that depend on `sources`.
+
+    `since` is how many nodes had been recorded before the sources: none of these can depend on them.
+    """
     reached = set(sources)
     forward = []
-    for node in nodes:
+    for node in record.builder.since(since):
         if any(v in reached for v in node.operands) and not any(r in sources for r in node.results):
             reached.update(node.results)
             forward.append(node)
@@ -41,11 +47,16 @@ def _between(record: Trace, sources: set[Value], sinks: Sequence[Value]) -> list
         if any(r in needed for r in node.results):
             needed.update(node.operands)
             path.append(node)
-    return path[::-1]
+    return path[::-1], reached
 
 
-def backward(outputs: Sequence[Tracer], cotangents: Sequence[Any], sources: Sequence[Tracer]) -> list[Tracer]:
+def backward(
+    outputs: Sequence[Tracer], cotangents: Sequence[Any], sources: Sequence[Tracer], since: int = 0
+) -> list[Tracer]:
     """Cotangents of `sources` given those of `outputs`, all in the current trace; zeros where nothing depends on one.
+
+    `since` is how many nodes had been recorded before the sources. A rule may return a GradientError in the place of a
+    cotangent that does not exist: it is raised if that operand depends on a source.
 
     Raises:
         GradientError: an op on the way has no gradient.
@@ -69,7 +80,8 @@ def pull(outputs: Sequence[Tracer], cotangents: Sequence[Any], sources: Sequence
 
     for y, g in zip(outputs, cotangents, strict=True):
         accumulate(record.lift(y), g)
-    for node in reversed(_between(record, wanted, [record.lift(y) for y in outputs])):
+    path, reached = between(record, wanted, [record.lift(y) for y in outputs], since)
+    for node in reversed(path):
         gs = [cotangent.get(r) for r in node.results]
         if all(g is None for g in gs):
             continue
@@ -82,7 +94,10 @@ def pull(outputs: Sequence[Tracer], cotangents: Sequence[Any], sources: Sequence
         leading = (joint,) if isinstance(op, Control) else ()
         parts = op.grad(*leading, g, *operands, out=out, **node.attrs)
         for v, part in zip(node.operands, parts, strict=True):
-            if part is not None and is_float(v.dtype):
+            if isinstance(part, GradientError):
+                if v in reached:
+                    raise part
+            elif part is not None and is_float(v.dtype):
                 accumulate(v, part)
     return [cotangent.get(s.value) for s in sources]
 
@@ -115,13 +130,14 @@ def joint(graph: Graph, given: Sequence[int]) -> tuple[Graph, tuple[int, ...]]:
 
 def value_and_grad_flat(f: Callable[..., tuple[Tracer, Any]], args: Sequence[Any]) -> tuple[Any, Any, list[Tracer]]:
     """(value, aux, gradients) of `f(*args) -> (scalar, aux)` with respect to all of `args`, in the current trace."""
+    since = current().builder.count
     marked = [mark(x) for x in args]
     value, aux = f(*marked)
     if not isinstance(value, Tracer):
         value = Tracer(current(), current().lift(value))
     if value.shape != () or not is_float(value.dtype):
         raise GradientError(f"a gradient needs a function that returns a real scalar, not {value!r}{value.origin}")
-    return value, aux, backward([value], [full_like(value, 1)], marked)
+    return value, aux, backward([value], [full_like(value, 1)], marked, since)
 
 
 def differentiate(graph: Graph) -> Graph:

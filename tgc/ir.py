@@ -225,6 +225,15 @@ class Builder:
         """What has been emitted so far."""
         return tuple(self._nodes)
 
+    def since(self, start: int) -> Sequence[Node]:
+        """What has been emitted after the first `start` nodes."""
+        return self._nodes[start:]
+
+    @property
+    def count(self) -> int:
+        """How many nodes have been emitted so far."""
+        return len(self._nodes)
+
     def input(self, type: TensorType, name: str = "") -> Value:
         value = Value(type, name=name or f"a{len(self._inputs)}")
         self._inputs.append(value)

@@ -28,6 +28,7 @@ from tgc.types import BOOL, SHORT_NAMES, DType, TensorType, as_dtype, type_of
 
 Grad: TypeAlias = Callable[..., tuple[Any, ...]]
 Batch: TypeAlias = Callable[..., Any]  # (operands, whether each has the mapped axis in front, **attrs) -> result(s), so
+Jvp: TypeAlias = Callable[..., tuple[Any, ...]]  # (tangents or None, *operands, out=, **attrs) -> tangents of results
 AttrSpec: TypeAlias = Mapping[str, Callable[[Any], Any]]
 TypeRule: TypeAlias = Callable[..., TensorType]
 
@@ -37,6 +38,11 @@ REGISTRY: Final[dict[str, Op]] = {}
 def no_gradient(g: Any, *operands: Any, out: Any, **attrs: Any) -> tuple[None, ...]:
     """The gradient rule of ops whose results do not vary smoothly with any operand (comparisons, integers, ...)."""
     return (None,) * len(operands)
+
+
+def no_operands(operands: Sequence[Any], batched: Sequence[bool], **attrs: Any) -> Any:
+    """The batch rule of ops without operands: there is nothing that they could be mapped over."""
+    raise AssertionError("an op without operands was mapped over an axis")
 
 
 def integer(x: Any) -> int:
@@ -134,7 +140,8 @@ class Primitive(Op):
     grad: Grad
     samples: Samples
     attrs: AttrSpec
-    batch: Batch | None = None
+    batch: Batch | None = None  # elementwise ops and reductions are mapped by their kind: see `tgc.batching`
+    jvp: Jvp | None = None  # None: the transpose of `grad`, see `tgc.forward`
     heavy = False  # whether eager application is worth a compiled program
 
     def __post_init__(self) -> None:
@@ -223,6 +230,7 @@ class Movement(Primitive):
 
     `index` is one integer expression an output axis; `s.dim(operand, axis)` and `s.size(axis)` are operand and output
     sizes; `s.guard(condition, then, otherwise)` evaluates `then()` (which may load) only where the condition holds.
+    The result of a `view` has operand 0's type and elements, and its place in memory.
     For the fusion pass, `reads(*operand types, **attrs)` is how often an operand's element is read, at most, and
     `loads(**attrs)` at how many places an output element looks.
     """
@@ -230,6 +238,8 @@ class Movement(Primitive):
     _: KW_ONLY
     type_rule: TypeRule
     element: Callable[..., Any]
+    batch: Batch
+    view: bool = False
     cheap: bool = True  # whether to recompute rather than to store an element that has several readers
     reads: Callable[..., float] = lambda *types, **attrs: 1.0
     loads: Callable[..., int] = lambda **attrs: 1
@@ -294,6 +304,7 @@ class Contraction(Primitive):
     _: KW_ONLY
     type_rule: TypeRule
     axis_map: Callable[..., AxisMap]
+    batch: Batch
     heavy = True
 
     def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
@@ -306,6 +317,7 @@ class Scatter(Primitive):
 
     _: KW_ONLY
     type_rule: TypeRule
+    batch: Batch
     heavy = True
 
     def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
@@ -314,7 +326,13 @@ class Scatter(Primitive):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Region(Primitive):
-    """A node whose meaning is its `body` graph: fused kernels and composites."""
+    """A node whose meaning is its `body` graph: fused kernels, checkpoints, composites.
+
+    The pass `inline` puts the body of a `transparent` region in its place.
+    """
+
+    _: KW_ONLY
+    transparent: bool = False
 
     def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
         body = attrs["body"]
