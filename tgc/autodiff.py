@@ -61,11 +61,13 @@ def backward(
     Raises:
         GradientError: an op on the way has no gradient.
     """
-    found = pull(outputs, cotangents, sources)
+    found = pull(outputs, cotangents, sources, since)
     return [full_like(s, 0) if g is None else g for s, g in zip(sources, found, strict=True)]
 
 
-def pull(outputs: Sequence[Tracer], cotangents: Sequence[Any], sources: Sequence[Tracer]) -> list[Tracer | None]:
+def pull(
+    outputs: Sequence[Tracer], cotangents: Sequence[Any], sources: Sequence[Tracer], since: int = 0
+) -> list[Tracer | None]:
     """Cotangents of `sources` as by `backward`, but None where nothing depends on one.
 
     Raises:

@@ -15,13 +15,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from tgc.errors import AttributeSpecError, DTypeError
-from tgc.ir import recording
 from tgc.numpy.base import Array, ArrayLike, DTypeLike, accumulator, as_array, axis_of, refuse, replace, sizes
-from tgc.numpy.elementwise import clip, cos, exp, log, log1p, logical_and, logical_or, multiply, negative, sqrt
+from tgc.numpy.elementwise import clip, cos, exp, log, log1p, multiply, negative, sqrt
 from tgc.numpy.indexing import take
 from tgc.numpy.manipulation import stack
-from tgc.numpy.reductions import argmax, sum
-from tgc.ops import creation, elementwise
+from tgc.numpy.reductions import argmax
+from tgc.ops import creation, elementwise, sort
 from tgc.ops.arithmetic import (
     add,
     as_tensor,
@@ -29,7 +28,6 @@ from tgc.ops.arithmetic import (
     broadcast_to,
     divide,
     dtype_of,
-    equal,
     is_weak,
     less,
     shape_of,
@@ -231,22 +229,11 @@ def categorical(key: Array, logits: ArrayLike, axis: int = -1, shape: Size | Non
 
 def _ranks(key: Array, n: int) -> Array:
     """i64[n]: the rank of each of n random words; equal words are ranked in order."""
-    if isinstance(key, np.ndarray):
-        with recording(None):
-            order = np.argsort(bits(key, n), kind="stable")
-        return np.argsort(order)
-    words = bits(key, n)
-    mine, other = (broadcast_to(words.reshape(shape), (n, n)) for shape in ((n, 1), (1, n)))
-    row, column = (creation.iota(shape=(n, n), dtype=I64, axis=axis) for axis in (0, 1))
-    before = logical_or(less(other, mine), logical_and(equal(other, mine), less(column, row)))
-    return sum(before, axis=1)
+    return sort.argsort(sort.argsort(bits(key, n)))
 
 
 def permutation(key: Array, x: int | ArrayLike, axis: int = 0) -> Array:
-    """The numbers 0 .. x-1 (int64), or the slices of a tensor along `axis`, in random order.
-
-    Takes n log n steps for a concrete key, but n * n comparisons for a traced one.
-    """
+    """The numbers 0 .. x-1 (int64), or the slices of a tensor along `axis`, in random order."""
     if isinstance(x, int):
         return _ranks(_checked(key), x)
     x = as_array(x)
