@@ -10,7 +10,7 @@ import pytest
 from tgc.errors import DTypeError
 from tgc.ir import Builder, Graph, Value
 from tgc.ops import REGISTRY, creation, movement, scatter, window
-from tgc.ops.kinds import Control, Cumulative, Elementwise, Primitive, Reduce, Region, Scatter
+from tgc.ops.kinds import Control, Cumulative, Elementwise, Opaque, Primitive, Reduce, Region, Scatter
 from tgc.ops.samples import Case, case
 from tgc.types import ALL, BF16, F16, F32, F64, I32, NUMBERS, U32, DType, is_float, type_of
 
@@ -35,7 +35,7 @@ def domain(op: Primitive, k: int) -> frozenset[DType]:
     """The dtypes that operand `k` may have."""
     if isinstance(op, Elementwise):
         return op.mixed[k] if op.mixed else op.domain
-    if isinstance(op, Reduce | Cumulative):
+    if isinstance(op, Reduce | Cumulative | Opaque):
         return op.domain
     if op is creation.random_bits:
         return frozenset({U32})

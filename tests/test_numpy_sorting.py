@@ -123,7 +123,8 @@ def test_cumulative_folds() -> None:
         for x in (X, NAN, X > 0, X.astype(np.int32), np.zeros((0, 2))):
             for axis in (None, 0, -1):
                 got = both(lambda x, n=name, a=axis: getattr(tnp, n)(x, a), x)[0]
-                want = getattr(np, name)(x, axis)
+                with np.errstate(all="ignore"):
+                    want = getattr(np, name)(x, axis)
                 assert got.dtype == want.dtype
                 close(got, want)
     close(tnp.cumulative_sum(X, axis=1, include_initial=True), np.cumulative_sum(X, axis=1, include_initial=True))

@@ -7,6 +7,7 @@ from tgc.ops import (
     cumulative,
     dynamic,
     elementwise,
+    linalg,
     movement,
     opaque,
     reduce,
@@ -19,6 +20,6 @@ from tgc.ops import (
 from tgc.ops.kinds import REGISTRY
 
 __all__ = [
-    "REGISTRY", "contraction", "control", "creation", "cumulative", "dynamic", "elementwise", "movement", "opaque",
+    "REGISTRY", "contraction", "control", "creation", "cumulative", "dynamic", "elementwise", "linalg", "movement", "opaque",
     "reduce", "region", "scan", "scatter", "sort", "window",
 ]  # fmt: skip

@@ -376,6 +376,7 @@ class Opaque(Primitive):
 
     _: KW_ONLY
     type_rule: Callable[..., tuple[TensorType, ...]]
+    domain: frozenset[DType]
     batch: Batch
 
     def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:

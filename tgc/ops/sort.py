@@ -49,6 +49,7 @@ argsort: Opaque = Opaque(
     "argsort",
     attrs={},
     type_rule=lambda op, operands: _checked(op, operands, I64),
+    domain=ALL,
     reference=lambda x: np.argsort(_sortable(x), axis=-1, kind="stable"),
     grad=no_gradient,
     batch=over_leading_axes("argsort"),
@@ -60,6 +61,7 @@ sort: Opaque = Opaque(
     "sort",
     attrs={},
     type_rule=lambda op, operands: _checked(op, operands, None),
+    domain=ALL,
     reference=lambda x: np.sort(_sortable(x), axis=-1, kind="stable").astype(x.dtype, copy=False),
     # the inverse of a permutation is what sorts it
     grad=lambda g, x, *, out: (along_last_axis(g, argsort(argsort(x))) if x.size else g,),
@@ -89,6 +91,7 @@ searchsorted: Opaque = Opaque(
     "searchsorted",
     attrs={"right": flag},
     type_rule=_searched,
+    domain=ALL,
     reference=_search,
     grad=no_gradient,
     batch=over_leading_axes("searchsorted"),
