@@ -96,7 +96,7 @@ def test_gradient(op: Primitive) -> None:
     rng = np.random.default_rng(1)
     applied = list(differentiable(op))
     weights = [
-        [rng.standard_normal(y.shape) * (y.dtype == F64) for y in references(op, arrays, attrs)]
+        [np.asarray(rng.standard_normal(y.shape) * (y.dtype == F64)) for y in references(op, arrays, attrs)]
         for attrs, arrays, _ in applied
     ]
 
@@ -106,7 +106,9 @@ def test_gradient(op: Primitive) -> None:
             marked = [mark(x) if k in real else x for k, x in enumerate(itertools.islice(rest, len(arrays)))]
             made = op(*marked, **attrs)
             outs = [*made] if isinstance(made, tuple) else [made]
-            pairs = [(y, g) for y, g in zip(outs, itertools.islice(rest, len(weight)), strict=True) if is_float(y.dtype)]
+            pairs = [
+                (y, g) for y, g in zip(outs, itertools.islice(rest, len(weight)), strict=True) if is_float(y.dtype)
+            ]
             grads += backward([y for y, _ in pairs], [g for _, g in pairs], [marked[k] for k in real])
         return grads
 

@@ -10,6 +10,8 @@ from math import inf as inf
 from math import nan as nan
 from math import pi as pi
 
+from tgc.numpy import fft as fft
+from tgc.numpy import linalg as linalg
 from tgc.numpy import methods
 from tgc.numpy.creation import *  # noqa: F403
 from tgc.numpy.cumulative import *  # noqa: F403

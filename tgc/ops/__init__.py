@@ -20,6 +20,6 @@ from tgc.ops import (
 from tgc.ops.kinds import REGISTRY
 
 __all__ = [
-    "REGISTRY", "contraction", "control", "creation", "cumulative", "dynamic", "elementwise", "linalg", "movement", "opaque",
-    "reduce", "region", "scan", "scatter", "sort", "window",
+    "REGISTRY", "contraction", "control", "creation", "cumulative", "dynamic", "elementwise", "linalg", "movement",
+    "opaque", "reduce", "region", "scan", "scatter", "sort", "window",
 ]  # fmt: skip

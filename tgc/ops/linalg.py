@@ -149,9 +149,7 @@ def _cholesky_grad(g: Any, a: Any, *, out: Any) -> tuple[Any]:
     return (halved(add(s, transposed(s))),)
 
 
-cholesky: Opaque = _define(
-    "cholesky", np.linalg.cholesky, lambda m, n: [(n, n)], _cholesky_grad, positive, _SQUARE
-)
+cholesky: Opaque = _define("cholesky", np.linalg.cholesky, lambda m, n: [(n, n)], _cholesky_grad, positive, _SQUARE)
 """L of A = L L^T, lower triangular; the lower triangle of A is read."""
 
 
@@ -241,7 +239,9 @@ def _lu_reference(a: np.ndarray) -> tuple[np.ndarray, ...]:
         for x in (u, order):
             x[every, pivot], x[:, j] = x[:, j].copy(), x[every, pivot].copy()
         rest = u[:, j + 1 :]
-        factor = np.divide(rest[:, :, j], u[:, j, j, None], where=u[:, j, j, None] != 0, out=np.zeros_like(rest[:, :, j]))
+        factor = np.divide(
+            rest[:, :, j], u[:, j, j, None], where=u[:, j, j, None] != 0, out=np.zeros_like(rest[:, :, j])
+        )
         rest[:, :, j + 1 :] -= factor[:, :, None] * u[:, j, None, j + 1 :]
         rest[:, :, j] = factor
     lead = a.shape[:-2]
@@ -277,7 +277,9 @@ def _solve_type(op: Primitive, operands: Sequence[TensorType], **attrs: Attr) ->
     a = _matrices(op, operands, 2)
     b = operands[1]
     if b.rank != a.rank or b.shape[:-1] != a.shape[:-1]:
-        raise op.refuse("operand 1 must hold columns as long as those of operand 0, and the same leading axes", operands)
+        raise op.refuse(
+            "operand 1 must hold columns as long as those of operand 0, and the same leading axes", operands
+        )
     return (TensorType(b.dtype, b.shape),)
 
 
@@ -326,7 +328,9 @@ triangular_solve: Opaque = Opaque(
 
 def _det_grad(g: Any, a: Any, *, out: Any) -> tuple[Any]:
     lead = tuple(range(len(a.shape) - 2))
-    return (multiply(broadcast(multiply(g, out), axes=lead, shape=a.shape), transposed(solve(a, eye_like(a, a.shape[-1])))),)
+    return (
+        multiply(broadcast(multiply(g, out), axes=lead, shape=a.shape), transposed(solve(a, eye_like(a, a.shape[-1])))),
+    )
 
 
 det: Opaque = _define("det", np.linalg.det, lambda m, n: [()], _det_grad, regular, _SQUARE)
