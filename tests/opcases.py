@@ -10,7 +10,9 @@ import pytest
 from tgc.errors import DTypeError
 from tgc.ir import Builder, Graph, Value
 from tgc.ops import REGISTRY, creation, movement, scatter, window
-from tgc.ops.kinds import Control, Cumulative, Elementwise, Opaque, Primitive, Reduce, Region, Scatter
+from tgc.ops.cumulative import Cumulative
+from tgc.ops.kinds import Control, Elementwise, Primitive, Reduce, Region, Scatter
+from tgc.ops.opaque import Opaque
 from tgc.ops.samples import Case, case
 from tgc.types import ALL, BF16, F16, F32, F64, I32, NUMBERS, U32, DType, is_float, type_of
 

@@ -15,7 +15,8 @@ import tgc
 import tgc.numpy as tnp
 from tgc.errors import BackendError, LinearAlgebraError
 from tgc.ir import Builder
-from tgc.ops.kinds import REGISTRY, Opaque, no_gradient
+from tgc.ops.kinds import REGISTRY, no_gradient
+from tgc.ops.opaque import Opaque
 from tgc.ops.samples import reals, samples
 from tgc.runtime.lowered import Lowered
 from tgc.types import F64, tensor_type

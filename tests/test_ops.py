@@ -14,7 +14,8 @@ from tgc.autodiff import backward, mark
 from tgc.errors import GradientError
 from tgc.interpret import interpret
 from tgc.ops import elementwise, movement
-from tgc.ops.kinds import Opaque, Primitive, no_gradient
+from tgc.ops.kinds import Primitive, no_gradient
+from tgc.ops.opaque import Opaque
 from tgc.ops.samples import Case, distinct
 from tgc.runtime.lowered import Lowered
 from tgc.trace import Tracer, trace

@@ -11,7 +11,8 @@ from opcases import ELEMENTWISE, OPS, STARTS, cases, domain, every_op, operands
 
 from tgc.errors import AttributeSpecError, DTypeError, OutOfRangeError, ShapeError, TgcError
 from tgc.ops import elementwise, movement, scatter
-from tgc.ops.kinds import Cumulative, Primitive, Reduce
+from tgc.ops.cumulative import Cumulative
+from tgc.ops.kinds import Primitive, Reduce
 from tgc.types import BOOL, F16, F32, F64, I32, I64, SHORT_NAMES, U8, DType, Layout, TensorType, tensor_type, type_of
 
 SCALAR, LARGE = (), (2, 3, 4, 5, 6, 7)

@@ -16,7 +16,8 @@ import numpy as np
 from tgc.backends.loops.ir import Const
 from tgc.errors import BackendError, LinearAlgebraError
 from tgc.ir import Graph, Node
-from tgc.ops.kinds import Control, Opaque
+from tgc.ops.kinds import Control
+from tgc.ops.opaque import Opaque
 from tgc.types import TensorType
 
 _ABI = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)

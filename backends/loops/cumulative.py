@@ -7,7 +7,7 @@ import math
 from tgc.backends.loops.ir import Buffer, Const, Expr, For, Kernel, Let, Load, Stack, Stmt, Store, Var, integer
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype, rounded
-from tgc.ops.kinds import Cumulative
+from tgc.ops.cumulative import Cumulative
 from tgc.types import I64
 
 BLOCK = 256  # columns whose state a tile keeps

@@ -9,7 +9,7 @@ from tgc.numpy.reductions import _summed as summed
 from tgc.ops import cumulative as ops
 from tgc.ops.arithmetic import where
 from tgc.ops.creation import fill
-from tgc.ops.kinds import Cumulative
+from tgc.ops.cumulative import Cumulative
 
 __all__ = [
     "cummax", "cummin", "cumprod", "cumsum", "cumulative_prod", "cumulative_sum", "nancumprod", "nancumsum",

@@ -281,7 +281,7 @@ def matrix_norm(x: ArrayLike, /, *, keepdims: bool = False, ord: float | str | N
         return vector_norm(x, axis=(-2, -1), keepdims=keepdims)
     extreme = min if isinstance(ord, int | float) and ord < 0 else max
     if ord in (1, -1, math.inf, -math.inf):
-        found = extreme(sum(absolute(x), -2 if abs(float(ord)) == 1 else -1), -1)  # type: ignore[arg-type]
+        found = extreme(sum(absolute(x), -2 if abs(float(ord)) == 1 else -1), -1)
     elif ord == "nuc":
         found = sum(svdvals(x), -1)
     elif ord in (2, -2):

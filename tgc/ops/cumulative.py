@@ -2,20 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
 
+from tgc.ir import Attr
 from tgc.ops.batch import after, by_attrs
 from tgc.ops.creation import full_like, iota
 from tgc.ops.elementwise import add, bit_and, cast, div, eq, mul, select
-from tgc.ops.kinds import Cumulative, Grad, Reduce, flag, integer
+from tgc.ops.kinds import Batch, Grad, Primitive, Reduce, flag, integer
 from tgc.ops.movement import reshape, transpose
 from tgc.ops.reduce import reduce_max, reduce_min, reduce_prod, reduce_sum
 from tgc.ops.samples import Draw, case, distinct, reals, samples
 from tgc.ops.scatter import scatter_add
-from tgc.types import BF16, F16, F32, I64
+from tgc.types import BF16, F16, F32, I64, DType, TensorType
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Cumulative(Primitive):
+    """out[..., i, ...] = finish(fold of step over the elements 0..i along `axis`, from init), as a `Reduce` folds.
+
+    With the attribute `reverse` over the elements from the last one down to i.
+    """
+
+    _: KW_ONLY
+    init: Callable[..., tuple[Any, ...]]
+    step: Callable[..., tuple[Any, ...]]  # (s, state, x)
+    finish: Callable[..., Any]
+    domain: frozenset[DType]
+    batch: Batch
+    heavy = True
+
+    def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
+        self.expect(operands, self.domain)
+        (x,) = operands
+        axis: Any = attrs["axis"]
+        if not 0 <= axis < x.rank:
+            raise self.refuse(f"no axis {axis}", operands)
+        return (TensorType(x.dtype, x.shape),)
+
 
 _CASES = (
     case((3, 5), axis=1, reverse=False),
@@ -93,4 +120,4 @@ cumprod: Cumulative = _cumulative("cumprod", np.multiply, reduce_prod, _prod_gra
 cummax: Cumulative = _cumulative("cummax", np.maximum, reduce_max, _extreme_grad, distinct())
 cummin: Cumulative = _cumulative("cummin", np.minimum, reduce_min, _extreme_grad, distinct())
 
-__all__ = ["cummax", "cummin", "cumprod", "cumsum"]
+__all__ = ["Cumulative", "cummax", "cummin", "cumprod", "cumsum"]

@@ -5,9 +5,9 @@
                   pooling windows included)
     Reduce        scalar rules `init`, `step` and `finish` over reduced axes
     Contraction   named axes and one affine access map an operand
-    Cumulative    a fold along one axis that keeps its intermediate results
+    Cumulative    a fold along one axis that keeps its intermediate results (`tgc.ops.cumulative`)
     Scatter       updates combined with what is at computed places
-    Opaque        what a library routine computes: sorting, factorizations, Fourier transforms
+    Opaque        what a library routine computes: sorting, factorizations (`tgc.ops.opaque`)
     Region        a node whose meaning is its body graph
     Control       bodies that run repeatedly, or by choice
 
@@ -338,47 +338,6 @@ class Scatter(Primitive):
 
     def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
         return (self.type_rule(self, operands, **attrs),)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Cumulative(Primitive):
-    """out[..., i, ...] = finish(fold of step over the elements 0..i along `axis`, from init), as a `Reduce` folds.
-
-    With the attribute `reverse` over the elements from the last one down to i.
-    """
-
-    _: KW_ONLY
-    init: Callable[..., tuple[Any, ...]]
-    step: Callable[..., tuple[Any, ...]]  # (s, state, x)
-    finish: Callable[..., Any]
-    domain: frozenset[DType]
-    batch: Batch
-    heavy = True
-
-    def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
-        self.expect(operands, self.domain)
-        (x,) = operands
-        axis: Any = attrs["axis"]
-        if not 0 <= axis < x.rank:
-            raise self.refuse(f"no axis {axis}", operands)
-        return (TensorType(x.dtype, x.shape),)
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Opaque(Primitive):
-    """What a library routine computes; it has one result or several.
-
-    The routine works on the last axes of its operands; all axes before them are batches, the same for all operands. A
-    backend for the CPU calls `reference`, a NumPy function; other backends have a routine of the op's name.
-    """
-
-    _: KW_ONLY
-    type_rule: Callable[..., tuple[TensorType, ...]]
-    domain: frozenset[DType]
-    batch: Batch
-
-    def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
-        return self.type_rule(self, operands, **attrs)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

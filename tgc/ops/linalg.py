@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from tgc.errors import DTypeError, GradientError
+from tgc.ir import Attr
 from tgc.ops import arithmetic
 from tgc.ops.arithmetic import add, divide, matmul, multiply, negative, subtract, where
 from tgc.ops.creation import full_like, iota
 from tgc.ops.indexing import index
-from tgc.ops.kinds import Attr, Opaque, Primitive, flag, scalar
+from tgc.ops.kinds import Primitive, flag, scalar
 from tgc.ops.movement import broadcast, concat
-from tgc.ops.opaque import over_leading_axes
+from tgc.ops.opaque import Opaque, over_leading_axes
 from tgc.ops.samples import Draw, case, reals, samples
 from tgc.types import F32, F64, I64, DType, TensorType
 
@@ -130,7 +131,7 @@ def _define(
 def regular(rng: np.random.Generator, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
     """Matrices that are far from singular, and whose singular values differ."""
     m, n = shape[-2:]
-    return reals(-0.4, 0.4)(rng, dtype, shape) + (np.eye(m, n) * (1 + np.arange(n))).astype(dtype)
+    return np.asarray(reals(-0.4, 0.4)(rng, dtype, shape) + (np.eye(m, n) * (1 + np.arange(n))).astype(dtype))
 
 
 def positive(rng: np.random.Generator, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:

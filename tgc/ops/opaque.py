@@ -1,12 +1,32 @@
-"""What definitions of opaque ops share."""
+"""Ops that a library computes, and the batch rule that they share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
+from tgc.ir import Attr
 from tgc.ops.batch import in_front, primitive, size_of
-from tgc.ops.kinds import Batch
+from tgc.ops.kinds import Batch, Primitive
+from tgc.types import DType, TensorType
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Opaque(Primitive):
+    """What a library routine computes; it has one result or several.
+
+    The routine works on the last axes of its operands; all axes before them are batches, the same for all operands. A
+    backend for the CPU calls `reference`, a NumPy function; other backends have a routine of the op's name.
+    """
+
+    _: KW_ONLY
+    type_rule: Callable[..., tuple[TensorType, ...]]
+    domain: frozenset[DType]
+    batch: Batch
+
+    def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
+        return self.type_rule(self, operands, **attrs)
 
 
 def over_leading_axes(name: str) -> Batch:
@@ -19,4 +39,4 @@ def over_leading_axes(name: str) -> Batch:
     return rule
 
 
-__all__ = ["over_leading_axes"]
+__all__ = ["Opaque", "over_leading_axes"]

@@ -10,9 +10,9 @@ import numpy as np
 from tgc.errors import DTypeError
 from tgc.ops.creation import full_like, iota
 from tgc.ops.elementwise import add, mul
-from tgc.ops.kinds import Opaque, Primitive, flag, no_gradient
+from tgc.ops.kinds import Primitive, flag, no_gradient
 from tgc.ops.movement import reshape, take
-from tgc.ops.opaque import over_leading_axes
+from tgc.ops.opaque import Opaque, over_leading_axes
 from tgc.ops.samples import case, distinct, reals, samples
 from tgc.types import ALL, BF16, F32, I64, DType, TensorType
 

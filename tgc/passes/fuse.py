@@ -24,7 +24,9 @@ from typing import Any, ClassVar
 
 from tgc.ir import Builder, Graph, Node, Value
 from tgc.ops import movement
-from tgc.ops.kinds import Contraction, Control, Cumulative, Elementwise, Movement, Opaque, Reduce, Scatter
+from tgc.ops.cumulative import Cumulative
+from tgc.ops.kinds import Contraction, Control, Elementwise, Movement, Reduce, Scatter
+from tgc.ops.opaque import Opaque
 from tgc.ops.region import fused
 from tgc.passes.manager import Target, refuse, register
 
