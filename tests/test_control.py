@@ -322,10 +322,16 @@ def test_python_threads_share_a_program() -> None:
 def test_eager_programs_are_kept() -> None:
     from tgc.eager import _program
 
-    tgc.scan(lambda c, x: (c * 3 + x, None), H, X)
+    def call(w: np.ndarray) -> Any:
+        looped = tgc.scan(lambda c, x: (c @ w + x, None), H, X)[0]
+        return tgc.cond(w[0, 0] > 0, lambda a: a @ w, lambda a: a - w[0], looped)
+
+    call(W)
     before = _program.cache_info().misses
-    tgc.scan(lambda c, x: (c * 3 + x, None), H + 1, X)  # another function of the same graph
+    got = call(W / 2)  # other functions of the same graphs: the arrays that they close over are operands
     assert _program.cache_info().misses == before
+    want = python_scan(lambda c, x: (c @ (W / 2) + x, c), H, X)[0]
+    np.testing.assert_allclose(got, want @ (W / 2) if W[0, 0] > 0 else want - W[0] / 2)
 
 
 def test_stages_and_kernels_show_bodies() -> None:
@@ -340,3 +346,13 @@ def test_a_known_branch_takes_the_place_of_a_switch() -> None:
     low = tgc.jit(lambda x: tgc.cond(True, lambda a: tgc.switch(5, [tnp.sin, tnp.cos], a), lambda a: a, x)).lower(H)
     assert [node.op.name for node in low.stages["fold"].nodes] == ["cos"]
     np.testing.assert_allclose(low.compile()(H), np.cos(H))
+
+
+def test_passes_are_checked_on_loops(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("TGC_CHECK", "1")
+    f = tgc.jit(lambda h, x: tgc.scan(lambda c, r: (tnp.tanh(c @ W + r), c), h, x))
+    np.testing.assert_allclose(f(H, X)[1][1], np.tanh(H @ W + X[0]))
+    assert not capsys.readouterr().err
+    g = tgc.jit(lambda n: tgc.while_loop(lambda c: c < 2, lambda c: c * c, n))
+    assert g(np.int64(27)) == 27  # from 0 or 1 it never ends
+    assert "is not checked on @lambda, where a while loop ran 1000 steps" in capsys.readouterr().err

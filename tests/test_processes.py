@@ -33,8 +33,8 @@ def normal(*shape, seed=0):
 def digest(*arrays):
     return hashlib.sha256(b"".join(np.ascontiguousarray(a).tobytes() for a in arrays)).hexdigest()
 
-def parallel(x, w):  # launches that threads share: a product, a reduction of rows, one in chunks, a map
-    h = tnp.tanh(nn.softmax(x @ w) @ w.T)
+def parallel(x, w):  # launches that threads share, in a loop and not: products, reductions of rows and in chunks, maps
+    h = tgc.fori_loop(0, 3, lambda i, h: tnp.tanh(nn.softmax(h @ w) @ w.T + i), x)
     return h, (h * x).sum(), h.sum(axis=0)
 
 X, W = normal(600, 200), normal(200, 120)

@@ -50,13 +50,20 @@ class Leaves:
 
 
 class Body:
-    """A function of pytrees, traced as a region; what it returned is kept in `out`."""
+    """A function of pytrees, traced as a region.
+
+    Attributes:
+        graph: its inputs are the leaves of the arguments, then what `f` closes over.
+        captured: what these last inputs stand for: tensors of the enclosing trace; outside of any trace arrays, so that
+            a program serves for all their values.
+        out: what `f` returned.
+    """
 
     def __init__(self, f: Callable[..., Any], arguments: Sequence[Leaves], root: str) -> None:
         self.f, self.arguments, self.root = f, arguments, root
         self.out: Leaves
         self.graph: Graph
-        self.captured: tuple[Tracer, ...] = ()
+        self.captured: dict[object, Any] = {}  # by what it is: the value, or the digest and type
         self.trace()
 
     def trace(self, dtypes: Sequence[DType | None] = ()) -> None:
@@ -79,9 +86,13 @@ class Body:
         names = [n for leaves in self.arguments for n in leaves.names]
         name = getattr(self.f, "__name__", "body").strip("<>")
         if recorder() is None:
-            self.graph, self.captured = trace(flat, types, names, name), ()
+            made = trace(flat, types, names, name)
+            inputs = (*made.inputs, *(c.value for c in made.constants))
+            self.graph = Graph(made.name, inputs, (), made.nodes, made.outputs)
+            self.captured = {(c.digest, c.value.type): c.data for c in made.constants}
         else:
-            self.graph, self.captured = trace_region(flat, types, names, name)
+            self.graph, captured = trace_region(flat, types, names, name)
+            self.captured = {t.value: t for t in captured}
 
 
 def fit(op: str, carry: Leaves, body: Body, out: Leaves, mend: str) -> bool:
@@ -132,18 +143,27 @@ def results(structure: Any, made: Any, weak: Sequence[bool]) -> Any:
     return optree.tree_unflatten(structure, tensors)
 
 
-def shared(bodies: Sequence[Body]) -> tuple[list[Graph], list[Tracer]]:
+def shared(bodies: Sequence[Body]) -> tuple[list[Graph], list[Any]]:
     """The graphs of bodies of the same parameters, all with the captured tensors of all, and these tensors."""
-    captured = {t.value: t for body in bodies for t in body.captured}
+    captured = {key: x for body in bodies for key, x in body.captured.items()}
     graphs = []
     for body in bodies:
         builder = Builder(body.graph.name)
         declared = len(body.graph.inputs) - len(body.captured)
         inputs = [builder.input(v.type, v.name) for v in body.graph.inputs[:declared]]
-        shared = {v: builder.input(v.type, v.name) for v in captured}
-        operands = [*inputs, *(shared[t.value] for t in body.captured)]
+        more = {key: builder.input(type, f"c{k}") for k, (key, type) in enumerate(_types(bodies).items())}
+        operands = [*inputs, *(more[key] for key in body.captured)]
         graphs.append(builder.build(rebuild(body.graph, builder, operands)))
     return graphs, list(captured.values())
+
+
+def _types(bodies: Sequence[Body]) -> dict[object, TensorType]:
+    """The types of all captured tensors."""
+    found: dict[object, TensorType] = {}
+    for body in bodies:
+        inputs = body.graph.inputs[len(body.graph.inputs) - len(body.captured) :]
+        found |= {key: v.type for key, v in zip(body.captured, inputs, strict=True)}
+    return found
 
 
 def truth(x: Any, what: str) -> Any:

@@ -47,7 +47,7 @@ def scan(
         if not fit("scan", carry, body, first, "f must return a carry like the one that it gets: change f or init"):
             break
     attrs = {"length": n, "reverse": bool(reverse), "carries": len(carry.types), "xs": len(rows.types)}
-    made = scanning.scan(*carry.tensors, *rows.tensors, *body.captured, body=body.graph, places=(), **attrs)
+    made = scanning.scan(*carry.tensors, *rows.tensors, *body.captured.values(), body=body.graph, places=(), **attrs)
     return results(body.out.structure, made, [*carry.weak, *[False] * parts[1].num_leaves])  # type: ignore[no-any-return]
 
 

@@ -10,12 +10,14 @@ The graphs are pure and closed: what they read from outside is an operand of the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
-from tgc.errors import GradientError
+from tgc.errors import GradientError, StepLimitError
 from tgc.ir import Builder, Graph, Value, rebuild
 from tgc.ops.control_batch import switch_batch, while_batch
 from tgc.ops.control_jvp import switch_jvp, while_jvp
@@ -68,10 +70,27 @@ def _while_type(
     return tuple(operands[:carries])
 
 
+_limit: ContextVar[int | None] = ContextVar("tgc_step_limit", default=None)
+
+
+@contextmanager
+def step_limit(steps: int) -> Iterator[None]:
+    """While loops that the oracle runs in the with block raise StepLimitError after so many steps."""
+    token = _limit.set(steps)
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
 def _while(run: Run, *operands: np.ndarray, cond: Graph, body: Graph, carries: int, **_: Any) -> Any:
     state, consts = operands[:carries], operands[carries:]
+    limit, steps = _limit.get(), 0
     while run(cond, *state, *consts)[0]:
         state = run(body, *state, *consts)
+        steps += 1
+        if steps == limit:
+            raise StepLimitError
     return tuple(state)
 
 

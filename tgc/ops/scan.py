@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from tgc.ops import creation, movement
 from tgc.ops.control import Joint, Run, fit, input_types, output_types, zeros
 from tgc.ops.control_batch import scan_batch
 from tgc.ops.control_jvp import scan_jvp
-from tgc.ops.elementwise import add
+from tgc.ops.elementwise import add, cast, mul, neg, select, sub
 from tgc.ops.kinds import Control, integer, region, scalar, texts
 from tgc.ops.samples import samples
 from tgc.types import TensorType, is_float
@@ -52,9 +52,10 @@ def _reference(
 
 # ----------------------------------------------------------------------------------------------------------- gradient
 
-# Ops that are applied again in the backward part rather than that their results are kept: these hold no more than
-# their operands do, or nothing at all.
+# Ops that are applied again in the backward part rather than that their results are kept: those that hold no more than
+# their operands do, and those that cost less than to load a result, where all that they read is at hand.
 RECOMPUTED = (creation.full, creation.iota, movement.broadcast, movement.reshape, movement.transpose)
+CHEAP = (add, sub, mul, neg, select, cast)
 
 
 @dataclass(frozen=True)
@@ -72,19 +73,25 @@ class _Cut:
     nodes: tuple[Node, ...]
 
     @staticmethod
-    def of(joint: Graph, results: int, varying: Iterable[Value]) -> _Cut:
-        """The cut of `joint`, whose first `results` outputs are primal; `varying` are inputs other at each step."""
+    def of(joint: Graph, results: int, carries: Sequence[Value], rows: Sequence[Value]) -> _Cut:
+        """The cut of `joint`, whose first `results` outputs are primal, and whose inputs carries and rows vary."""
         forward = _ancestors(joint, joint.outputs[:results])
-        varies = set(varying)
+        varies = {*carries, *rows}
         for node in joint.nodes:
             if any(v in varies for v in node.operands):
                 varies.update(node.results)
         needed = set(joint.outputs[results:])
+
+        def again(node: Node) -> bool:
+            """Whether to compute a node again rather than to keep its result."""
+            at_hand = all(v in needed or v in rows or v not in varies for v in node.operands)
+            return node.op in RECOMPUTED or (node.op in CHEAP and at_hand)
+
         kept: list[Value] = []
         mine: list[Node] = []
         for node in reversed(joint.nodes):
             read = [r for r in node.results if r in needed]
-            if read and node in forward and read[0] in varies and node.op not in RECOMPUTED:
+            if read and node in forward and read[0] in varies and not again(node):
                 kept += read
             elif read:
                 mine.append(node)
@@ -128,7 +135,7 @@ def _gradient(
     both, reached = joint(body, given)
     inputs, cotangents = both.inputs[: len(body.inputs)], both.inputs[len(body.inputs) :]
     primal, pulled = both.outputs[: len(gs)], dict(zip(reached, both.outputs[len(gs) :], strict=True))
-    cut = _Cut.of(both, len(gs), inputs[: carries + xs])
+    cut = _Cut.of(both, len(gs), inputs[:carries], inputs[carries : carries + xs])
     kept = [*(v for v in inputs[:carries] if v in cut.inputs), *cut.kept]
     rows = dict(zip(kept, _keep(node, both, kept, primal, carries), strict=True))
     rows |= {v: operands[carries + j] for j, v in enumerate(inputs[carries : carries + xs]) if v in cut.inputs}

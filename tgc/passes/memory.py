@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from tgc.ir import Builder, Graph, Node, Value, transform
-from tgc.ops.kinds import Control, Elementwise, Reduce
+from tgc.ops.kinds import Control, Elementwise
 from tgc.ops.movement import reshape
-from tgc.ops.region import fused
+from tgc.ops.region import fused, sweeps_before
 from tgc.passes.manager import Target, register
 from tgc.types import TensorType
 
@@ -29,7 +29,8 @@ def overwritable(node: Node, operand: int, result: int) -> bool:
     """Whether a kernel may write `result` over `operand`: it reads each element of it only right before that.
 
     True for operands that reach results through elementwise ops of the results' shape alone: all of a map, the
-    epilogue of a contraction, what follows a reduction along the kept axes.
+    epilogue of a contraction, what follows a reduction along the kept axes. In a reduction of several sweeps, no later
+    one may read the operand.
     """
     body = node.body
     source, made = body.inputs[operand], body.outputs[result]
@@ -42,15 +43,11 @@ def overwritable(node: Node, operand: int, result: int) -> bool:
         if not isinstance(inner.op, Elementwise) or inner.result.shape != made.shape:
             return False
         reached.update(inner.results)
-    if node.attrs["kind"] != "reduce":
-        return True
-    # Results that need more reductions are stored in a later sweep, which must still find the operand.
-    folds: dict[Value, int] = dict.fromkeys(body.inputs, 0)
-    for inner in body.nodes:
-        before = max((folds[v] for v in inner.operands), default=0)
-        folds.update(dict.fromkeys(inner.results, before + isinstance(inner.op, Reduce)))
-    late = any(v in reached and folds[v] > folds[made] for v in body.outputs)
-    return not late and all(v.shape == made.shape for v in body.outputs)
+    if node.attrs["kind"] == "reduce":
+        sweeps = sweeps_before(body)
+        late = any(v in reached and sweeps[v] > sweeps[made] for v in body.outputs)
+        return not late and all(v.shape == made.shape for v in body.outputs)
+    return True
 
 
 def match_donations(graph: Graph, donated: Sequence[int]) -> dict[int, int]:

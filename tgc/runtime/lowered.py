@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from tgc.config import config
-from tgc.errors import ConfigError, PassError
+from tgc.errors import ConfigError, PassError, StepLimitError
 from tgc.interpret import interpret
 from tgc.ir import Graph, Node
+from tgc.ops.control import step_limit
 from tgc.ops.kinds import Control
 from tgc.passes import PASSES, PIPELINE, parse_pipeline, run
 from tgc.passes.manager import Compilation
@@ -113,6 +114,9 @@ def _nodes(graph: Graph) -> Iterator[Node]:
             yield from _nodes(body)
 
 
+STEPS = 1000  # of a while loop after which a check gives up
+
+
 def check_pass(name: str, before: Graph, after: Graph) -> None:
     """Interpret a graph before and after a pass on random inputs.
 
@@ -126,7 +130,15 @@ def check_pass(name: str, before: Graph, after: Graph) -> None:
             inputs.append(rng.uniform(0.1, 1.0, v.shape).astype(v.dtype))
         else:
             inputs.append(rng.integers(0, 2, v.shape).astype(v.dtype))
-    for k, (a, b) in enumerate(zip(interpret(before, *inputs), interpret(after, *inputs), strict=True)):
+    try:
+        with step_limit(STEPS):
+            results = [interpret(graph, *inputs) for graph in (before, after)]
+    except StepLimitError:  # made-up numbers may have no end to reach
+        sys.stderr.write(
+            f"tgc: pass {name} is not checked on @{before.name}, where a while loop ran {STEPS} steps on made-up data\n"
+        )
+        return
+    for k, (a, b) in enumerate(zip(*results, strict=True)):
         if not same(a, b):
             raise PassError(f"pass {name} changed result {k} of @{before.name}: {_difference(a, b)}")
 
