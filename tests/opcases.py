@@ -12,7 +12,7 @@ from tgc.ir import Builder, Graph, Value
 from tgc.ops import REGISTRY, creation, movement, scatter, window
 from tgc.ops.kinds import Control, Elementwise, Primitive, Reduce, Region
 from tgc.ops.samples import Case, case
-from tgc.types import ALL, BF16, F16, F32, F64, I32, U32, DType, is_float, type_of
+from tgc.types import ALL, BF16, F16, F32, F64, I32, INTS, U32, DType, is_float, type_of
 
 OPS = {name: op for name, op in REGISTRY.items() if isinstance(op, Primitive) and not isinstance(op, Region | Control)}
 ELEMENTWISE = {name: op for name, op in OPS.items() if isinstance(op, Elementwise)}
@@ -37,7 +37,7 @@ def domain(op: Primitive, k: int) -> frozenset[DType]:
     if op is creation.random_bits:
         return frozenset({U32})
     if k == 1 and op in (movement.take, scatter.scatter_add, window.window_scatter, window.window_gather):
-        return frozenset({I32})
+        return INTS
     return ALL
 
 
@@ -45,7 +45,7 @@ def operands(op: Primitive, c: Case, dtype: DType, seed: int = 0) -> list[np.nda
     """Sample operands, those whose dtype is free in `dtype`; None if the op is not defined for it."""
     rng = np.random.default_rng(seed)
     domains = [domain(op, k) for k in range(len(c.shapes))]
-    dtypes = [dtype if dtype in d else min(d, key=str) for d in domains]
+    dtypes = [dtype if dtype in d else I32 if I32 in d else min(d, key=str) for d in domains]
     draws = zip(op.samples.draws, dtypes, c.shapes, strict=False)  # concat takes any number of operands
     arrays = [draw(rng, d, shape) for draw, d, shape in draws]
     if domains and not any(dtype in d for d in domains):

@@ -207,7 +207,7 @@ def randint(key: Array, shape: Size, minval: int, maxval: int, dtype: DTypeLike 
     high, low = words[..., 0], words[..., 1]
     # The upper 64 of the 96 bits of (high, low) * span: Lemire, "Fast random integer generation in an interval", 2019.
     scaled = add(multiply(high, span), multiply(low, span) >> 32) >> 32
-    return as_tensor(add(scaled, minval), dtype)
+    return add(as_tensor(scaled, dtype), minval)
 
 
 def categorical(key: Array, logits: ArrayLike, axis: int = -1, shape: Size | None = None) -> Array:

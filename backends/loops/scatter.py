@@ -7,6 +7,7 @@ import math
 from tgc.backends.loops.ir import Buffer, Const, For, Kernel, Let, Load, Stmt, Store, Var
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype, rounded
+from tgc.ops.scalar import as_place
 from tgc.types import I64
 
 BLOCK = 256  # columns a tile owns
@@ -37,7 +38,7 @@ def lower_scatter(pull: Pull, name: str) -> list[Kernel]:
         return For("j", tile * BLOCK, end, (stmt,))
 
     copy = For("i", Const(0, I64), Var("rows"), (columns(Store(target, (i, j), Load(source, (i, j), held))),))
-    row = SCALAR.index(SCALAR.cast(Load(places, (k,), index.dtype), I64), Var("rows"))
+    row = SCALAR.index(as_place(SCALAR, Load(places, (k,), index.dtype)), Var("rows"))
     added = rounded(SCALAR.add(Load(target, (Var("row"), j), held), Load(updates, (k, j), held)), x.dtype)
     add = For("k", Const(0, I64), Var("count"), (Let("row", row), columns(Store(target, (Var("row"), j), added))))
     tiles = -(-width // BLOCK) if rows else 0

@@ -10,13 +10,13 @@ import numpy as np
 from tgc.errors import DTypeError
 from tgc.ops.batch import from_front, in_front, offset_indices, size_of, to_front
 from tgc.ops.kinds import Primitive, Scatter
-from tgc.ops.movement import reshape, take
+from tgc.ops.movement import as_places, reshape, take
 from tgc.ops.samples import case, indices, reals, samples
-from tgc.types import I32, I64, NUMBERS, TensorType
+from tgc.types import INTS, NUMBERS, TensorType
 
 
 def _type(op: Primitive, operands: Sequence[TensorType]) -> TensorType:
-    op.expect(operands, NUMBERS, frozenset({I32, I64}), NUMBERS)
+    op.expect(operands, NUMBERS, INTS, NUMBERS)
     x, index, update = operands
     if update.dtype != x.dtype:
         raise DTypeError(f"{op.name}({', '.join(map(str, operands))}): the dtypes of operand 0 and its updates differ")
@@ -27,7 +27,7 @@ def _type(op: Primitive, operands: Sequence[TensorType]) -> TensorType:
 
 def _reference(x: np.ndarray, index: np.ndarray, update: np.ndarray) -> np.ndarray:
     out = x.copy()
-    np.add.at(out, index, update)
+    np.add.at(out, as_places(index), update)
     return out
 
 
