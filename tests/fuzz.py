@@ -55,16 +55,12 @@ class Tally:
 # ------------------------------------------------------------------------------------------------------- rounding
 
 LINEAR = frozenset({"sum", "window_sum", "dot", "conv", "conv_kernel_grad", "scatter_add", "window_scatter", "cumsum"})
-ROUNDED = LINEAR | {
-    "add",
-    "sub",
-    "mul",
-    "div",
-    "sqrt",
-    "prod",
-    "cumprod",
-    "scatter_mul",
-}  ROUNDED = LINEAR | {"neg", "abs", "sign", "relu", "maximum", "minimum", "select", "floor", "ceil", "round", "trunc", "identity", "stop_gradient"})  # fmt: skip
+# exact where more digits would change nothing
+ROUNDED = LINEAR | {"add", "sub", "mul", "div", "sqrt", "prod", "cumprod", "scatter_mul"}
+EXACT = frozenset({
+    "neg", "abs", "sign", "relu", "maximum", "minimum", "select", "floor", "ceil", "round", "trunc", "identity",
+    "stop_gradient",
+})  # fmt: skip
 WIDER = {F16: F32, BF16: F32, F32: F64, F64: np.dtype(np.longdouble)}
 EPSILON = {F16: 2.0**-11, BF16: 2.0**-8, F32: 2.0**-24, F64: 2.0**-53}
 RUNS, ULPS = 8, 8.0
