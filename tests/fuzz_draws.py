@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from tgc.errors import ShapeError
 from tgc.ir import Value
 from tgc.ops.contraction import conv_shape
-from tgc.ops.kinds import Elementwise, Reduce, Scatter
+from tgc.ops.kinds import Control, Elementwise, Reduce, Region, Scatter
 from tgc.types import ALL, BOOL, F64, NUMBERS, U32, is_float
 
-INTERNAL = frozenset({"fused", "relayout"})  # made by passes, never traced
+# Made by passes; of several results; or made of functions: these have programs of their own (`control_programs.py`).
+INTERNAL = frozenset({"relayout", "barrier", *(name for name, op in OPS.items() if isinstance(op, Control | Region))})
 ROUGH = frozenset({"stop_gradient", "random_bits"})  # say nothing about slopes
 
 # Where an op of floats is defined, smooth and well-conditioned: (lowest, highest) of each operand.
