@@ -13,11 +13,12 @@ from tgc.errors import ShapeError
 from tgc.ir import Value
 from tgc.ops.contraction import conv_shape
 from tgc.ops.cumulative import Cumulative
-from tgc.ops.kinds import Elementwise, Reduce, Scatter
+from tgc.ops.kinds import Control, Elementwise, Reduce, Region, Scatter
 from tgc.ops.opaque import Opaque
 from tgc.types import ALL, BOOL, F64, I64, NUMBERS, U32, is_float
 
-INTERNAL = frozenset({"fused", "relayout"})  # made by passes, never traced
+# Made by passes; of several results; or made of functions: these have programs of their own (`control_programs.py`).
+INTERNAL = frozenset({"relayout", "barrier", *(name for name, op in OPS.items() if isinstance(op, Control | Region))})
 APART = frozenset(name for name, op in OPS.items() if isinstance(op, Opaque))  # jump where operands round otherwise
 ROUGH = frozenset({"stop_gradient", "random_bits"})  # say nothing about slopes
 
