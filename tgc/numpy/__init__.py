@@ -10,8 +10,11 @@ from math import inf as inf
 from math import nan as nan
 from math import pi as pi
 
+from tgc.numpy import fft as fft
+from tgc.numpy import linalg as linalg
 from tgc.numpy import methods
 from tgc.numpy.creation import *  # noqa: F403
+from tgc.numpy.cumulative import *  # noqa: F403
 from tgc.numpy.dtypes import *  # noqa: F403
 from tgc.numpy.elementwise import *  # noqa: F403
 from tgc.numpy.indexing import *  # noqa: F403
@@ -20,7 +23,9 @@ from tgc.numpy.matrices import *  # noqa: F403
 from tgc.numpy.padding import *  # noqa: F403
 from tgc.numpy.products import *  # noqa: F403
 from tgc.numpy.reductions import *  # noqa: F403
+from tgc.numpy.sorting import *  # noqa: F403
 from tgc.numpy.summation import *  # noqa: F403
+from tgc.numpy.updates import *  # noqa: F403
 
 newaxis = None
 

@@ -12,17 +12,18 @@ from tgc.ops import arithmetic
 from tgc.types import DType, as_dtype
 
 __all__ = [
-    "bfloat16", "bool_", "finfo", "float16", "float32", "float64", "iinfo", "int32", "int64", "result_type",
-    "uint8", "uint32",
+    "bfloat16", "bool_", "finfo", "float16", "float32", "float64", "iinfo", "int8", "int16", "int32", "int64",
+    "result_type", "uint8", "uint16", "uint32", "uint64",
 ]  # fmt: skip
 
 bfloat16 = ml_dtypes.bfloat16
 bool_, float16, float32, float64 = np.bool_, np.float16, np.float32, np.float64
-int32, int64, uint8, uint32 = np.int32, np.int64, np.uint8, np.uint32
+int8, int16, int32, int64 = np.int8, np.int16, np.int32, np.int64
+uint8, uint16, uint32, uint64 = np.uint8, np.uint16, np.uint32, np.uint64
 
 
 def result_type(*arrays_and_dtypes: ArrayLike | DTypeLike) -> DType:
-    """NumPy 2's result dtype (NEP 50); bfloat16 meets wide integers as float16 does, and float16 in float32.
+    """NumPy 2's result dtype (NEP 50); bfloat16 meets integers as float16 does, and float16 in float32.
 
     Raises:
         DTypeError: tgc does not support a dtype.

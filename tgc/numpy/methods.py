@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tgc.numpy import elementwise, indexing, manipulation, matrices, products, reductions
+from tgc.numpy import elementwise, indexing, manipulation, matrices, products, reductions, updates
 from tgc.trace import Tracer
 
 METHODS: dict[str, Callable[..., Any]] = {
@@ -30,3 +30,4 @@ def install() -> None:
     """Give tracers the methods."""
     for name, function in METHODS.items():
         setattr(Tracer, name, function)
+    Tracer.at = property(updates.at)  # type: ignore[attr-defined]

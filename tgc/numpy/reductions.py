@@ -11,7 +11,7 @@ from tgc.ops import reduce
 from tgc.ops.arithmetic import as_tensor, divide, reshape, where
 from tgc.ops.creation import full_like
 from tgc.ops.kinds import Reduce
-from tgc.types import BOOL, F64, I64, U8, U32, DType, as_dtype, is_float
+from tgc.types import BOOL, BOOLS, F64, I64, INTS, U8, U64, UNSIGNED, DType, as_dtype, is_float
 
 __all__ = [
     "all", "allclose", "amax", "amin", "any", "argmax", "argmin", "count_nonzero", "max", "mean", "min", "prod",
@@ -33,13 +33,12 @@ def _keep(out: Array, x: Array, axes: tuple[int, ...]) -> Array:
 
 def _summed(x: Array, dtype: DTypeLike | None) -> Array:
     """`x` in the dtype in which it is summed: small integers widen."""
-    wide: dict[DType, DType] = {BOOL: I64, U8: U32}
-    default = I64 if x.dtype.kind == "i" else wide.get(x.dtype, x.dtype)
+    default = U64 if x.dtype in UNSIGNED else I64 if x.dtype in INTS | BOOLS else x.dtype
     return as_tensor(x, default if dtype is None else as_dtype(dtype))
 
 
 def sum(a: ArrayLike, axis: Axes = None, dtype: DTypeLike | None = None, *, keepdims: bool = False) -> Array:
-    """Sum; of booleans and signed integers in int64, of unsigned ones in uint32 (there is no uint64), or in `dtype`.
+    """Sum; of booleans and signed integers in int64, of unsigned ones in uint64, or in `dtype`.
 
     Half precision is accumulated in float32 and rounded once.
     """

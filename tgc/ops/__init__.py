@@ -5,17 +5,22 @@ from tgc.ops import (
     contraction,
     control,
     creation,
+    cumulative,
+    dynamic,
     elementwise,
+    linalg,
     movement,
+    opaque,
     reduce,
     region,
     scan,
     scatter,
+    sort,
     window,
 )
 from tgc.ops.kinds import REGISTRY
 
 __all__ = [
-    "REGISTRY", "activations", "contraction", "control", "creation", "elementwise", "movement", "reduce", "region",
-    "scan", "scatter", "window",
+    "REGISTRY", "activations", "contraction", "control", "creation", "cumulative", "dynamic", "elementwise", "linalg",
+    "movement", "opaque", "reduce", "region", "scan", "scatter", "sort", "window",
 ]  # fmt: skip

@@ -102,7 +102,7 @@ def randint(key: Array, shape: Size, minval: ArrayLike, maxval: ArrayLike, dtype
     span = subtract(stop, start)
     # The upper 64 of the 96 bits of (high, low) * span: Lemire, "Fast random integer generation in an interval", 2019.
     scaled = add(multiply(high, span), multiply(low, span) >> 32) >> 32
-    return as_tensor(add(scaled, start), dtype)
+    return add(as_tensor(scaled, dtype), as_tensor(start, dtype))
 
 
 def categorical(key: Array, logits: ArrayLike, axis: int = -1, shape: Size | None = None) -> Array:
