@@ -15,7 +15,7 @@ from tgc.ops.arithmetic import add, shape_of
 from tgc.random.continuous import gumbel
 from tgc.random.discrete import categorical, randint
 from tgc.random.draws import NOT_NEGATIVE, parameter
-from tgc.random.keys import Size, bits, checked
+from tgc.random.keys import Size, bits
 from tgc.trace import Tracer
 from tgc.types import F32, I64, is_float
 
@@ -25,7 +25,7 @@ __all__ = ["choice", "permutation", "shuffle"]
 def permutation(key: Array, x: int | ArrayLike, axis: int = 0) -> Array:
     """The numbers 0 .. x-1 (int64), or the slices of a tensor along `axis`, in random order."""
     if isinstance(x, int):
-        return _shuffled(checked(key), x)
+        return argsort(bits(key, x))
     x = as_array(x)
     at = axis_of("permutation", x, axis)
     return take(x, argsort(bits(key, x.shape[at])), at)
