@@ -214,6 +214,14 @@ def pow_int(x: Any, y: Any) -> Any:
 
 
 @scalar
+def gcd_int(x: Any, y: Any) -> Any:
+    """The greatest common divisor of |x| and |y|, wrapping as abs does."""
+    while y != 0:
+        x, y = y, mod_int(x, y)
+    return abs(x)
+
+
+@scalar
 def shift_left(x: Any, y: Any, bits: int) -> Any:
     """x << y; 0 where y is not below the number of bits."""
     return x << y if 0 <= y < bits else x * 0

@@ -1,0 +1,151 @@
+"""Functions of `tgc.numpy` beyond its core, from one table: against NumPy, eager and traced; and compiled together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import optree
+import pytest
+from traced import both
+
+import tgc.numpy as tnp
+
+RNG = np.random.default_rng(0)
+F = RNG.uniform(-3, 3, (3, 4))
+V, W, P = F[0], F[1], np.abs(F[2]) + 0.5
+S = np.array([0.0, -0.0, 1.0, -1.5, np.inf, -np.inf, np.nan, 1e-320, 2.2e-308, 4.5e-308, 1.7e308, 5e-324])
+N = np.where(RNG.uniform(size=(3, 4)) > 0.3, F, np.nan)
+A, B = RNG.integers(-40, 40, (3, 4)), RNG.integers(-9, 9, 4)
+M = RNG.uniform(size=(3, 4)) > 0.5
+T = np.sort(RNG.uniform(-3, 3, 6))
+X = RNG.uniform(-1, 1, (3, 4, 5))
+C = np.stack([F[0], F[1]])
+
+# Name: argument tuples, each with keywords as a last dict if it has any.
+TABLE: dict[str, list[tuple[Any, ...]]] = {
+    # elementwise
+    "cbrt": [(F,), (S,)], "fabs": [(F,), (S,)], "sinc": [(F,), (np.zeros(2),)], "fix": [(F,), (S,)],
+    "isposinf": [(S,)], "isneginf": [(S,)], "signbit": [(S,), (A,)], "copysign": [(S, S[::-1]), (F, -1.0)],
+    "nextafter": [(S[:, None], S), (np.float32([[0], [-1], [1e-40], [2e-38], [3e38], [np.nan], [np.inf]]), np.float32([0, 1, np.inf, -np.inf]))],
+    "spacing": [(S,), (F,)], "frexp": [(S,), (F,), (np.float32([3, 1e-45, 1e38]),)], "modf": [(F,), (S,)],
+    "ldexp": [(F, B), (S, 3), (1.0, np.array([-1074, 1023, 2000, -2000]))], "logaddexp2": [(F, V)],
+    "float_power": [(np.abs(F), V)], "divmod": [(F, V), (A, 7)], "gcd": [(A, B), (A, 6)], "lcm": [(A, B)],
+    "bitwise_count": [(A,), (A.astype(np.int32),), (np.uint32([0, 1, 2**32 - 1]),)],
+    "round": [(F, 1), (A, -1), (np.array([15, 25, -15, -25, 4]), {"decimals": -1})],
+    "clip": [(F, V, None), (F, {"min": -1, "max": W}), (F, {"a_min": -1.0, "a_max": 1.0})],
+    # reductions
+    "ptp": [(F,), (F, {"axis": 1, "keepdims": True})],
+    "sum": [(F, {"where": M, "axis": 0}), (A, {"initial": 5, "axis": 1})],
+    "prod": [(F, {"where": M}), (F, {"initial": 2.0, "axis": 0, "keepdims": True})],
+    "max": [(F, {"initial": 1.0, "axis": 0}), (F, {"where": M, "initial": -1.0, "axis": 1}), (F[:0], {"initial": 3.0})],
+    "min": [(A, {"initial": 1, "axis": 0}), (F, {"where": M, "initial": 9.0}), (F[:0], {"initial": 3.0, "axis": 0})],
+    "any": [(M, {"where": F > 0, "axis": 0})], "all": [(M, {"where": F > 0, "axis": 0})],
+    "mean": [(F, {"where": F > -2, "axis": 0})], "std": [(F, {"where": F > -2, "axis": 0}), (F, {"correction": 1})],
+    "var": [(F, {"where": F > -2, "axis": 1, "ddof": 1}), (F, {"axis": 0, "correction": 1.5})],
+    "array_equal": [(F, F), (F, V), (N, N, True)], "array_equiv": [(F, F), (F, np.zeros(3)), (np.ones((2, 4)), np.ones(4))],
+    **{f"nan{n}": [(N,), (N, {"axis": 0, "keepdims": True}), (A, {"axis": 1})]
+       for n in ("sum", "prod", "mean", "var", "std", "max", "min")},
+    "nanargmax": [(N,), (N, {"axis": 1})], "nanargmin": [(N,), (N, {"axis": 1})],
+    "average": [(F,), (F, {"axis": 1, "weights": P}), (F, {"weights": np.abs(F), "returned": True})],
+    "cov": [(F,), (V, W), (F, {"rowvar": False, "bias": True}), (F, {"fweights": np.array([1, 2, 3, 1])}),
+            (F, {"aweights": P, "fweights": np.array([1, 2, 3, 1])}), (V,)],
+    "corrcoef": [(F,), (V, W)], "bincount": [(np.abs(B),), (np.abs(B), {"weights": V, "minlength": 12})],
+    "histogram": [(F,), (F, 4, (-1, 2)), (F, T), (F, {"density": True, "bins": 3}), (A, {"bins": 3, "weights": F})],
+    "histogram_bin_edges": [(F, 5)], "digitize": [(F, T), (F, T[::-1], True), (F, T[::-1]), (N, T), (A, B[:1])],
+    # arranging
+    "unstack": [(F,), (F, {"axis": -1})], "rot90": [*((X, k) for k in range(4)), (X, 1, (2, 0))],
+    "atleast_3d": [(1.0,), (V,), (F,), (X,)], "rollaxis": [(X, 2), (X, 0, 3), (X, 1, -1)],
+    "flipud": [(F,)], "fliplr": [(F,)], "vsplit": [(F, 3)], "hsplit": [(F, 2), (V, [1])], "dsplit": [(X, 5)],
+    "append": [(F, V), (F, C, 0)], "delete": [(F, 1, 0), (F, [0, -1], 1), (F, slice(1, 3), 1), (F, 5), (F, M[0], 1)],
+    "insert": [(F, 1, V, 0), (F, [0, 4], 7.0, 1), (F, 2, 3.0), (F, [1, 1, 3], F[:, :3], 1), (F, 1, [1.0, 2, 3], 1),
+               (V, [-1, 0], [8.0, 9.0])],
+    "resize": [(F, (2, 3)), (V, (3, 5)), (V, (0, 2))], "diagflat": [(C,), (V, -1)],
+    "kron": [(F, C), (V, F), (2.0, F), (X, V)], "column_stack": [((V, F.T),)], "dstack": [((F, F),), ((V, W),)],
+    "block": [([[C, C], [V, W]],), ([V, 1.0],)], "repeat": [(F, [1, 0, 2], {"axis": 0}), (V, np.array([2]))],
+    "pad": [*((F, ((2, 1), (0, 3)), {"mode": mode}) for mode in ("maximum", "minimum", "mean", "median", "linear_ramp")),
+            (F, 2, {"mode": "reflect", "reflect_type": "odd"}), (F, 3, {"mode": "symmetric", "reflect_type": "odd"}),
+            (F, 1, {"mode": "linear_ramp", "end_values": ((1, 2), (3, 4))}), (F, 2, {"mode": "mean", "stat_length": 2}),
+            (F, 2, {"mode": "maximum", "stat_length": ((1, 2), (2, 1))}),
+            (F, 1, {"constant_values": ((1, 2), (3, 4))}), (A, 2, {"mode": "mean"})],
+    # searching
+    "nonzero": [(M,)], "argwhere": [(M,)], "flatnonzero": [(M,)], "extract": [(M, F)], "compress": [([0, 1, 1], F, 0)],
+    "select": [([F > 1, F > 0], [F, -F], 9.0), ([M], [A])], "piecewise": [(F, [F < 0, F > 1], [-1.0, lambda x: x * 2, 3.0])],
+    "choose": [(M.astype(int), (F, V)), (A, (F, V, W), {"mode": "wrap"}), (A, (F, V), {"mode": "clip"})],
+    "isin": [(A, B), (A, B, {"invert": True})], "union1d": [(A, B)], "intersect1d": [(A, B)], "setdiff1d": [(A, B)],
+    "setxor1d": [(A, B)],
+    # calculus and polynomials
+    "diff": [(F,), (F, 2, 0), (M,), (F, {"prepend": 0.0, "append": C[:, :1].repeat(2, 0)[:3]}), (V, 9)],
+    "ediff1d": [(F,), (F, [1.0, 2.0], 3.0)], "trapezoid": [(F,), (F, V), (F, {"dx": 0.5, "axis": 0}), (A,)],
+    "gradient": [(F,), (F, 0.5), (V, T[:4]), (F, {"axis": 1, "edge_order": 2}), (F, [0.0, 1, 3], 2.0)],
+    "interp": [(F, T, RNG.uniform(size=6)), (F, T, T**2, -1.0, 9.0), (S, T, T), (F, T[::-1], T, {"period": 2.0})],
+    "convolve": [(V, W, m) for m in ("full", "same", "valid")] + [(V, T), (T, V, "same"), (A[0], B)],
+    "correlate": [(T, V, m) for m in ("full", "same", "valid")] + [(V, T, m) for m in ("full", "same", "valid")],
+    "polyval": [(V, F), (B, 2.0)], "polyadd": [(V, T)], "polysub": [(V, T)], "polymul": [(V, T)],
+    "polyder": [(T,), (T, 3)], "polyint": [(V,), (V, 2, [1.0, 2.0])],
+    "vander": [(V,), (V, 3), (V, {"increasing": True}), (B, 3)],
+    # grids
+    "indices": [((2, 3),), ((2, 3), {"sparse": True})], "ix_": [(B, B[:2])], "tril_indices": [(3, 1)],
+    "triu_indices": [(3, -1, 4)], "diag_indices": [(3,)], "tril_indices_from": [(F,)], "triu_indices_from": [(F, 1)],
+    "diag_indices_from": [(np.zeros((2, 2)),)], "unravel_index": [(np.array([0, 7, 11]), (3, 4))],
+    "ravel_multi_index": [((np.array([0, 2]), np.array([1, 3])), (3, 4)), ((A[0], B), (3, 4), {"mode": "wrap"}),
+                          ((A[0], B), (3, 4), {"mode": "clip"})],
+    # creation
+    "logspace": [(0, 2, 5), (1, 3, {"base": 2.0, "endpoint": False})], "geomspace": [(1, 1000, 4), (-1.0, -8.0, 4)],
+    "linspace": [(V, W, 3), (V, W, 3, {"axis": 1}), (0, 1, 4, {"retstep": True})],
+    **{n: [(7,)] for n in ("bartlett", "blackman", "hamming", "hanning")}, "kaiser": [(7, 5.0)],
+    # products
+    "cross": [(X[0, :3, :3], X[1, :3, :3]), (X[0, 0, :3], X[0, :, :3]), (C[:, :3], V[:3]), (X[:, 0, :3], X[:, 1, :3], {"axis": 0})],
+    "matvec": [(X, RNG.uniform(size=5))], "vecmat": [(V, X)],
+}  # fmt: skip
+# What depends on numbers, and what needs no tensors at all, is not traced.
+CONCRETE = {"nonzero", "argwhere", "flatnonzero", "extract", "compress", "union1d", "intersect1d", "setdiff1d", "setxor1d",
+            "bincount", "tril_indices", "triu_indices"}  # fmt: skip
+SIZES = {"repeat": (1,), "delete": (1,), "insert": (1,)}  # operands that are static
+
+
+def calls() -> list[Any]:
+    return [pytest.param(name, args, id=f"{name}-{i}") for name, rows in TABLE.items() for i, args in enumerate(rows)]
+
+
+def split(name: str, args: tuple[Any, ...]) -> tuple[list[np.ndarray], Callable[..., Any]]:
+    """The arrays among the arguments, and the call as a function of a namespace and these arrays."""
+    attrs = args[-1] if isinstance(args[-1], dict) else {}
+    given = args[: len(args) - bool(attrs)]
+    static = SIZES.get(name, ())
+    given = tuple((x.tolist() if k in static and isinstance(x, np.ndarray) else x) for k, x in enumerate(given))
+    leaves, structure = optree.tree_flatten((given, attrs), none_is_leaf=True)  # type: ignore[arg-type]
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, np.ndarray)]
+
+    def call(namespace: Any, *arrays: Any) -> Any:
+        full = list(leaves)
+        for i, a in zip(places, arrays, strict=True):
+            full[i] = a
+        positional, named = optree.tree_unflatten(structure, full)
+        return getattr(namespace, name)(*positional, **named)
+
+    return [leaves[i] for i in places], call
+
+
+def close(got: Any, want: Any) -> None:
+    want = np.asarray(want)
+    assert (got.shape, got.dtype) == (want.shape, want.dtype)
+    rounding = 0 if want.dtype.kind in "biu" else 1e-6 if want.dtype == np.float32 else 1e-12
+    np.testing.assert_allclose(got, want, rtol=rounding, atol=rounding if rounding > 1e-9 else 1e-13)
+
+
+@pytest.mark.parametrize(("name", "args"), calls())
+@pytest.mark.filterwarnings("ignore")  # of NumPy, about NaN and overflow
+def test_against_numpy(name: str, args: tuple[Any, ...]) -> None:
+    arrays, call = split(name, args)
+    want = call(np, *arrays)
+    if name in CONCRETE:
+        out = call(tnp, *arrays)
+        got = list(out) if isinstance(out, list | tuple) else [out]
+    else:
+        got = both(lambda *xs: call(tnp, *xs), *arrays)
+    wanted = list(want) if isinstance(want, list | tuple) else [want]
+    assert len(got) == len(wanted)
+    for g, w in zip(got, wanted, strict=True):
+        close(g, w)
