@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["kernel_count"]
+
 GOLDEN = Path(__file__).parent / "golden"
 
 # The workers of pytest-xdist share the cores: an OpenMP thread that spins for work would take them from the others.

@@ -13,7 +13,7 @@ import pytest
 from tgc.errors import DTypeError
 from tgc.ir import Builder, Graph, Node, Value
 from tgc.ops import REGISTRY
-from tgc.ops.kinds import Elementwise, Primitive, Region
+from tgc.ops.kinds import Control, Elementwise, Primitive, Region
 from tgc.ops.samples import Case, case
 from tgc.types import BF16, BOOL, F32, I32, I64, SHORT_NAMES, DType, Layout, TensorType, tensor_type, type_of
 
@@ -151,6 +151,6 @@ def applications(op: Primitive, of: Case) -> Iterator[tuple[DType, Application]]
         yield dtype, Application(op, operands, attrs)
 
 
-PRIMITIVES = tuple(op for op in REGISTRY.values() if isinstance(op, Primitive) and not isinstance(op, Region))
+PRIMITIVES = tuple(op for op in REGISTRY.values() if isinstance(op, Primitive) and not isinstance(op, Region | Control))
 CASES = [pytest.param(op, c, id=f"{op.name}-{i}") for op in PRIMITIVES for i, c in enumerate(cases_of(op))]
 parametrize_cases = pytest.mark.parametrize(("op", "of"), CASES)

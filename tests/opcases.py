@@ -10,12 +10,11 @@ import pytest
 from tgc.errors import DTypeError
 from tgc.ir import Builder, Graph, Value
 from tgc.ops import REGISTRY, creation, movement, scatter, window
-from tgc.ops.kinds import Elementwise, Primitive, Reduce
-from tgc.ops.region import fused
+from tgc.ops.kinds import Control, Elementwise, Primitive, Reduce, Region
 from tgc.ops.samples import Case, case
 from tgc.types import ALL, BF16, F16, F32, F64, I32, U32, DType, is_float, type_of
 
-OPS = {name: op for name, op in REGISTRY.items() if isinstance(op, Primitive) and op is not fused}
+OPS = {name: op for name, op in REGISTRY.items() if isinstance(op, Primitive) and not isinstance(op, Region | Control)}
 ELEMENTWISE = {name: op for name, op in OPS.items() if isinstance(op, Elementwise)}
 EPSILON = {F16: 2.0**-10, BF16: 2.0**-7, F32: 2.0**-23, F64: 2.0**-52}
 TINY = {F16: 2.0**-14, BF16: 2.0**-126, F32: 2.0**-126, F64: 2.0**-1022}

@@ -23,7 +23,7 @@ import pytest
 from tgc.backends.cpu import compile as compiler
 from tgc.backends.cpu import compile_many
 from tgc.backends.cpu import loader as loading
-from tgc.backends.cpu.driver import ASLEEP, HELPERS, Driver, Frame, Int64s
+from tgc.backends.cpu.driver import ASLEEP, BRANCH, COPY, HELPERS, LOAD, SET, SWAP, Driver, Frame, Int64s
 from tgc.backends.cpu.loader import Loader, load_kernels
 from tgc.backends.cpu.target import X86_LEVELS, CpuTarget, thread_count
 from tgc.errors import BackendError
@@ -70,7 +70,7 @@ def frame_of(driver: Driver, launches: list[tuple[int, int, int]], *arguments: o
         number += isinstance(argument, np.ndarray)
         pairs.append((number, 0) if isinstance(argument, np.ndarray) else (0, argument))
     table = np.array(pairs, np.int64).reshape(-1, 2)
-    rows = [(address, 0, tiles, parts, 0) for address, tiles, parts in launches]
+    rows = [(address, 0, tiles, parts, len(pairs)) for address, tiles, parts in launches]
     return driver.frame(np.array(rows, np.int64).reshape(-1, 5), table, bases)
 
 
@@ -504,7 +504,7 @@ def test_arguments_are_bases_and_offsets(driver: Driver, load: Callable[[str], i
     buffer = np.arange(10, dtype=np.int32)
     bases = np.array([0, buffer.ctypes.data, buffer.ctypes.data + 16], np.int64)
     arguments = np.array([(0, 1 << 40), (1, 8), (0, -100), (2, 4)], np.int64)
-    frame = driver.frame(np.array([[kernel, 1, 1, 1, 0]], np.int64), arguments, bases)
+    frame = driver.frame(np.array([[kernel, 1, 1, 1, 3]], np.int64), arguments, bases)
     assert driver.run(frame) == 0
     assert buffer.tolist() == [0, 1, 5 - 100, *range(3, 10)]
     other = np.full(10, 7, np.int32)
@@ -518,7 +518,7 @@ def test_launches_run_in_order_and_in_ranges(driver: Driver, load: Callable[[str
     n, log = np.zeros(1, np.int64), np.zeros(32, np.int64)
     bases = np.array([0, n.ctypes.data, log.ctypes.data], np.int64)
     arguments = np.array([row for k in range(10) for row in ((1, 0), (2, 0), (0, k))], np.int64)
-    launches = np.array([(append, 3 * k, 1, 1, 0) for k in range(10)], np.int64)
+    launches = np.array([(append, 3 * k, 1, 1, 3) for k in range(10)], np.int64)
     frame = driver.frame(launches, arguments, bases)
     for ranges, expected in (
         ([()], range(10)),
@@ -715,6 +715,73 @@ def test_a_forked_child_has_threads_of_its_own(cache: KernelCache, driver: Drive
         """)
 
 
+# --- steering --------------------------------------------------------------------------------------------------------
+
+
+def test_rows_between_launches_make_loops_and_branches(driver: Driver, load: Callable[[str], int]) -> None:
+    """Adds the numbers of a table up to the first negative one, its pointer moved on, two sums exchanged each time."""
+    accumulate = load("def kernel(x: i64[:], old: i64[:], new: i64[:], lo, hi, part):\n    new[0] = old[0] + x[0]")
+    table = np.array([3, 1, 4, 1, 5, -9, 2], np.int64)
+    sums, small = np.zeros(2, np.int64), np.array([-3, 0, 0, 0, 0, 0, 0, 0], np.int8)
+    data = [a.ctypes.data for a in (table, sums, small)]
+    arguments = np.array([(4, 0), (5, 0), (6, 0), (3, 1), (1, 0), (3, 0), (3, 0)], np.int64)
+    launches = [
+        (SET, 4, 1, 0, 0),  # a word that moves over the table
+        (SET, 5, 2, 0, 0),  # two sums, of which each step reads one and writes the other
+        (SET, 6, 2, 8, 0),
+        (LOAD, 7, 0, 8, 0),  # row 3: until the number is negative
+        (BRANCH, 7, 0, 9, 0),
+        (accumulate, 0, 1, 1, 3),
+        (SWAP, 5, 6, 0, 0),
+        (SET, 4, 4, 8, 0),
+        (BRANCH, 0, 1, 3, 0),
+        (COPY, 3, 7, 0, 0),  # row 9: the first bytes of the table, behind the first of the small numbers
+        (LOAD, 8, 5, 1, 0),
+        (LOAD, 9, 6, 4, 0),
+    ]
+    bases = np.array([0, *data, *[0] * 6], np.int64)
+    frame = driver.frame(np.array(launches, np.int64), arguments, bases)
+    for _ in range(2):
+        sums[:] = 0
+        assert driver.run(frame) == 0
+        assert bases[5] == data[1] + 8  # five exchanges
+        assert max(sums) == 14
+        assert small.tolist() == [-3, 3, 0, 0, 0, 0, 0, 0]
+        assert bases[7] == -9
+        assert bases[8] == -3
+        assert bases[9] == np.array([-3, 3, 0, 0], np.int8).view(np.int32)[0]
+
+
+def test_a_launch_of_a_loop_that_fails_is_named(driver: Driver, load: Callable[[str], int]) -> None:
+    kernel = load("def kernel(n: i64[:], lo, hi, part):\n    n[0] += 1\n    return 7 if n[0] == 5 else 0")
+    n = np.zeros(1, np.int64)
+    rows = [(SET, 2, 2, 1, 0), (kernel, 0, 1, 1, 1), (BRANCH, 2, 100, 0, 0)]
+    bases = np.array([0, n.ctypes.data, 0], np.int64)
+    frame = driver.frame(np.array(rows, np.int64), np.array([(1, 0)], np.int64), bases)
+    assert driver.run(frame) == 2
+    assert (frame.failure, int(n[0])) == (7, 5)
+
+
+def test_a_parallel_launch_runs_again_with_new_arguments(driver: Driver, load: Callable[[str], int]) -> None:
+    """Helpers of one run of a row never see the arguments of the next."""
+    kernel = load("def kernel(x: i64[:], lo, hi, part):\n    for i in range(lo, hi): x[i] += 1")
+    steps, parts = 2000, 6
+    x = np.zeros((steps, 8 * parts), np.int64)
+    rows = [
+        (SET, 2, 1, 0, 0),
+        (SET, 3, 0, 0, 0),
+        (kernel, 0, 8 * parts, parts, 1),
+        (SET, 2, 2, x.strides[0], 0),
+        (SET, 3, 3, 1, 0),
+        (BRANCH, 3, steps, 2, 0),
+    ]
+    bases = np.array([0, x.ctypes.data, 0, 0], np.int64)
+    frame = driver.frame(np.array(rows, np.int64), np.array([(2, 0)], np.int64), bases)
+    for turn in range(1, 6):
+        assert driver.run(frame) == 0
+        np.testing.assert_array_equal(x, turn)
+
+
 BASES, ARGUMENTS = np.array([0, 64], np.int64), np.array([[0, 5], [1, 0]], np.int64)
 
 
@@ -724,14 +791,22 @@ BASES, ARGUMENTS = np.array([0, 64], np.int64), np.array([[0, 5], [1, 0]], np.in
         (np.zeros((1, 4), np.int64), ARGUMENTS, BASES, r"launches must be int64 with rows of shape \(5,\)"),
         (np.zeros((1, 5), np.int32), ARGUMENTS, BASES, "launches must be int64"),
         (np.zeros((2, 10), np.int64)[:, ::2], ARGUMENTS, BASES, "launches must be contiguous"),
-        ([(1, 0, 1, 1, 0), (0, 0, 1, 1, 0)], ARGUMENTS, BASES, "an address of a kernel is 0, in row 1"),
-        ([(1, 3, 1, 1, 0)], ARGUMENTS, BASES, "an index of a first argument is 3, in row 0: .* at most 2"),
-        ([(1, 0, -1, 1, 0)], ARGUMENTS, BASES, "a number of tiles is -1"),
-        ([(1, 0, 1, 0, 0)], ARGUMENTS, BASES, "a number of parts is 0"),
-        ([(1, 0, 1, 4097, 0)], ARGUMENTS, BASES, "a number of parts is 4097, in row 0: .* at most 4096"),
-        ([(1, 0, 1, 1, 0)], np.array([[0, 5], [2, 0]]), BASES, "a base is 2, in row 1"),
-        ([(1, 0, 1, 1, 0)], ARGUMENTS, np.array([64, 64]), r"bases\[0\] is 64"),
-        ([(1, 0, 1, 1, 0)], ARGUMENTS, np.array([[0, 64]]), "bases must be int64"),
+        ([(64, 0, 1, 1, 0), (0, 0, 1, 1, 0)], ARGUMENTS, BASES, "an address of a kernel is 0, in row 1"),
+        ([(64, 3, 1, 1, 0)], ARGUMENTS, BASES, "an index of a first argument is 3, in row 0: .* at most 2"),
+        ([(64, 0, -1, 1, 0)], ARGUMENTS, BASES, "a number of tiles is -1"),
+        ([(64, 0, 1, 0, 0)], ARGUMENTS, BASES, "a number of parts is 0"),
+        ([(64, 0, 1, 4097, 0)], ARGUMENTS, BASES, "a number of parts is 4097, in row 0: .* at most 4096"),
+        ([(64, 1, 1, 1, 2)], ARGUMENTS, BASES, "an end of arguments is 3, in row 0: .* at most 2"),
+        ([(64, 0, 1, 1, 0)], np.array([[0, 5], [2, 0]]), BASES, "a base is 2, in row 1"),
+        ([(SET, 0, 0, 0, 0)], ARGUMENTS, BASES, "a word is 0, in row 0"),
+        ([(64, 0, 1, 1, 0), (SET, 1, 2, 0, 0)], ARGUMENTS, BASES, "a base is 2, in row 1"),
+        ([(SWAP, 1, 2, 0, 0)], ARGUMENTS, BASES, "a word is 2, in row 0"),
+        ([(COPY, 1, 8, 0, 0)], ARGUMENTS, BASES, "an index of two arguments is 1, in row 0"),
+        ([(COPY, 0, -8, 0, 0)], ARGUMENTS, BASES, "a number of bytes is -8"),
+        ([(LOAD, 1, 2, 8, 0)], ARGUMENTS, BASES, "an argument is 2, in row 0"),
+        ([(BRANCH, 1, 2, 2, 0)], ARGUMENTS, BASES, "a row is 2, in row 0: .* at most 1"),
+        ([(64, 0, 1, 1, 0)], ARGUMENTS, np.array([64, 64]), r"bases\[0\] is 64"),
+        ([(64, 0, 1, 1, 0)], ARGUMENTS, np.array([[0, 64]]), "bases must be int64"),
     ],
 )
 def test_tables_are_checked(driver: Driver, launches: object, arguments: Int64s, bases: Int64s, message: str) -> None:

@@ -21,15 +21,29 @@ ROOT = Path(__file__).parents[1]
 
 FACADE = "__init__"  # tgc/__init__.py, the public names
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"config", "errors"}),
+    frozenset({"config", "errors", "locks"}),
     frozenset({"types"}),
     frozenset({"ir"}),
     frozenset({"ops"}),
     frozenset({"interpret", "text", "verify"}),
     frozenset({"trace"}),
-    frozenset({"autodiff", "control", "nn", "numpy", "passes", "random"}),
+    frozenset(
+        {
+            "autodiff",
+            "batching",
+            "checkpoint",
+            "composite",
+            "control",
+            "forward",
+            "nn",
+            "numpy",
+            "passes",
+            "random",
+            "regions",
+        }
+    ),
     frozenset({"runtime"}),
-    frozenset({"eager", "gradients", "jit"}),
+    frozenset({"eager", "gradients", "jit", "transforms"}),
     frozenset({FACADE}),
     frozenset({"__main__", "cli"}),
 )

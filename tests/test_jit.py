@@ -115,6 +115,22 @@ def test_donation_that_cannot_be_is_refused() -> None:
         step(frozen, p)
 
 
+def test_donated_memory_is_not_written_before_it_is_read() -> None:
+    """Of two results of one kernel, the first is known a sweep before the one that reads the donated array."""
+
+    def f(z: Any, x: Any) -> Any:
+        top = tnp.max(x, axis=1, keepdims=True)
+        total = tnp.where(top > 0, x, 0).sum(axis=1, keepdims=True)
+        return x * top, z + (x == top) * total
+
+    z, x = array(4, 5), array(4, 5)
+    first, second = tgc.jit(f, donate="z")(z.copy(), x)
+    top = x.max(1, keepdims=True)
+    np.testing.assert_allclose(first, x * top, rtol=1e-6)
+    want = z + (x == top) * np.where(top > 0, x, 0).sum(1, keepdims=True)
+    np.testing.assert_allclose(second, want, rtol=1e-5)
+
+
 def test_odd_arrays() -> None:
     """Non-contiguous, read-only, big-endian, zero-size and 0-d inputs; inputs and constants as results."""
     f = tgc.jit(lambda x: (x * 2, x))

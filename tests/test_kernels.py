@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import bdb
-import ctypes
 import inspect
 import os
 import re
@@ -28,7 +27,7 @@ from tgc.backends.cpu.backend import CpuBackend, Launch
 from tgc.backends.cpu.compile import kernel_assembly, kernel_function, kernel_llvm
 from tgc.backends.cpu.emit import storage_name
 from tgc.backends.cpu.loader import kernel_key
-from tgc.backends.cpu.pointers import SCALARS
+from tgc.backends.cpu.pointers import SCALARS, Pointer
 from tgc.backends.cpu.program import to_storage
 from tgc.backends.cpu.target import X86_LEVELS, CpuTarget
 from tgc.interpret import interpret
@@ -132,29 +131,12 @@ CHUNKED = {
 }
 
 
-def c_pointer(address: int, code: str) -> Any:
-    return ctypes.cast(address, ctypes.POINTER(SCALARS[code][1]))
+def pointer(array: np.ndarray | int, code: str) -> Pointer:
+    """A pointer as kernels take them in Python."""
+    return Pointer(array if isinstance(array, int) else array.ctypes.data, SCALARS[code][1])
 
 
-def elements(address: int, code: str) -> Any:
-    """A NumPy array at an address, longer than what is there: it is read and written as a pointer is."""
-    return np.ctypeslib.as_array(c_pointer(address, code), (1 << 16,))
-
-
-POINTERS = {"ctypes": c_pointer, "numpy": elements}
-PYTHON_NUMBERS = "ctypes pointers read Python's numbers, which do not wrap around and do not divide by zero"
-OFFSET = "offset(p, n) takes ctypes pointers only"
-GAPS = {
-    **{("ctypes", name): PYTHON_NUMBERS for name in ("u1 wraps", "u4 wraps", "i4 wraps", "shifts", "division by zero")},
-    **{("numpy", name): OFFSET for name, case in FLOATS.items() if "contraction" in case.kinds},
-    ("numpy", "bfloat16"): "f32_from_bf16 shifts a uint16 by 16 bits: all zeros",
-    ("numpy", "shifts"): "shift_left is compiled even if called from Python, and widens int32",
-}
-
-
-def stepped(
-    low: LoweredFunction, arrays: Sequence[np.ndarray], pointer: Callable[[int, str], Any] = c_pointer
-) -> list[np.ndarray]:
+def stepped(low: LoweredFunction, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
     """The results of a lowered function whose kernels run as Python, each launch in two ranges of its tiles."""
     graph = low.compilation.result
     arena, results = np.zeros(arena_bytes(graph) + 64, np.uint8), [np.empty(v.shape, v.dtype) for v in graph.outputs]
@@ -180,12 +162,12 @@ def stepped(
     return results
 
 
-def check(case: Case, pointer: Callable[[int, str], Any] = c_pointer) -> None:
+def check(case: Case) -> None:
     """The kernels of a case, run as Python, agree with the oracle."""
     low = tgc.jit(case.f).lower(*case.args)
     assert [x.kernel.name.rpartition("_")[2] for x in launches(low)] == case.kinds.split()
     arrays = [np.array(a) for a in case.args]
-    for got, want in zip(stepped(low, arrays, pointer), interpret(low.graph, *arrays), strict=True):
+    for got, want in zip(stepped(low, arrays), interpret(low.graph, *arrays), strict=True):
         assert (got.dtype, got.shape) == (want.dtype, want.shape)
         if got.dtype.kind in "biu":
             np.testing.assert_array_equal(got, want)
@@ -193,14 +175,9 @@ def check(case: Case, pointer: Callable[[int, str], Any] = c_pointer) -> None:
             np.testing.assert_allclose(got.astype("f8"), want.astype("f8"), rtol=case.rounding, atol=case.rounding)
 
 
-def marked(kind: str, name: str) -> Any:
-    gap = GAPS.get((kind, name))
-    return pytest.param(kind, name, marks=pytest.mark.xfail(reason=gap) if gap else (), id=f"{name}-{kind}")
-
-
-@pytest.mark.parametrize(("kind", "name"), [marked(kind, name) for kind in POINTERS for name in CASES])
-def test_kernels_run_as_python(kind: str, name: str) -> None:
-    check(CASES[name], POINTERS[kind])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_kernels_run_as_python(case: Case) -> None:
+    check(case)
 
 
 @pytest.mark.parametrize("case", CHUNKED.values(), ids=CHUNKED)
@@ -214,16 +191,31 @@ def test_kernels_run_with_compilation_off() -> None:
     code = """
         import numba
         assert numba.config.DISABLE_JIT
-        from test_kernels import FLOATS, check
-        for case in FLOATS.values():
+        from test_kernels import CASES, check
+        for case in CASES.values():
             check(case)
-        print(len(FLOATS))
+        print(len(CASES))
     """
     environment = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": PATH}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], env=environment, capture_output=True, text=True, check=False
     )
-    assert (done.returncode, done.stdout) == (0, f"{len(FLOATS)}\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, f"{len(CASES)}\n"), done.stderr
+
+
+def test_what_a_guarded_branch_shares_has_a_name() -> None:
+    """Sixteen squarings are sixteen products, behind a guard as elsewhere."""
+
+    def powers(x: Any) -> Any:
+        for _ in range(16):
+            x = x * x
+        return tnp.pad(x, 1)
+
+    case = Case(powers, (normal(3, 5),), "map")
+    (launch,) = launches(tgc.jit(case.f).lower(*case.args))
+    assert len(re.findall(r"v\d+ \* v\d+", launch.source)) == 16
+    assert "else:" in launch.source
+    check(case)
 
 
 def test_a_bad_index_is_a_status() -> None:
@@ -231,7 +223,7 @@ def test_a_bad_index_is_a_status() -> None:
     (launch,) = launches(tgc.jit(case.f).lower(*case.args))
     function = kernel_function(launch.source, launch.kernel.name)
     table, index, out = normal(5, 3), np.array([0, 5, 1]), np.zeros((3, 3), np.float32)
-    pointers = [c_pointer(a.ctypes.data, storage_name(a.dtype)) for a in (table, index, out)]
+    pointers = [pointer(a, storage_name(a.dtype)) for a in (table, index, out)]
     assert function(*pointers, *launch.kernel.values.values(), 0, 1, 0) == 0
     assert function(*pointers, *launch.kernel.values.values(), 1, 2, 0) == 1
 
@@ -261,7 +253,7 @@ def test_a_debugger_stops_in_a_kernel() -> None:
     debugger, traced = Stops(), sys.gettrace()
     try:
         assert debugger.set_break(function.__code__.co_filename, line) is None
-        pointers = [c_pointer(a.ctypes.data, "f32") for a in (x, out)]
+        pointers = [pointer(a, "f32") for a in (x, out)]
         debugger.runcall(function, *pointers, *launch.kernel.values.values(), 0, 3, 0)
     finally:
         sys.settrace(traced)

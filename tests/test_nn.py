@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +18,6 @@ from tgc.errors import AttributeSpecError, DTypeError, ShapeError
 
 RNG = np.random.default_rng(1)
 X = RNG.uniform(-4, 4, (3, 8))
-ERF = np.vectorize(math.erf)
 KEY = rnd.key(3)
 
 
@@ -27,86 +25,9 @@ def real(*shape: int) -> np.ndarray:
     return RNG.uniform(-1, 1, shape)
 
 
-def sigmoid(x: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-x))
-
-
 def softmax(x: np.ndarray, axis: Any = -1) -> np.ndarray:
     e = np.exp(x - x.max(axis, keepdims=True))
     return e / e.sum(axis, keepdims=True)
-
-
-# ------------------------------------------------------------------------------------------------------- activations
-
-ACTIVATIONS: dict[str, tuple[dict[str, Any], Callable[[np.ndarray], np.ndarray]]] = {
-    "relu": ({}, lambda x: np.maximum(x, 0)),
-    "relu6": ({}, lambda x: np.clip(x, 0, 6)),
-    "leaky_relu": ({"negative_slope": 0.2}, lambda x: np.where(x > 0, x, 0.2 * x)),
-    "elu": ({"alpha": 1.5}, lambda x: np.where(x > 0, x, 1.5 * np.expm1(x))),
-    "celu": ({"alpha": 2.0}, lambda x: np.where(x > 0, x, 2 * np.expm1(x / 2))),
-    "selu": ({}, lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x))),
-    "gelu": ({}, lambda x: x * (1 + ERF(x / np.sqrt(2))) / 2),
-    "gelu tanh": (
-        {"approximate": True},
-        lambda x: x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3))) / 2,
-    ),
-    "silu": ({}, lambda x: x * sigmoid(x)),
-    "sigmoid": ({}, sigmoid),
-    "log_sigmoid": ({}, lambda x: np.log(sigmoid(x))),
-    "softplus": ({}, lambda x: np.log1p(np.exp(x))),
-    "softsign": ({}, lambda x: x / (1 + np.abs(x))),
-    "tanh": ({}, np.tanh),
-    "hard_sigmoid": ({}, lambda x: np.clip(x / 6 + 0.5, 0, 1)),
-    "hard_swish": ({}, lambda x: x * np.clip(x / 6 + 0.5, 0, 1)),
-    "hard_tanh": ({"min_value": -2}, lambda x: np.clip(x, -2, 1)),
-    "mish": ({}, lambda x: x * np.tanh(np.log1p(np.exp(x)))),
-    "glu": ({}, lambda x: x[:, :4] * sigmoid(x[:, 4:])),
-    "softmax": ({"axis": 0}, lambda x: softmax(x, 0)),
-    "log_softmax": ({}, lambda x: np.log(softmax(x))),
-    "softmax 2": ({"axis": (0, 1)}, lambda x: softmax(x, (0, 1))),
-    "logsumexp": ({"axis": 1, "keepdims": True}, lambda x: np.log(np.exp(x).sum(1, keepdims=True))),
-    "logsumexp all": ({}, lambda x: np.log(np.exp(x).sum())),
-}
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-def test_activations(name: str) -> None:
-    attrs, reference = ACTIVATIONS[name]
-    f = getattr(nn, name.split()[0])
-    for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 2e-6), (np.float16, 2e-3)):
-        (got,) = both(lambda x: f(x, **attrs), X.astype(dtype))
-        assert got.dtype == dtype
-        close(got, reference(X.astype(dtype).astype(np.float64)), tolerance)
-    (got,) = both(lambda x: f(x, **attrs), X.astype(np.int32))
-    assert got.dtype == (np.int32 if name in ("relu", "relu6") else np.float64)
-    close(got, reference(X.astype(np.int32).astype(np.float64)))
-    check_gradients(lambda x: f(x, **attrs), X)
-
-
-@pytest.mark.parametrize("name", ACTIVATIONS)
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_activations_at_extremes(name: str, dtype: Any) -> None:
-    attrs, _ = ACTIVATIONS[name]
-    f = lambda x: getattr(nn, name.split()[0])(x, **attrs)  # noqa: E731
-    large = np.array([[0, 1e4, -1e4, 0, 88, -88, 20, -20]], dtype)
-    (got,) = both(f, large)
-    (slope,) = gradients(f, large)
-    assert np.isfinite(got).all()
-    assert np.isfinite(slope).all()
-    (nan,) = both(f, np.array([[np.nan, 1, np.nan, 2]], dtype))
-    assert np.isnan(nan.ravel()[0])
-
-
-def test_softplus_is_smooth_at_zero() -> None:
-    for f, want in ((nn.softplus, 0.5), (nn.log_sigmoid, 0.5), (nn.mish, math.tanh(math.log(2)))):
-        (slope,) = gradients(f, np.zeros(()))
-        close(slope, want)
-
-
-def test_logsumexp_of_infinities() -> None:
-    x = np.array([[-np.inf, -np.inf], [np.inf, 0], [-np.inf, 3]])
-    assert both(lambda x: nn.logsumexp(x, -1), x)[0].tolist() == [-np.inf, np.inf, 3]
-    assert both(nn.softmax, x[2:])[0].tolist() == [[0, 1]]
 
 
 def test_softmax_is_few_primitives() -> None:
@@ -193,70 +114,6 @@ def test_batch_norm() -> None:
     dtypes = (np.float16, np.float32, np.float32)
     halves = both(train, *(a.astype(t) for a, t in zip((x, m, v), dtypes, strict=True)))
     assert [a.dtype for a in halves] == list(dtypes)
-
-
-# ------------------------------------------------------------------------------------------------- attention, dropout
-
-
-def attention(q: np.ndarray, k: np.ndarray, v: np.ndarray, scores: Any, scale: float) -> np.ndarray:
-    return softmax(q @ k.swapaxes(-1, -2) * scale + scores) @ v
-
-
-def test_attention() -> None:
-    q, k, v = real(2, 3, 4, 5), real(2, 3, 6, 5), real(2, 3, 6, 7)
-    f, scale = nn.dot_product_attention, 5**-0.5
-    mask = RNG.random((2, 1, 4, 6)) < 0.7
-    mask[..., 0] = True
-    low = np.where(mask, 0, -1e30)
-    causal = np.where(np.tri(4, 6) > 0, 0, -1e30)
-    close(*both(f, q, k, v), attention(q, k, v, 0, scale))
-    close(*both(lambda *xs: f(*xs, scale=0.3), q, k, v), attention(q, k, v, 0, 0.3))
-    close(*both(f, q, k, v, mask), attention(q, k, v, low, scale))
-    close(*both(lambda *xs: f(*xs, is_causal=True), q, k, v), attention(q, k, v, causal, scale))
-    close(*both(lambda *xs: f(*xs, is_causal=True), q, k, v, mask), attention(q, k, v, low + causal, scale))
-    bias = real(3, 4, 6)
-    close(*both(f, q, k, v, bias), attention(q, k, v, bias, scale))
-    check_gradients(f, q, k, v, bias)
-    check_gradients(lambda *xs: f(*xs, is_causal=True), q, k, v, mask)
-    graph = graph_of(f, q, k, v)
-    assert ops_of(graph) == ["mul", "dot", "max", "stop_gradient", "sub", "exp", "sum", "div", "dot"]
-
-
-def test_attention_of_a_row_that_sees_nothing() -> None:
-    q, k, v = (real(4, 5).astype(np.float16) for _ in range(3))
-    mask = np.zeros((4, 4), bool)
-    (y,) = both(nn.dot_product_attention, q, k, v, mask)
-    close(y, np.broadcast_to(v.mean(0, dtype=np.float32), v.shape), 2e-3)
-    assert all(np.isfinite(g).all() for g in gradients(nn.dot_product_attention, q, k, v, mask))
-
-
-def test_multi_head_attention() -> None:
-    x, c = real(2, 4, 6), real(2, 5, 3)
-    ws, bs = [real(6, 8), real(3, 8), real(3, 4), real(4, 7)], [real(8), real(8), real(4), real(7)]
-    (y,) = both(lambda *xs: nn.multi_head_attention(*xs, heads=2), x, c, *ws, *bs)
-    q, k, v = (p @ w + b for p, w, b in zip((x, c, c), ws, bs, strict=False))
-    parts = [attention(q[..., i : i + 4], k[..., i : i + 4], v[..., j : j + 2], 0, 0.5) for i, j in ((0, 0), (4, 2))]
-    close(y, np.concatenate(parts, -1) @ ws[3] + bs[3])
-    (z,) = both(lambda *xs: nn.multi_head_attention(*xs, heads=2, is_causal=True), x, c, *ws)
-    assert z.shape == (2, 4, 7)
-    check_gradients(lambda *xs: nn.multi_head_attention(*xs, heads=2), x, c, *ws)
-
-
-def test_dropout() -> None:
-    x = RNG.uniform(1, 2, (100, 200)).astype(np.float32)
-    (y,) = both(lambda x, k: nn.dropout(x, 0.3, k), x, KEY)
-    kept = y != 0
-    assert abs(kept.mean() - 0.7) < 0.02
-    close(y[kept], x[kept] / 0.7, 1e-6)
-    np.testing.assert_array_equal(kept, rnd.bernoulli(KEY, 0.7, x.shape))
-    assert nn.dropout(x, 0.5, training=False) is x
-    assert nn.dropout(x, 0) is x
-    assert (both(lambda x: nn.dropout(x, 1, KEY), x)[0] == 0).all()
-    (g,) = gradients(lambda x: nn.dropout(x, 0.3, KEY), x)
-    close(g, kept / 0.7, 1e-6)
-    q = real(2, 4, 5)
-    (z,) = both(lambda q, k: nn.dot_product_attention(q, q, q, dropout_rate=0.5, key=k), q, KEY)
-    assert z.shape == q.shape
 
 
 # -------------------------------------------------------------------------------------------------------------- errors

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradients import check_gradients
+from gradients import check_gradients, gradients
 from traced import both, close
 
 from tgc import nn
+from tgc.errors import AttributeSpecError, ShapeError
 
 RNG = np.random.default_rng(1)
 
@@ -39,6 +40,7 @@ def conv_reference(x: np.ndarray, w: np.ndarray, stride: Any, pairs: Any, dilati
 CONV: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any], Any]] = [
     ((2, 7, 3), (3, 3, 4), {}, [(0, 0)]),
     ((2, 7, 3), (2, 3, 4), {"padding": "same", "stride": 2}, [(0, 1)]),
+    ((2, 7, 3), (3, 3, 4), {"padding": "causal", "dilation": 2, "stride": 2}, [(4, 0)]),
     ((2, 6, 5, 4), (3, 2, 4, 3), {"padding": "same"}, [(1, 1), (0, 1)]),
     ((2, 6, 5, 4), (3, 3, 4, 3), {"padding": 1, "stride": (2, 1)}, [(1, 1)] * 2),
     ((1, 6, 7, 4), (2, 3, 2, 6), {"padding": (0, 2), "dilation": 2, "groups": 2}, [(0, 0), (2, 2)]),
@@ -69,6 +71,7 @@ def test_conv(x: Any, w: Any, attrs: dict[str, Any], pairs: Any) -> None:
 TRANSPOSED: list[tuple[tuple[int, ...], tuple[int, ...], dict[str, Any], tuple[int, ...]]] = [
     ((2, 5, 3), (3, 4, 3), {}, (7,)),
     ((2, 5, 3), (3, 4, 3), {"stride": 2, "padding": "same"}, (10,)),
+    ((2, 5, 3), (3, 4, 3), {"stride": 2, "padding": "causal"}, (9,)),
     ((2, 4, 3, 2), (3, 2, 3, 2), {"stride": 2}, (9, 6)),
     ((2, 4, 3, 2), (2, 2, 3, 2), {"stride": 3}, (12, 9)),
     ((2, 4, 3, 4), (3, 3, 2, 4), {"stride": 2, "padding": 1, "output_padding": 1, "groups": 2}, (8, 6)),
@@ -147,3 +150,99 @@ def test_global_pooling() -> None:
     close(*both(nn.global_avg_pool, x), x.mean((1, 2)))
     close(*both(lambda x: nn.global_max_pool(x, keepdims=True, data_format="NCHW"), x), x.max((2, 3), keepdims=True))
     close(*both(lambda x: nn.global_avg_pool(x, data_format="NCHW"), x), x.mean((2, 3)))
+
+
+def test_depthwise_and_separable_conv() -> None:
+    x, w, point, b = real(2, 6, 5, 3), real(3, 2, 3, 2), real(1, 1, 6, 4), real(6)
+    attrs: dict[str, Any] = {"stride": (2, 1), "padding": "same", "dilation": (1, 2)}
+    want = np.stack([nn.conv(x[..., c : c + 1], w[:, :, c : c + 1], **attrs) for c in range(3)], -2)
+    want = want.reshape(*want.shape[:-2], 6)
+    close(*both(lambda *xs: nn.depthwise_conv(*xs, **attrs), x, w, b), want + b)
+    first = w.transpose(2, 3, 0, 1)
+    (got,) = both(lambda *xs: nn.depthwise_conv(*xs, **attrs, data_format="NCHW"), to_nchw(x), first)
+    close(got, to_nchw(want))
+    (got,) = both(lambda *xs: nn.separable_conv(*xs, **attrs), x, w, point)
+    close(got, want @ point[0, 0])
+    check_gradients(lambda *xs: nn.separable_conv(*xs, **attrs), x, w, point)
+    line = real(2, 7, 3)
+    (got,) = both(lambda *xs: nn.depthwise_conv(*xs, padding="causal"), line, w[0])
+    assert got.shape == (2, 7, 6)
+    with pytest.raises(ShapeError, match=r"depthwise_conv\(f64\[2,7,3\], f64\[2,2,3\]\): .* channels on axis 1"):
+        nn.depthwise_conv(line, real(2, 2, 3))
+
+
+@pytest.mark.parametrize(("n", "attrs", "starts"), [
+    (7, {"window": 2}, [0, 2, 4, 6]),
+    (7, {"window": 3, "stride": 2}, [0, 2, 4]),
+    (6, {"window": 3, "stride": 2}, [0, 2, 4]),
+    (5, {"window": 2, "stride": 3, "padding": 1}, [-1, 2]),
+    (6, {"window": 2, "stride": 3, "padding": 1}, [-1, 2, 5]),
+])  # fmt: skip
+def test_ceil_mode(n: int, attrs: dict[str, Any], starts: list[int]) -> None:
+    """Windows begin at each of `starts`, whatever they reach beyond the operand and its padding."""
+    x, k, pad = real(1, n, 1), attrs["window"], attrs.get("padding", 0)
+    parts = [x[0, max(s, 0) : s + k, 0] for s in starts]
+    for f, more, want in (
+        (nn.max_pool, {}, [p.max() for p in parts]),
+        (nn.avg_pool, {}, [p.mean() for p in parts]),
+        (
+            nn.avg_pool,
+            {"count_include_pad": True},
+            [p.sum() / (min(s + k, n + pad) - s) for p, s in zip(parts, starts, strict=True)],
+        ),
+        (nn.sum_pool, {}, [p.sum() for p in parts]),
+    ):
+        (got,) = both(lambda x: f(x, **attrs, **more, ceil_mode=True), x)  # noqa: B023
+        close(got[0, :, 0], want)
+
+
+def test_sum_and_lp_pooling() -> None:
+    x = real(2, 5, 4, 3)
+    attrs: dict[str, Any] = {"window": (3, 2), "stride": 2, "padding": 1}
+    full = (3, 2), (2, 2), [(1, 1)] * 2
+    close(*both(lambda x: nn.sum_pool(x, **attrs), x), pool_reference(x, *full, np.sum))
+    for p in (1, 2, 3.5):
+        want = pool_reference(x, *full, lambda v: (np.abs(v) ** p).sum() ** (1 / p))  # noqa: B023
+        close(*both(lambda x: nn.lp_pool(x, p=p, **attrs), x), want)  # noqa: B023
+    check_gradients(lambda x: nn.lp_pool(x, p=3, **attrs), x)
+    assert (gradients(lambda x: nn.lp_pool(x, **attrs), np.zeros((1, 4, 4, 1)))[0] == 0).all()
+    big = np.full((1, 64, 64, 1), 100, np.float16)
+    assert both(lambda x: nn.lp_pool(x, 64), big)[0].item() == 6400  # the sum of squares would overflow
+
+
+def test_unpooling_puts_elements_back() -> None:
+    x = RNG.permutation(2 * 7 * 5 * 3).reshape(2, 7, 5, 3).astype(np.float64) + 1
+    for data_format in ("NHWC", "NCHW"):
+        a = x if data_format == "NHWC" else to_nchw(x)
+        attrs: dict[str, Any] = {"stride": (2, 1), "padding": (1, 0), "data_format": data_format}
+        y, at = both(
+            lambda x: (nn.max_pool(x, (3, 2), **attrs), nn.max_pool_argmax(x, (3, 2), **attrs)),  # noqa: B023
+            a,
+        )
+        (back,) = both(lambda y, at: nn.max_unpool(y, at, (3, 2), (7, 5), **attrs), y, at)  # noqa: B023
+        hit = back != 0
+        np.testing.assert_array_equal(back[hit] % a[hit], 0)  # once for each window in which it is the largest
+        assert set(a[hit]) == set(y.ravel())
+    check_gradients(lambda y, at: nn.max_unpool(y, at, (3, 2), (7, 5), **attrs), y, at)
+
+
+def test_adaptive_pooling() -> None:
+    x = real(2, 7, 6, 3)
+    for sizes in ((3, 4), (7, 1), (2, 3), (9, 6)):
+        want = np.zeros((2, 2, *sizes, 3))
+        for i, j in np.ndindex(*sizes):
+            cut = x[
+                :,
+                i * 7 // sizes[0] : -(-(i + 1) * 7 // sizes[0]),
+                j * 6 // sizes[1] : -(-(j + 1) * 6 // sizes[1]),
+            ]
+            want[:, :, i, j] = cut.mean((1, 2)), cut.max((1, 2))
+        for f, wanted in zip((nn.adaptive_avg_pool, nn.adaptive_max_pool), want, strict=True):
+            (got,) = both(lambda x: f(x, sizes), x)  # noqa: B023
+            # A mean of means is the mean of a window: its rows all have the same length.
+            close(got, wanted)
+            check_gradients(lambda x: f(x, sizes), x)  # noqa: B023
+    first = both(lambda x: nn.adaptive_avg_pool(x, 2, data_format="NCHW"), to_nchw(x))[0]
+    close(first, to_nchw(nn.adaptive_avg_pool(x, 2)))
+    with pytest.raises(AttributeSpecError, match=r"cannot pool sizes \(7, 6\) to \(0, 2\)"):
+        nn.adaptive_max_pool(x, (0, 2))

@@ -14,7 +14,9 @@ from graphs import GRAPHS, block
 
 from tgc.backends.cpu.target import X86_LEVELS, CpuTarget
 from tgc.errors import PassError
+from tgc.interpret import interpret
 from tgc.ir import Graph, Node, transform
+from tgc.ops.window import window_argmax, window_gather, window_scatter
 from tgc.passes import PASSES, PIPELINE, manager, parse_pipeline, run
 from tgc.passes.decompose import Decompose
 from tgc.passes.fold import Fold
@@ -27,7 +29,7 @@ from tgc.passes.split import Split
 from tgc.runtime.lowered import Lowered, check_pass
 from tgc.text import parse
 from tgc.trace import Tracer, trace
-from tgc.types import F32
+from tgc.types import F32, F64, I32, tensor_type
 from tgc.verify import verify
 
 FEATURES = frozenset().union(*X86_LEVELS.values())
@@ -76,6 +78,9 @@ def test_pipeline_text() -> None:
         ("fold{rounds=1}", "rounds"),
         ("fold{limit}", "option 'limit' is no key=value"),
         ("fold{limit=1,}", "option '' is no key=value"),
+        ("fold{limit=many}", "option limit of fold is 'many', not of type int"),
+        ("fuse{size=1.5}", "option size of fuse is 1.5, not of type int"),
+        ("layout{pack=1}", "option pack of layout is 1, not of type bool"),
     ],
 )
 def test_pipeline_errors(text: str, message: str) -> None:
@@ -341,6 +346,36 @@ def test_split_leaves_positions_alone() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- the whole line
+
+
+def test_layout_again_changes_nothing() -> None:
+    once, _ = applied(Layout(), traced(lambda x, y: x.T @ y.T, "f32[4,3]", "f32[5,4]"))
+    assert "relayout" in str(once)
+    again, _ = applied(Layout(), once)
+    assert again == once
+
+
+@pytest.mark.parametrize(("perm", "sinks"), [((0, 3, 1, 2), True), ((3, 2, 1, 0), False), ((0, 2, 1, 3), False)])
+def test_sink_keeps_places_in_windows(perm: tuple[int, ...], sinks: bool) -> None:
+    """A place in a window is counted row-major: another number where two axes of the window change places."""
+    shape, window = (3, 4, 5, 2), (1, 2, 3, 1)  # before the transpose
+    grid = [n - w + 1 for n, w in zip(shape, window, strict=True)]
+    attrs = dict(window=[window[a] for a in perm], stride=(1,) * 4, padding=((0, 0),) * 4, dilation=(1,) * 4)
+
+    def f(x: Tracer, g: Tracer, at: Tracer) -> list[Any]:
+        x, g, at = (y.transpose(*perm) for y in (x, g, at))
+        return [
+            window_argmax(x, **attrs), window_gather(x, at, **attrs), window_scatter(g, at, shape=x.shape, **attrs)
+        ]  # fmt: skip
+
+    graph = trace(f, [tensor_type(F64, shape), tensor_type(F64, grid), tensor_type(I32, grid)])
+    after, _ = applied(SinkTransposes(), graph)
+    windows = [node for node in after.nodes if node.op.name.startswith("window")]
+    assert [all(v.node is None for v in node.operands) for node in windows] == [sinks] * 3
+    rng = np.random.default_rng(0)
+    arrays = rng.standard_normal(shape), rng.standard_normal(grid), rng.integers(0, 6, grid, np.int32)
+    for a, b in zip(interpret(graph, *arrays), interpret(after, *arrays), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_sink_cancels_relayouts() -> None:

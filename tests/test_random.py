@@ -12,9 +12,11 @@ import pytest
 from traced import both
 
 import tgc.random as rnd
+from tgc import nn
 from tgc.errors import AttributeSpecError, DTypeError, ShapeError
 from tgc.nn import initializers
 from tgc.ops.creation import philox4x32
+from tgc.random import continuous
 
 KEY = rnd.key(20)
 N = 50_000
@@ -106,7 +108,7 @@ def test_inverse_of_erf() -> None:
         x = np.linspace(-2.5, 2.5, 401).astype(dtype)
         y = np.vectorize(math.erf)(x.astype(np.float64)).astype(dtype)
         slope = 2 / math.sqrt(math.pi) * np.exp(-(x.astype(np.float64) ** 2))
-        np.testing.assert_array_less(np.abs(rnd._erfinv(y) - x) * slope, error)
+        np.testing.assert_array_less(np.abs(continuous._erfinv(y) - x) * slope, error)
 
 
 def test_truncated_normal_keeps_its_bounds() -> None:
@@ -177,6 +179,7 @@ def test_permutation_and_choice() -> None:
         (lambda: rnd.truncated_normal(KEY, 3, lower=1, upper=1), AttributeSpecError, "not below"),
         (lambda: rnd.categorical(KEY, np.zeros((2, 3)), shape=(4,)), ShapeError, r"does not end in \(2,\)"),
         (lambda: rnd.choice(KEY, 3, (4,), replace=False), AttributeSpecError, "cannot choose 4 of 3"),
+        (lambda: initializers.identity(KEY, (3,)), ShapeError, "input and an output axis"),
         (lambda: initializers.glorot_uniform(KEY, (3,)), ShapeError, "input and an output axis"),
         (
             lambda: initializers.variance_scaling(KEY, (3, 2), scale=1, mode="fan", distribution="uniform"),
@@ -203,5 +206,11 @@ def test_initializers() -> None:
         assert abs(mean) < 5 * math.sqrt(scale / fans[fan] / x.size)
         np.testing.assert_allclose(variance, scale / fans[fan], rtol=0.05)
     assert (initializers.ones(KEY, (2,)) + initializers.zeros(KEY, (2,))).tolist() == [1, 1]
+    assert initializers.constant(KEY, (2,), value=3.5).tolist() == [3.5, 3.5]
+    (eye,) = both(lambda k: initializers.identity(k, (2, 3), gain=2.0), KEY)
+    assert eye.tolist() == [[2, 0, 0], [0, 2, 0]]
+    x = np.random.default_rng(0).normal(size=(1, 5, 6, 3)).astype(np.float32)
+    delta = initializers.identity(KEY, (3, 2, 3, 3))
+    np.testing.assert_array_equal(nn.conv(x, delta, padding="same"), x)
     torch_like = initializers.he_normal(KEY, (64, 32, 3, 3), in_axis=1, out_axis=0)
     np.testing.assert_allclose(torch_like.var(), 2 / fans["fan_in"], rtol=0.05)

@@ -25,12 +25,13 @@ def _program(
     return graph, Lowered(graph).compile()
 
 
-def _apply_compiled(op: Primitive, operands: Sequence[Any], attrs: Mapping[str, Any]) -> np.ndarray:
-    """Apply one op to NumPy arrays by a cached program."""
+def _apply_compiled(op: Primitive, operands: Sequence[Any], attrs: Mapping[str, Any]) -> Any:
+    """Apply one op to NumPy arrays by a cached program; a tuple if it has other than one result."""
     arrays = [np.asarray(x) for x in operands]
     checked = op.check_attrs(attrs)
     _, executable = _program(op, tuple(map(type_of, arrays)), tuple(sorted(checked.items())))
-    return executable([np.ascontiguousarray(a) for a in arrays])[0]
+    results = executable([np.ascontiguousarray(a) for a in arrays])
+    return results[0] if len(results) == 1 else tuple(results)
 
 
 set_eager(_apply_compiled)

@@ -55,6 +55,10 @@ class PassError(TgcError, RuntimeError):
     """A pass produced a graph that is wrong or computes something else."""
 
 
+class StepLimitError(TgcError, RuntimeError):
+    """A while loop ran for longer than its interpretation may (`TGC_CHECK` on random numbers)."""
+
+
 class BackendError(TgcError, RuntimeError):
     """A backend is unknown, or cannot lower or run a graph."""
 

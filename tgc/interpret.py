@@ -8,7 +8,7 @@ import numpy as np
 
 from tgc.errors import DTypeError, OutOfRangeError, ShapeError, VerifyError
 from tgc.ir import Graph, Node, Value
-from tgc.ops.kinds import Primitive, Region
+from tgc.ops.kinds import Control, Primitive, Region
 from tgc.verify import describe
 
 
@@ -80,9 +80,12 @@ def _apply(node: Node, operands: list[np.ndarray], here: Callable[[], str]) -> t
         return interpret(node.body, *operands)
     if not isinstance(node.op, Primitive):
         raise VerifyError(f"{here()}: {node.op!r} has no reference")
+    leading = (interpret,) if isinstance(node.op, Control) else ()
     try:
         with np.errstate(all="ignore"):
-            result = node.op.reference(*operands, **node.attrs)
+            result = node.op.reference(*leading, *operands, **node.attrs)
+    except OutOfRangeError:  # of a node in a body, which it names
+        raise
     except IndexError as error:
         raise OutOfRangeError(f"{here()}: {error}") from error
     return tuple(np.asarray(r) for r in (result if isinstance(result, tuple) else (result,)))

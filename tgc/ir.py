@@ -97,6 +97,14 @@ class Node:
         assert isinstance(body, Graph)
         return body
 
+    @property
+    def regions(self) -> tuple[Graph, ...]:
+        """All graphs among the attributes, in the order of their names."""
+        found: list[Graph] = []
+        for _, attr in sorted(self.attrs.items()):
+            found += [a for a in (attr if isinstance(attr, tuple) else (attr,)) if isinstance(a, Graph)]
+        return tuple(found)
+
     def __repr__(self) -> str:
         return f"<node {self.op.name} -> {', '.join(str(r.type) for r in self.results)}>"
 
@@ -217,6 +225,15 @@ class Builder:
         """What has been emitted so far."""
         return tuple(self._nodes)
 
+    def since(self, start: int) -> Sequence[Node]:
+        """What has been emitted after the first `start` nodes."""
+        return self._nodes[start:]
+
+    @property
+    def count(self) -> int:
+        """How many nodes have been emitted so far."""
+        return len(self._nodes)
+
     def input(self, type: TensorType, name: str = "") -> Value:
         value = Value(type, name=name or f"a{len(self._inputs)}")
         self._inputs.append(value)
@@ -261,6 +278,18 @@ class Builder:
             self._nodes.append(node)
             if not unique:
                 self._numbering[key] = node
+        return node.results
+
+    def extend(self, node: Node, attrs: Mapping[str, Attr], types: Sequence[TensorType]) -> tuple[Value, ...]:
+        """Let a node that was emitted here compute more: other attributes, and results behind those that it has.
+
+        What reads its results reads them as before. It is for recordings in progress: of a gradient that needs more of
+        a loop than its results. Returns all results.
+        """
+        self._numbering = {key: other for key, other in self._numbering.items() if other is not node}
+        more = tuple(Value(t, node, i) for i, t in enumerate(types) if i >= len(node.results))
+        object.__setattr__(node, "attrs", MappingProxyType(dict(attrs)))
+        object.__setattr__(node, "results", node.results + more)
         return node.results
 
     def build(self, outputs: Iterable[Value], *, prune: bool = True) -> Graph:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ import optree
 
 from tgc.errors import DTypeError, ShapeError, TraceError
 from tgc.ir import recorder
+from tgc.locks import Lock
 from tgc.runtime.lowered import Lowered
 from tgc.runtime.registry import Executable, get_backend
 from tgc.trace import Tracer, trace
@@ -79,7 +79,7 @@ class Jit:
         self._name = getattr(f, "__name__", "main").strip("<>")
         self._donate, self._static = _named(f, donate, "donate"), _named(f, static, "static")
         self._entries: dict[Any, Compiled] = {}
-        self._lock = threading.RLock()
+        self._lock = Lock()
         get_backend(backend)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -7,6 +7,7 @@
     result    = value ":" type
     attribute = name "=" item
     region    = name "{" graph "}"                                        an attribute that is a graph, such as `body`
+              | name "[" graph {graph} "]"                                one that is several, such as `branches`
     item      = "true" | "false" | "none" | number | string | dtype | "[" [item {"," item}] "]"
 
 Types are written as by `TensorType.__str__`, values as `%x`, strings and odd graph names as in JSON; numbers are floats
@@ -99,16 +100,25 @@ def _lines(graph: Graph, indent: str) -> Iterator[tuple[str, Loc]]:
         text = f"{indent}  {results} = {node.op.name}" if results else f"{indent}  {node.op.name}"
         text += f" {uses(node.operands)}" if node.operands else ""
         attrs = sorted(node.attrs.items())
-        items = ", ".join(f"{key}={_print_item(a)}" for key, a in attrs if not isinstance(a, Graph))
+        items = ", ".join(f"{key}={_print_item(a)}" for key, a in attrs if not _is_region(a))
         text += f" {{{items}}}" if items else ""
-        for key, region in attrs:
-            if isinstance(region, Graph):
-                yield f"{text} {key} {{", ()
-                yield from _lines(region, f"{indent}    ")
-                text = f"{indent}  }}"
+        for key, regions in attrs:
+            if _is_region(regions):
+                several = isinstance(regions, tuple)
+                yield f"{text} {key} {'[' if several else '{'}", ()
+                for region in regions if several else (regions,):
+                    yield from _lines(region, f"{indent}    ")
+                text = f"{indent}  {']' if several else '}'}"
         yield text, node.loc
     yield f"{indent}  return {uses(graph.outputs)}".rstrip(), ()
     yield f"{indent}}}", ()
+
+
+def _is_region(attr: Attr) -> bool:
+    """Whether an attribute is a graph, or graphs."""
+    return isinstance(attr, Graph) or (
+        isinstance(attr, tuple) and attr != () and all(isinstance(a, Graph) for a in attr)
+    )
 
 
 def _print_item(attr: Attr) -> str:
@@ -274,9 +284,10 @@ class _Parser:
         attrs: dict[str, Attr] = {}
         if self.accept("{"):
             self.several(lambda: self.attribute(attrs, "="), "}")
-        while self.tokens[self.at + 1].text == "{" and self.token.line == self.tokens[self.at - 1].line:
-            self.attribute(attrs, "{")
-            self.expect("}")
+        while self.tokens[self.at + 1].text in ("{", "[") and self.token.line == self.tokens[self.at - 1].line:
+            mark = self.tokens[self.at + 1].text
+            self.attribute(attrs, mark)
+            self.expect("}" if mark == "{" else "]")
         places = (place[1] for place in _PLACE.finditer(self.tokens[self.at - 1].comment))
         loc = tuple(json.loads(p) if re.fullmatch(_STRING, p) else p for p in places)
         node = Node.make(op, operands, attrs, [type for _, type in results], loc)
@@ -289,7 +300,16 @@ class _Parser:
         if key.text in attrs:
             self.fail("an attribute that is not given yet", key)
         self.expect(mark)
-        attrs[key.text] = self.item() if mark == "=" else self.graph()
+        match mark:
+            case "=":
+                attrs[key.text] = self.item()
+            case "{":
+                attrs[key.text] = self.graph()
+            case _:
+                graphs = [self.graph()]
+                while self.token.text != "]":
+                    graphs.append(self.graph())
+                attrs[key.text] = tuple(graphs)
 
     def item(self) -> Attr:
         if self.accept("["):
@@ -334,8 +354,7 @@ def parse(text: str, constants: Mapping[str, np.ndarray] | None = None) -> Graph
 
 def _constants(graph: Graph) -> Iterator[Constant]:
     """The constants of a graph and of its regions."""
-    regions = (attr for node in graph.nodes for attr in node.attrs.values() if isinstance(attr, Graph))
-    return chain(graph.constants, *map(_constants, regions))
+    return chain(graph.constants, *(_constants(region) for node in graph.nodes for region in node.regions))
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -76,6 +76,10 @@ class Trace(Recorder):
         tracers = tuple(Tracer(self, v) for v in results)
         return tracers[0] if len(tracers) == 1 else tracers
 
+    def tracer(self, value: Value) -> Tracer:
+        """A tracer of a value of this trace."""
+        return Tracer(self, value)
+
     def lift(self, x: Any) -> Value:
         """The value of a tracer, or a constant made of a number or an array."""
         if isinstance(x, Tracer):

@@ -23,6 +23,8 @@ SHORT_NAMES: dict[DType, str] = {
 }  # fmt: skip
 BY_SHORT_NAME: dict[str, DType] = {name: dtype for dtype, name in SHORT_NAMES.items()}
 
+MAX_RANK = 32  # as far as NumPy broadcasts, and as Python nests loops
+
 BOOLS = frozenset({BOOL})
 INTS = frozenset({U8, U32, I32, I64})
 FLOATS = frozenset({F16, BF16, F32, F64})
@@ -72,11 +74,19 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class TensorType:
-    """dtype, logical shape and layout (None is row-major) of a tensor; printed as `f32[8,32]{1,0}`."""
+    """dtype, logical shape and layout (None is row-major) of a tensor; printed as `f32[8,32]{1,0}`.
+
+    Raises:
+        ShapeError: more than MAX_RANK axes.
+    """
 
     dtype: DType
     shape: Shape
     layout: Layout | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.shape) > MAX_RANK:
+            raise ShapeError(f"a tensor has at most {MAX_RANK} axes, not {len(self.shape)}")
 
     def __str__(self) -> str:
         return f"{SHORT_NAMES[self.dtype]}[{','.join(map(str, self.shape))}]{self.layout or ''}"

@@ -96,9 +96,9 @@ def _check_node(node: Node) -> None:
     op = node.op
     if not isinstance(op, Primitive) or REGISTRY.get(op.name) is not op:
         raise VerifyError(f"{op!r} is not the op that is registered under its name")
+    for body in node.regions:
+        verify(body)
     for key, attr in node.attrs.items():
-        if isinstance(attr, Graph):
-            verify(attr)
         if key in op.attrs and attr_key(op.attrs[key](attr)) != attr_key(attr):
             raise VerifyError(f"attribute {key} is {attr!r}, in canonical form it is {op.attrs[key](attr)!r}")
     op.check_attrs(node.attrs)

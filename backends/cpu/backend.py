@@ -8,6 +8,7 @@ from functools import cached_property
 
 from tgc.backends.cpu.driver import Driver
 from tgc.backends.cpu.emit import emit
+from tgc.backends.cpu.flatten import Launched
 from tgc.backends.cpu.loader import Loader, load_kernels
 from tgc.backends.cpu.program import CpuProgram
 from tgc.backends.cpu.target import CpuTarget
@@ -15,6 +16,7 @@ from tgc.backends.loops.ir import Kernel
 from tgc.backends.loops.lower import lower
 from tgc.errors import BackendError
 from tgc.ir import Graph, Node, Value
+from tgc.ops.kinds import Control
 from tgc.ops.movement import reshape
 from tgc.ops.region import fused
 from tgc.runtime.cache import KernelCache
@@ -50,16 +52,21 @@ class CpuBackend:
         return Driver(self.target, self.cache, self.loader)
 
     def launches(self, graph: Graph) -> list[Launch]:
-        """The kernels of a planned graph, in order.
+        """The kernels of a planned graph and of its bodies, in order.
 
         Raises:
-            BackendError: a node is neither a fused region nor a view.
+            BackendError: a node is neither a fused region nor a view nor control flow.
         """
         made = []
         place: dict[Value, str] = {v: f"in:{k}" for k, v in enumerate(graph.inputs)}
         for node in graph.nodes:
             if node.op is reshape:
                 place[node.result] = place.get(node.operands[0], "")
+                continue
+            if isinstance(node.op, Control):
+                for body in node.regions:
+                    made += self.launches(body)
+                place.update(zip(node.results, node.attrs["places"], strict=False))
                 continue
             if node.op is not fused:
                 raise BackendError(f"{node.op.name} reached the CPU backend outside of a fused region")
@@ -87,5 +94,7 @@ class CpuBackend:
         launches = self.launches(graph)
         named = [(launch.source, launch.kernel.name) for launch in launches]
         addresses = load_kernels(named, self.target, self.cache, self.loader)
-        loaded = [(x.node, x.kernel, address) for x, address in zip(launches, addresses, strict=True)]
+        loaded: dict[Node, list[Launched]] = {}
+        for launch, address in zip(launches, addresses, strict=True):
+            loaded.setdefault(launch.node, []).append((launch.kernel, address))
         return CpuProgram(graph, donated, loaded, self.driver)

@@ -38,6 +38,7 @@ from __future__ import annotations
 
 import functools
 import linecache
+import os
 import types as python_types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
+from llvmlite.binding import ffi
 from numba.core import cpu, errors, funcdesc, lowering, types, typing
 from numba.core.codegen import CPUCodeLibrary
 from numba.core.compiler import CompilerBase, Flags
@@ -119,6 +121,21 @@ def kernel_function(source: str, name: str) -> Callable[..., Any]:
     if not isinstance(function, python_types.FunctionType):
         raise BackendError(f"the source of kernel {name} defines no function of that name")
     return function
+
+
+def _enter_compiler() -> None:
+    global_compiler_lock.acquire()
+    ffi.lib._lock.__enter__()
+
+
+def _leave_compiler() -> None:
+    ffi.lib._lock.__exit__()
+    global_compiler_lock.release()
+
+
+# A fork waits until no other thread is inside of Numba or LLVM, whose state and locks the child gets a copy of.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_enter_compiler, after_in_parent=_leave_compiler, after_in_child=_leave_compiler)
 
 
 # --- Numba: Python function -> LLVM IR ------------------------------------------------------------------------------

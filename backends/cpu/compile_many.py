@@ -12,9 +12,6 @@ import warnings
 from collections.abc import Sequence
 from contextlib import suppress
 
-from llvmlite.binding import ffi
-from numba.core.compiler_lock import global_compiler_lock
-
 from tgc.backends.cpu.compile import KernelObject, compile_kernel
 from tgc.backends.cpu.loader import kernel_symbol
 from tgc.backends.cpu.target import CpuTarget
@@ -89,8 +86,7 @@ def _fork_workers(
     for _ in range(count):
         results = os.memfd_create("tgc-kernels")
         try:
-            # With these locks no other thread is inside Numba or LLVM, whose state the child gets a copy of.
-            with global_compiler_lock, ffi.lib._lock, warnings.catch_warnings():
+            with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on forks of processes with threads
                 process = os.fork()
         except OSError:  # no more processes, or no memory for one

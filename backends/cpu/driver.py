@@ -21,18 +21,28 @@ import numpy.typing as npt
 from tgc.backends.cpu.loader import Loader, load_kernels
 from tgc.backends.cpu.target import CpuTarget
 from tgc.errors import BackendError
+from tgc.locks import Lock
 from tgc.runtime.cache import KernelCache
 
 Int64s = npt.NDArray[np.int64]
 
-LAUNCH_WORDS = 5  # kernel address, index of the first argument, tiles, most parts, reserved
+LAUNCH_WORDS = 5  # kernel address, index of the first argument, tiles, most parts, number of arguments
+
+# Rows with one of these numbers for an address steer the loop (the four words that follow it, unused ones 0):
+SET = 1  # word, base, number: bases[word] = bases[base] + number
+SWAP = 2  # word, word: exchange two bases
+COPY = 3  # index of the first of two arguments, bytes: copy from the second's address to the first's
+LOAD = 4  # word, index of an argument, bytes (1, 4 or 8): bases[word] = the integer at the argument's address
+BRANCH = 5  # word, number, row: go on at that row if bases[word] < number
+STEERING = 6  # the first number that is none of them
 
 # Words of a team; what different threads write lies in different cache lines of eight words.
 BUSY = 0
 TICKET, KERNEL, ARGUMENTS, TILES, PARTS, THREADS = 8, 9, 10, 11, 12, 13
 DONE, STATUS = 16, 17
 STOP, ACQUIRE, RELEASE, YIELD, CLAIMS = 24, 25, 26, 27, 28  # set from Python: a flag, functions, where claims begin
-HELPERS, HELPER_WORDS, ASLEEP, LOCK = 32, 8, 0, 1  # per helper: whether it sleeps, and the lock that it sleeps on
+HELPERS, HELPER_WORDS = 32, 8  # per helper:
+ASLEEP, LOCK, PRESENT = 0, 1, 2  # whether it sleeps, the lock that it sleeps on, whether a thread is there
 MAX_PARTS = 4096  # claims of a team
 
 SPINS = 1 << 14  # turns that a helper waits for the next launch before it sleeps: some 0.5 ms
@@ -46,11 +56,14 @@ class Frame:
 
     Attributes:
         launches: int64 [n, 5], a row per launch: address of the kernel, index of its first argument, tiles (none: it
-            is passed over), most parts, 0. The tiles are split into min(parts, tiles) contiguous ranges, whatever
-            threads run them: with n parts of m tiles, part p is the tiles p * m // n to (p + 1) * m // n.
+            is passed over), most parts, number of arguments. The tiles are split into min(parts, tiles) contiguous
+            ranges, whatever threads run them: with n parts of m tiles, part p is the tiles p * m // n to
+            (p + 1) * m // n. Rows that begin with `SET`, `SWAP`, `COPY`, `LOAD` or `BRANCH` instead of an address make
+            loops and branches of the launches between them.
         arguments: int64 [m, 2], a row per argument, those of a launch in sequence: base and offset. The kernel gets
             bases[base] + offset.
-        bases: int64 [b], addresses of buffers, read at each run. bases[0] is 0, so base 0 makes a number of an offset.
+        bases: int64 [b], addresses of buffers, read at each launch, and words that steer loops. bases[0] is 0, so base
+            0 makes a number of an offset.
         address: of the native form of the frame.
 
     A frame serves one run at a time; threads that run the same launches at once have a frame each.
@@ -67,7 +80,6 @@ class Frame:
             [
                 launches.ctypes.data,
                 arguments.ctypes.data,
-                len(arguments),
                 bases.ctypes.data,
                 self._resolved.ctypes.data,
                 team,
@@ -142,7 +154,7 @@ class _Team:
         self.address: int = self._words.ctypes.data
         self._words[CLAIMS] = claims
         self._words[[ACQUIRE, RELEASE, YIELD]] = [_address(f) for f in _system_functions()]
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._members: list[threading.Thread] = []
         self._arguments: list[Int64s] = []
         self.dormant = threads > 1
@@ -151,12 +163,17 @@ class _Team:
             weakref.finalize(self, _stop, self._words, self._members)  # at the latest when the interpreter exits
 
     def start(self) -> None:
-        """Start the helpers, unless they are there."""
+        """Start the helpers, unless they are there.
+
+        Where this is interrupted (Ctrl-C), it is done again: a second thread for a helper that is there ends at once.
+        """
         with self._lock:
             if not self.dormant:
                 return
             for member in range(1, self.threads):
-                self._words[HELPERS + HELPER_WORDS * (member - 1) + LOCK] = _new_lock()
+                own = HELPERS + HELPER_WORDS * (member - 1)
+                if not self._words[own + LOCK]:
+                    self._words[own + LOCK] = _new_lock()
                 arguments = np.array([self.address, member], np.int64)
                 self._arguments.append(arguments)
                 thread = threading.Thread(
@@ -168,11 +185,10 @@ class _Team:
 
     def forget(self) -> None:
         """In a forked child: the threads were not forked, and the words are as they were at some moment."""
-        self._lock = threading.Lock()
         self._members.clear()
         self._arguments.clear()
         self._words[[BUSY, DONE, STATUS]] = 0
-        self._words[HELPERS + ASLEEP : self._words[CLAIMS] : HELPER_WORDS] = 0
+        self._words[HELPERS : self._words[CLAIMS]] = 0
         self.dormant = True
 
 
@@ -190,9 +206,12 @@ if hasattr(os, "register_at_fork"):
 
 def _stop(words: Int64s, members: list[threading.Thread]) -> None:
     words[STOP] = 1
-    for member, thread in enumerate(members):
-        ctypes.pythonapi.PyThread_release_lock(ctypes.c_void_p(int(words[HELPERS + HELPER_WORDS * member + LOCK])))
-        thread.join()
+    for lock in words[HELPERS + LOCK : words[CLAIMS] : HELPER_WORDS].tolist():
+        if lock:
+            ctypes.pythonapi.PyThread_release_lock(ctypes.c_void_p(lock))
+    for thread in members:
+        if thread.ident is not None:  # it was started
+            thread.join()
 
 
 def _new_lock() -> int:
@@ -224,16 +243,40 @@ def _check(launches: Int64s, arguments: Int64s, bases: Int64s) -> None:
             raise BackendError(f"{name} must be int64 with rows of shape {row}, not {table.dtype} {table.shape}")
         if not table.flags.c_contiguous:
             raise BackendError(f"{name} must be contiguous")
-    limits = {
-        "an address of a kernel": (launches[:, 0], 1, None),
-        "an index of a first argument": (launches[:, 1], 0, len(arguments)),
-        "a number of tiles": (launches[:, 2], 0, None),
-        "a number of parts": (launches[:, 3], 1, MAX_PARTS),
-        "a base": (arguments[:, 0], 0, len(bases) - 1),
-        "bases[0]": (bases[:1], 0, 0),
-    }
-    for name, (column, low, high) in limits.items():
-        outside = (column < low) | ((column > high) if high is not None else False)
+    every = np.arange(len(launches))
+    last, most = len(bases) - 1, len(arguments)
+    steering = (launches[:, 0] > 0) & (launches[:, 0] < STEERING)
+    limits: list[tuple[str, Int64s, Int64s, int, int | None]] = [
+        ("an address of a kernel", every, launches[:, 0], 1, None),
+        ("a base", np.arange(most), arguments[:, 0], 0, last),
+        ("bases[0]", every[:1], bases[:1], 0, 0),
+    ]
+    for what, column, low, high in (
+        ("an index of a first argument", 1, 0, most), ("a number of tiles", 2, 0, None),
+        ("a number of parts", 3, 1, MAX_PARTS), ("a number of arguments", 4, 0, None),
+    ):  # fmt: skip
+        limits.append((what, every[~steering], launches[~steering, column], low, high))
+    limits.append(("an end of arguments", every[~steering], launches[~steering, 1] + launches[~steering, 4], 0, most))
+    for code, operands in _OPERANDS.items():
+        rows = every[launches[:, 0] == code]
+        for column, (what, low) in enumerate(operands, 1):
+            high = {"a word": last, "a base": last, "a row": len(launches), "an argument": most - 1}.get(what)
+            high = most - 2 if what == "an index of two arguments" else 8 if what == "a size" else high
+            limits.append((what, rows, launches[rows, column], low, high))
+    for name, at, values, low, high in limits:
+        outside = (values < low) | ((values > high) if high is not None else False)
         if outside.any():
-            at = int(outside.argmax())
-            raise BackendError(f"{name} is {column[at]}, in row {at}: it must be at least {low} and at most {high}")
+            first = int(outside.argmax())
+            raise BackendError(
+                f"{name} is {values[first]}, in row {at[first]}: it must be at least {low} and at most {high}"
+            )
+
+
+_ANY = -(2**63)
+_OPERANDS = {
+    SET: (("a word", 1), ("a base", 0), ("a number", _ANY)),
+    SWAP: (("a word", 1), ("a word", 1)),
+    COPY: (("an index of two arguments", 0), ("a number of bytes", 0)),
+    LOAD: (("a word", 1), ("an argument", 0), ("a size", 1)),
+    BRANCH: (("a word", 0), ("a number", _ANY), ("a row", 0)),
+}  # what the words of a row are, and the least that each may be

@@ -124,18 +124,14 @@ class Emitter:
             return self.narrow(f"({args[0]} {INFIX[name]} {args[1]})", x.dtype)
         if name in ("maximum", "minimum") and not floating:
             return self.narrow(f"{name[:3]}({', '.join(args)})", x.dtype)
-        if name == "select":
-            return f"{self.use('scalars', 'select')}({', '.join(args)})"
+        if name in ("select", "shift_left", "shift_right"):
+            return f"{self.use('scalars', name)}({', '.join(args)})"
         if name in ("neg", "abs"):
             return self.narrow(f"(-{args[0]})" if name == "neg" else f"abs({args[0]})", x.dtype)
         if name == "sign":
             return self.sign(args[0], dtype)
         if name == "bit_not":
             return f"(not {args[0]})" if dtype == BOOL else self.narrow(f"(~{args[0]})", x.dtype)
-        if name in ("shift_left", "shift_right"):
-            unsigned = "_unsigned" if name == "shift_right" and dtype.kind == "u" else ""
-            call = self.use("scalars", name + unsigned)
-            return self.narrow(f"{call}({', '.join(args)}, {8 * dtype.itemsize})", x.dtype)
         if name == "is_nan":
             return f"({args[0]} != {args[0]})"
         if name in ("is_inf", "is_finite"):
@@ -149,7 +145,7 @@ class Emitter:
         if name == "index":
             return f"{self.use('scalars', 'wrap_index')}({', '.join(args)})"
         if name == "philox":
-            return f"{self.use('scalars', 'philox')}({', '.join(args)})"
+            return self.narrow(f"{self.use('scalars', 'philox')}({', '.join(args)})", x.dtype)
         if floating and name in FLOAT_CALLS:
             return self.narrow(f"{self.use('scalars', FLOAT_CALLS[name])}({', '.join(args)})", x.dtype)
         if name in INT_CALLS and not floating:
@@ -195,7 +191,8 @@ class Emitter:
                 head = f"for {s.var} in range({self.expr(s.lo)}, {self.expr(s.hi)}):"
                 return [head, *self.block(s.body, 1)]
             case If():
-                return [f"if {self.expr(s.condition)}:", *self.block(s.body, 1)]
+                otherwise = ["else:", *self.block(s.otherwise, 1)] if s.otherwise else []
+                return [f"if {self.expr(s.condition)}:", *self.block(s.body, 1), *otherwise]
             case Let():
                 return [*self.checks(s.value), f"{s.name} = {_bare(self.expr(s.value))}"]
             case Store():

@@ -80,9 +80,9 @@ def _emit_f16_from_f32(context: Any, builder: Any, value: Any) -> Any:
 
 
 @device(_unary(types.float32, types.uint16, _emit_f32_from_bf16))
-def f32_from_bf16(value: int) -> float:
+def f32_from_bf16(value: int) -> np.float32:
     """The float32 equal to the bfloat16 whose bits are ``value`` (exact)."""
-    return float(np.uint32(value << 16).view(np.float32))
+    return np.uint32(int(value) << 16).view(np.float32)
 
 
 @device(_unary(types.uint16, types.float32, _emit_bf16_from_f32))
@@ -95,9 +95,9 @@ def bf16_from_f32(value: float) -> int:
 
 
 @device(_unary(types.float32, types.uint16, _emit_f32_from_f16))
-def f32_from_f16(value: int) -> float:
+def f32_from_f16(value: int) -> np.float32:
     """The float32 equal to the float16 whose bits are ``value`` (exact)."""
-    return float(np.uint16(value).view(np.float16))
+    return np.float32(np.uint16(value).view(np.float16))
 
 
 @device(_unary(types.uint16, types.float32, _emit_f16_from_f32))
@@ -121,13 +121,13 @@ def _emit_f32_to_odd(context: Any, builder: Any, value: Any) -> Any:
 
 
 @device(_unary(types.float32, types.float64, _emit_f32_to_odd))
-def f32_to_odd(value: float) -> float:
+def f32_to_odd(value: float) -> np.float32:
     """float64 to float32, rounded to odd: what is then rounded to a half type is as if rounded from float64 at once.
 
     Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008.
     """
     near = np.float32(value)
     if np.float64(near) == value or value != value:
-        return float(near)
+        return near
     bits = int(near.view(np.uint32)) - bool(abs(np.float64(near)) > abs(value))
-    return float(np.uint32(bits | 1).view(np.float32))
+    return np.uint32(bits | 1).view(np.float32)

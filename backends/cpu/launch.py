@@ -1,5 +1,8 @@
 """The native half of `driver.py`: walking a list of launches, alone or with a team of helper threads.
 
+Between the launches there may be rows that steer: they set words among the bases, copy memory and branch, so that loops
+and branches of a program stay in native code. The arguments of a launch are resolved right before it.
+
 This file is a kernel source (see `compile.py`) with two kernels. `run` is entered once per call of a program; `helper`
 is where each helper thread lives. They meet in the words of the team, an int64 array whose address is `team`.
 
@@ -10,7 +13,9 @@ part, so that a launch ends even if no helper ever comes: helpers make launches 
 unless they hold a claim. Which thread runs a part has no influence on the result.
 
 A helper may read the description of a launch while the next one is written, but then the claims that it tries to take
-are no longer open for the launch it saw. A team led by one thread is busy: a second leader runs its parts itself.
+are no longer open for the launch it saw: a row that runs again gets another ticket. Nor does a kernel read arguments
+that are being resolved for a later launch, since none begins before all claimed parts of this one have ended. A team
+led by one thread is busy: a second leader runs its parts itself.
 """
 
 from __future__ import annotations
@@ -26,20 +31,27 @@ from tgc.backends.cpu.driver import (
     ACQUIRE,
     ARGUMENTS,
     ASLEEP,
+    BRANCH,
     BUSY,
     CLAIMS,
+    COPY,
     DONE,
     HELPER_WORDS,
     HELPERS,
     KERNEL,
     LAUNCH_WORDS,
+    LOAD,
     LOCK,
     PARTS,
     PATIENCE,
+    PRESENT,
     RELEASE,
+    SET,
     SPINS,
     STATUS,
+    STEERING,
     STOP,
+    SWAP,
     THREADS,
     TICKET,
     TILES,
@@ -161,6 +173,38 @@ def call_kernel(typing_context, address, arguments, lo, hi, part):
 
 
 @intrinsic
+def copy_bytes(typing_context, target, source, size):
+    """Copy `size` bytes, which may overlap."""
+
+    def codegen(context, builder, signature, arguments):
+        byte = ir.IntType(8).as_pointer()
+        function = ir.FunctionType(byte, [byte, byte, _WORD])
+        found = builder.module.globals.get("memmove") or ir.Function(builder.module, function, "memmove")
+        target, source, size = arguments
+        builder.call(found, [builder.inttoptr(target, byte), builder.inttoptr(source, byte), size])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), codegen
+
+
+def _reader(bits):
+    @intrinsic
+    def read(typing_context, address):
+        """The signed integer at an address."""
+
+        def codegen(context, builder, signature, arguments):
+            number = builder.load(builder.inttoptr(arguments[0], ir.IntType(bits).as_pointer()))
+            return builder.sext(number, _WORD) if bits < 64 else number
+
+        return types.int64(types.int64), codegen
+
+    return read
+
+
+read_byte, read_int, read_word = _reader(8), _reader(32), _reader(64)
+
+
+@intrinsic
 def call_lock(typing_context, address, lock):
     """Call `int PyThread_acquire_lock(lock, WAIT_LOCK)` or `void PyThread_release_lock(lock)`, both without the GIL."""
 
@@ -243,10 +287,27 @@ def lead(team, threads, kernel, arguments, tiles, parts):
     return load(team, STATUS)
 
 
+@njit
+def steer(code, a, b, c, row, arguments, bases):
+    """Carry out a row that is no launch; the row that follows."""
+    if code == SET:
+        bases[a] = bases[b] + c
+    elif code == BRANCH:
+        return c if bases[a] < b else row + 1
+    elif code == SWAP:
+        bases[a], bases[b] = bases[b], bases[a]
+    elif code == COPY:
+        target = bases[arguments[2 * a]] + arguments[2 * a + 1]
+        copy_bytes(target, bases[arguments[2 * a + 2]] + arguments[2 * a + 3], b)
+    elif code == LOAD:
+        address = bases[arguments[2 * b]] + arguments[2 * b + 1]
+        bases[a] = read_byte(address) if c == 1 else read_int(address) if c == 4 else read_word(address)
+    return row + 1
+
+
 def run(
     launches: i64[:],
     arguments: i64[:],
-    argument_count: i64,
     bases: i64[:],
     resolved: i64[:],
     team: i64,
@@ -256,15 +317,18 @@ def run(
     hi,
     part,
 ):
-    """Run the launches lo..hi; 0, or one more than the number of the launch that failed, its status in `failure`."""
-    for k in range(argument_count):
-        resolved[k] = bases[arguments[2 * k]] + arguments[2 * k + 1]
+    """Run the rows lo..hi; 0, or one more than the number of the launch that failed, its status in `failure`."""
     first = address_of(resolved)
-    for k in range(lo, hi):
-        kernel = launches[LAUNCH_WORDS * k]
-        own = first + 8 * launches[LAUNCH_WORDS * k + 1]
-        tiles = launches[LAUNCH_WORDS * k + 2]
-        parts = launches[LAUNCH_WORDS * k + 3]
+    k = lo
+    while k < hi:
+        row = LAUNCH_WORDS * k
+        kernel, begin, tiles, parts = launches[row], launches[row + 1], launches[row + 2], launches[row + 3]
+        if kernel < STEERING:
+            k = steer(kernel, begin, tiles, parts, k, arguments, bases)
+            continue
+        for a in range(begin, begin + launches[row + 4]):
+            resolved[a] = bases[arguments[2 * a]] + arguments[2 * a + 1]
+        own = first + 8 * begin
         if parts > tiles:
             parts = tiles
         status = 0
@@ -276,15 +340,18 @@ def run(
                 other = call_kernel(kernel, own, p * tiles // parts, (p + 1) * tiles // parts, p)
                 if greater(other, status):
                     status = other
+        k += 1
         if status != 0:
             failure[0] = status
-            return k + 1
+            return k
     return 0
 
 
 def helper(team: i64, member: i64, lo, hi, part):
     """Help with the launches of the team until it stops."""
     own = HELPERS + HELPER_WORDS * (member - 1)
+    if not exchange(team, own + PRESENT, 0, 1):
+        return
     seen, idle = 0, 0  # a launch that began before this thread did may still have open claims
     while load(team, STOP) == 0:
         ticket = load(team, TICKET)

@@ -7,7 +7,6 @@ import importlib.util
 import itertools
 import platform
 import re
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +16,7 @@ import llvmlite.binding as llvm
 
 from tgc.backends.cpu.target import CpuTarget
 from tgc.errors import BackendError
+from tgc.locks import Lock
 from tgc.runtime.cache import KernelCache, content_key
 
 _ROOT = Path(__file__).parents[3]  # the folder that holds the package tgc
@@ -42,7 +42,7 @@ class Loader:
         machine = llvm.Target.from_triple(llvm.get_process_triple()).create_target_machine()
         self._jit = llvm.create_lljit_compiler(machine, use_jit_link=True, suppress_errors=True)
         self._addresses: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def load(self, objects: Mapping[str, bytes]) -> dict[str, int]:
         """Addresses of the given symbols, each defined by its object file.

@@ -2,10 +2,10 @@
 
 Everything here is a *device function*: a plain Python function that numba also knows how to compile. Called from
 compiled code it becomes a few LLVM instructions; called from Python (NUMBA_DISABLE_JIT=1, or a kernel's ``py_func``)
-it runs on ctypes pointers, so that a kernel can be stepped through in a debugger. There is no switch: one name serves
+it runs on `Pointer`s, so that a kernel can be stepped through in a debugger. There is no switch: one name serves
 both.
 
-Pointers are ``types.CPointer(T)`` in compiled code and ``ctypes.POINTER(T)`` in Python; ``p[i]`` reads and writes the
+Pointers are ``types.CPointer(T)`` in compiled code and `Pointer` in Python; ``p[i]`` reads and writes the
 i-th element in both, without bounds checks. bool arrays are addressed as u8, float16 and bfloat16 arrays as u16
 (conversions: ``half.py``).
 """
@@ -15,6 +15,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core.errors import TypingError
@@ -38,6 +39,29 @@ SCALARS: dict[str, tuple[Any, Any]] = {  # code: (numba type, ctypes type)
 CTYPES: dict[Any, Any] = dict(SCALARS.values())
 
 ALIGNMENT = 64  # bytes: one cache line, and the widest vector register of any supported target
+
+
+class Pointer:
+    """A pointer of compiled code, in Python: elements at an address, read as NumPy scalars.
+
+    These wrap around, divide by zero and keep their precision as compiled ones do; what is written is cut to size.
+    `owner` is kept alive with the pointer.
+    """
+
+    __slots__ = ("address", "ctype", "owner", "scalar")
+
+    def __init__(self, address: int, ctype: Any, owner: object = None) -> None:
+        self.address, self.ctype, self.owner = address, ctype, owner
+        self.scalar = np.dtype(ctype).type
+
+    def _element(self, i: int) -> Any:
+        return self.ctype.from_address(self.address + int(i) * ctypes.sizeof(self.ctype))
+
+    def __getitem__(self, i: int) -> Any:
+        return self.scalar(self._element(i).value)
+
+    def __setitem__(self, i: int, value: Any) -> None:
+        self._element(i).value = float(value) if issubclass(self.scalar, np.floating) else int(value)
 
 
 def device(rule: Rule) -> Callable[[Twin], Twin]:
@@ -80,7 +104,7 @@ def _constructor(code: str) -> Callable[[int], Any]:
         )
 
     def pointer(address: int) -> Any:
-        return ctypes.cast(address, ctypes.POINTER(ctype))
+        return Pointer(address, ctype)
 
     pointer.__name__ = pointer.__qualname__ = f"ptr_{code}"
     pointer.__doc__ = f"Pointer to the {scalar} elements that start at ``address`` (bytes)."
@@ -108,9 +132,7 @@ def _offset_rule(p: Any, n: Any) -> tuple[Any, Callable[..., Any]] | None:
 @device(_offset_rule)
 def offset(p: Any, n: int) -> Any:
     """``p`` moved by ``n`` elements (not bytes; may be negative)."""
-    moved = ctypes.cast((ctypes.cast(p, ctypes.c_void_p).value or 0) + n * ctypes.sizeof(p._type_), type(p))
-    moved.base = p  # a stack buffer lives as long as any pointer into it
-    return moved
+    return Pointer(p.address + int(n) * ctypes.sizeof(p.ctype), p.ctype, p)  # a buffer lives as long as any pointer
 
 
 def _stack_rule(n: Any, dtype: Any) -> tuple[Any, Callable[..., Any]] | None:
@@ -135,5 +157,5 @@ def stack(n: int, dtype: Any) -> Any:
     """
     ctype = CTYPES[dtype]
     memory = (ctypes.c_char * (n * ctypes.sizeof(ctype) + ALIGNMENT))()
-    aligned = (ctype * n).from_buffer(memory, -ctypes.addressof(memory) % ALIGNMENT)
-    return ctypes.cast(aligned, ctypes.POINTER(ctype))  # ctypes keeps `aligned`, hence `memory`, alive
+    start = ctypes.addressof(memory)
+    return Pointer(start + -start % ALIGNMENT, ctype, memory)

@@ -221,22 +221,39 @@ def gcd_int(x: Any, y: Any) -> Any:
     return abs(x)
 
 
-@scalar
-def shift_left(x: Any, y: Any, bits: int) -> Any:
+def _shift_rule(left: bool) -> Rule:
+    def rule(x: Any, y: Any) -> tuple[Any, Callable[..., Any]] | None:
+        if x not in types.integer_domain or x != y:
+            return None
+
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            value, by = values
+            bits, zero = ir.Constant(value.type, value.type.width), ir.Constant(value.type, 0)
+            fits = builder.icmp_unsigned("<", by, bits)
+            if x.signed and not left:
+                last = ir.Constant(value.type, value.type.width - 1)
+                return builder.ashr(value, builder.select(fits, by, last))
+            shifted = (builder.shl if left else builder.lshr)(value, builder.select(fits, by, zero))
+            return builder.select(fits, shifted, zero)
+
+        return x(x, y), codegen
+
+    return rule
+
+
+@device(_shift_rule(left=True))
+def shift_left(x: Any, y: Any) -> Any:
     """x << y; 0 where y is not below the number of bits."""
-    return x << y if 0 <= y < bits else x * 0
+    return x << y if 0 <= y < 8 * x.itemsize else x * 0
 
 
-@scalar
-def shift_right(x: Any, y: Any, bits: int) -> Any:
-    """x >> y, keeping the sign; as if by the number of bits - 1 where y is more."""
-    return x >> (y if 0 <= y < bits else bits - 1)
-
-
-@scalar
-def shift_right_unsigned(x: Any, y: Any, bits: int) -> Any:
-    """x >> y; 0 where y is not below the number of bits."""
-    return x >> y if 0 <= y < bits else x * 0
+@device(_shift_rule(left=False))
+def shift_right(x: Any, y: Any) -> Any:
+    """x >> y, keeping the sign; as if by the number of bits - 1, or of unsigned numbers 0, where y is more."""
+    bits = 8 * x.itemsize
+    if 0 <= y < bits:
+        return x >> y
+    return x * 0 if x.dtype.kind == "u" else x >> x.dtype.type(bits - 1)
 
 
 @scalar

@@ -244,10 +244,11 @@ class For:
 
 @dataclass(frozen=True)
 class If:
-    """if condition: body."""
+    """if condition: body, else: otherwise."""
 
     condition: Expr
     body: tuple[Stmt, ...]
+    otherwise: tuple[Stmt, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from tgc.backends.loops.ir import (
@@ -23,7 +23,6 @@ from tgc.backends.loops.ir import (
     Tile,
     Var,
     children,
-    substitute,
     walk,
 )  # fmt: skip
 from tgc.backends.loops.pull import Pull
@@ -55,6 +54,8 @@ def statements(body: Sequence[Stmt]) -> Iterator[Stmt]:
         yield stmt
         if isinstance(stmt, For | If):
             yield from statements(stmt.body)
+        if isinstance(stmt, If):
+            yield from statements(stmt.otherwise)
 
 
 def _buffers_of(stmt: Stmt) -> Iterator[Buffer]:
@@ -67,73 +68,106 @@ def _buffers_of(stmt: Stmt) -> Iterator[Buffer]:
             yield x.buffer
 
 
-def _shared(stmts: Sequence[Let | Store], fresh: Iterator[int], local: frozenset[str]) -> tuple[Stmt, ...]:
-    """Give names to expressions that several places of one block use, or that would make a line too long.
+class _Names:
+    """Names for expressions that several places of one block use, or that would make a line too long.
 
-    What only a guarded branch uses keeps its place, so that nothing is evaluated outside of its guard. Operands that
-    the block overwrites are read before its first store; `local` names the arrays on the stack, read in order.
+    A guarded branch is a block of its own: what only it uses is evaluated behind its guard, and named there.
+
+    Attributes:
+        out: the statements that give the names, in order.
+        named: expressions that have a name.
     """
-    uses: dict[Expr, int] = {}
-    depth: dict[Expr, int] = {}
 
-    def count(x: Expr) -> None:
-        uses[x] = uses.get(x, 0) + 1
-        if uses[x] == 1:
+    def __init__(
+        self, roots: Sequence[Expr], stored: frozenset[Buffer], fresh: Iterator[int], named: Mapping[Expr, Expr]
+    ) -> None:
+        self.stored, self.fresh = stored, fresh
+        self.named = dict(named)
+        self.out: list[Stmt] = []
+        self.uses: dict[Expr, int] = {}
+        self.depth: dict[Expr, int] = {}
+        for x in roots:
+            self._count(x)
+
+    def _count(self, x: Expr) -> None:
+        self.uses[x] = self.uses.get(x, 0) + 1
+        if self.uses[x] == 1 and x not in self.named:
             for child in (x.condition,) if isinstance(x, Guard) else children(x):
-                count(child)
+                self._count(child)
 
-    for stmt in stmts:
-        for x in expressions(stmt):
-            count(x)
-    named: dict[Expr, Expr] = {}
-    out: list[Stmt] = []
-    stored = {s.buffer for s in stmts if isinstance(s, Store) and s.buffer.name not in local}
-
-    def visit(x: Expr) -> Expr:
-        """`x` with named parts replaced; emits the names that it needs first."""
-        if x in named:
-            return named[x]
+    def visit(self, x: Expr) -> Expr:
+        """`x` with named parts replaced; gives the names that it needs first."""
+        if x in self.named:
+            return self.named[x]
         if isinstance(x, Const | Var):
             return x
         if isinstance(x, Guard):
-            condition = visit(x.condition)  # first: what it needs gets names that the branches then use
-            memo: dict[Expr, Expr] = {}
-            then, other = (substitute(b, lambda y: named.get(y), memo) for b in (x.then, x.otherwise))
-            new: Expr = Guard(condition, then, other, x.dtype)
+            new = self._guarded(x)
         elif isinstance(x, Load):
-            new = Load(x.buffer, tuple(visit(i) for i in x.index), x.dtype)
+            new = Load(x.buffer, tuple(self.visit(i) for i in x.index), x.dtype)
         else:
-            new = Apply(x.primitive, tuple(visit(o) for o in x.operands), x.dtype)
-        depth[new] = 1 + max((depth.get(c, 0) for c in children(new)), default=0)
+            new = Apply(x.primitive, tuple(self.visit(o) for o in x.operands), x.dtype)
+        self.depth[new] = 1 + max((self.depth.get(c, 0) for c in children(new)), default=0)
+        if isinstance(new, Var) or not self._wants_name(x, self.depth[new]):
+            return new
+        name = self._name(x)
+        self.out.append(Let(name.name, new))
+        return name
+
+    def _name(self, x: Expr) -> Var:
+        name = Var(f"v{next(self.fresh)}", x.dtype)
+        self.named[x] = name
+        return name
+
+    def _wants_name(self, x: Expr, depth: int) -> bool:
+        if isinstance(x, Apply) and x.primitive == "index":  # where it is named, it is checked
+            return True
+        if isinstance(x, Load) and x.buffer in self.stored:
+            return True
         plain = x.dtype == I64 and all(
             isinstance(y, Const | Var) or (y.dtype == I64 and _address(y)) for y in walk([x])
         )
-        checked = isinstance(x, Apply) and x.primitive == "index"
-        before_store = isinstance(x, Load) and x.buffer in stored
-        if checked or before_store or (not plain and (uses[x] > 1 or depth[new] > DEPTH)):
-            name = Var(f"v{next(fresh)}", x.dtype)
-            named[x] = name
-            out.append(Let(name.name, new))
-            return name
-        return new
+        return not plain and (self.uses.get(x, 0) > 1 or depth > DEPTH)
 
+    def _guarded(self, x: Guard) -> Expr:
+        """A conditional expression; the name of what an `If` computes where a branch needs names."""
+        condition = self.visit(x.condition)  # first: what it needs gets names that the branches then use
+        blocks = [_Names([b], self.stored, self.fresh, self.named) for b in (x.then, x.otherwise)]
+        then, otherwise = (block.visit(b) for block, b in zip(blocks, (x.then, x.otherwise), strict=True))
+        if not any(block.out for block in blocks):
+            return Guard(condition, then, otherwise, x.dtype)
+        name = self._name(x)
+        bodies = ((*b.out, Let(name.name, value)) for b, value in zip(blocks, (then, otherwise), strict=True))
+        self.out.append(If(condition, *bodies))
+        return name
+
+
+def _shared(stmts: Sequence[Let | Store], fresh: Iterator[int], local: frozenset[str]) -> tuple[Stmt, ...]:
+    """Name the shared expressions of a block.
+
+    Operands that the block overwrites are read before its first store; `local` names the arrays on the stack, which are
+    read in order.
+    """
+    stored = frozenset(s.buffer for s in stmts if isinstance(s, Store) and s.buffer.name not in local)
+    names = _Names([x for stmt in stmts for x in expressions(stmt)], stored, fresh, {})
     for k, stmt in enumerate(stmts):
         if isinstance(stmt, Let):
-            value = visit(stmt.value)
-            out.append(Let(stmt.name, value))
+            value = names.visit(stmt.value)
+            names.out.append(Let(stmt.name, value))
         else:
             for later in stmts[k:]:  # elements that stores of this block overwrite are read before any of them
                 for x in walk(expressions(later)) if stored and isinstance(later, Store) else ():
                     if isinstance(x, Load) and x.buffer in stored:
-                        visit(x)
-            index = tuple(visit(i) for i in stmt.index)
-            out.append(Store(stmt.buffer, index, visit(stmt.value)))
+                        names.visit(x)
+            index = tuple(names.visit(i) for i in stmt.index)
+            value = names.visit(stmt.value)
+            names.out.append(Store(stmt.buffer, index, value))
         changed = stmt.name if isinstance(stmt, Let) else None
         array = stmt.buffer if isinstance(stmt, Store) and stmt.buffer.name in local else None
-        stale = [x for x in named if any(_depends(y, changed, array) for y in walk([x]))]
+        stale = [x for x in names.named if any(_depends(y, changed, array) for y in walk([x]))]
         for x in stale:
-            del named[x]
-    return tuple(out)
+            del names.named[x]
+    return tuple(names.out)
 
 
 def _address(x: Expr) -> bool:
@@ -159,7 +193,11 @@ def share(body: Sequence[Stmt], fresh: Iterator[int], local: frozenset[str]) -> 
             block.append(stmt)
             continue
         flush()
-        out.append(replace(stmt, body=share(stmt.body, fresh, local)) if isinstance(stmt, For | If) else stmt)
+        if isinstance(stmt, For | If):
+            stmt = replace(stmt, body=share(stmt.body, fresh, local))
+        if isinstance(stmt, If):
+            stmt = replace(stmt, otherwise=share(stmt.otherwise, fresh, local))
+        out.append(stmt)
     flush()
     return tuple(out)
 

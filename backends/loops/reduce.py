@@ -35,8 +35,9 @@ from tgc.backends.loops.ir import (
 )  # fmt: skip
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import FOLD, SCALAR, Pull, compute_dtype, physical, rounded
-from tgc.ir import Graph, Node, Value
+from tgc.ir import Node, Value
 from tgc.ops.kinds import Reduce
+from tgc.ops.region import sweeps_before
 from tgc.types import I64, DType, TensorType
 
 BLOCK = 256  # kept elements that share a sweep over reduced rows
@@ -45,15 +46,6 @@ BLOCK = 256  # kept elements that share a sweep over reduced rows
 def lower_reduce(pull: Pull, name: str) -> list[Kernel]:
     """The kernel of a region whose reductions all fold the same axes of the same shape."""
     return [_Region(pull, name).kernel()]
-
-
-def sweeps_before(body: Graph) -> dict[Value, int]:
-    """How many sweeps over the reduced axes must be over before a value is known."""
-    sweeps: dict[Value, int] = dict.fromkeys(body.inputs, 0)
-    for node in body.nodes:
-        before = max((sweeps[v] for v in node.operands), default=0)
-        sweeps.update(dict.fromkeys(node.results, before + isinstance(node.op, Reduce)))
-    return sweeps
 
 
 @dataclass(frozen=True)

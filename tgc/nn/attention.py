@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
-from tgc.nn.exponential import softmax
 from tgc.nn.layers import dense
 from tgc.nn.regularization import dropout
+from tgc.nn.softmaxes import softmax
 from tgc.numpy.base import Array, ArrayLike, accumulator, as_array, as_real, refuse
 from tgc.numpy.dtypes import finfo
-from tgc.numpy.elementwise import logical_and, where
+from tgc.numpy.elementwise import logical_and, tanh, where
 from tgc.numpy.manipulation import reshape, transpose
 from tgc.numpy.products import operands
 from tgc.ops import arithmetic, contraction, creation
@@ -18,6 +19,8 @@ from tgc.types import BOOL, I64
 
 __all__ = ["dot_product_attention", "multi_head_attention"]
 
+_NAME = "dot_product_attention"
+
 
 def dot_product_attention(
     q: ArrayLike,
@@ -25,60 +28,106 @@ def dot_product_attention(
     v: ArrayLike,
     mask: ArrayLike | None = None,
     *,
+    bias: ArrayLike | None = None,
     is_causal: bool = False,
+    window: int | tuple[int, int] | None = None,
     scale: float | None = None,
+    soft_cap: float | None = None,
     dropout_rate: float = 0.0,
     key: Array | None = None,
-) -> Array:
-    """softmax(q k^T * scale + mask) v, with the softmax over the source in float32 or better.
+    return_weights: bool = False,
+) -> Any:
+    """softmax(q k^T * scale + bias) v where the mask allows it, with the softmax over the source in float32 or better.
 
     Args:
         q: [..., time, dim], such as [batch, heads, time, dim].
-        k: [..., source, dim], with the leading axes of q.
-        v: [..., source, out], with the leading axes of q.
+        k: [..., source, dim], with the leading axes of q. The last of these, the heads, may be fewer by a whole factor:
+            each head of k and v then serves as many adjacent heads of q (grouped queries, Ainslie et al., 2023).
+        v: [..., source, out], with the leading axes of k.
         mask: broadcasts to [..., time, source]: booleans that are True where a source may be seen, or numbers that are
             added to the scores. A row without any source to see is attended to evenly under a boolean mask.
+        bias: numbers that are added to the scores beside a boolean mask; broadcasts likewise.
         is_causal: time i sees sources 0 .. i only.
+        window: time i sees sources i - window .. i + window only, or i - before .. i + after for a pair of numbers.
         scale: 1 / sqrt(dim) unless given.
+        soft_cap: scores s become soft_cap * tanh(s / soft_cap), before bias and mask.
         dropout_rate, key: dropout of the weights, see `tgc.nn.dropout`.
+        return_weights: return the weights [..., time, source] beside the result, as they are before dropout.
     Returns:
-        [..., time, out].
+        [..., time, out], or a pair of this and the weights.
 
     Raises:
         ShapeError: the operands do not fit.
     """
-    q, k, v = operands("dot_product_attention", as_real(q), as_real(k), as_real(v))
+    q, k, v = operands(_NAME, as_real(q), as_real(k), as_real(v))
     lead = q.shape[:-2]
-    if q.ndim < 2 or q.ndim != k.ndim or lead != k.shape[:-2] or q.shape[-1] != k.shape[-1]:
-        raise refuse("dot_product_attention", [q, k, v], "q and k must agree in all axes but the last but one")
+    if q.ndim < 2 or q.ndim != k.ndim or lead[:-1] != k.shape[:-2][:-1] or q.shape[-1] != k.shape[-1]:
+        raise refuse(_NAME, [q, k, v], "q and k must agree in all axes but the last but one")
+    if lead and (not k.shape[-3] or lead[-1] % k.shape[-3]):
+        raise refuse(_NAME, [q, k, v], f"{lead[-1]} heads of q cannot share {k.shape[-3]} heads of k")
     if v.shape[:-1] != k.shape[:-1]:
-        raise refuse("dot_product_attention", [q, k, v], "k and v must agree in all axes but the last")
-    batch, last = tuple(range(len(lead))), q.ndim - 1
+        raise refuse(_NAME, [q, k, v], "k and v must agree in all axes but the last")
     scaled = q * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
-    scores = contraction.dot(scaled, k, batch=(batch, batch), contract=((last,), (last,)))
+    scores = _product(scaled, k, k.ndim - 1)
     scores = as_tensor(scores, accumulator(scores.dtype))
-    scores = _masked(scores, mask, is_causal)
-    weights = dropout(softmax(scores), dropout_rate, key)
-    return contraction.dot(as_tensor(weights, v.dtype), v, batch=(batch, batch), contract=((last,), (last - 1,)))
+    if soft_cap is not None:
+        scores = tanh(scores / soft_cap) * soft_cap
+    scores = _masked(scores, mask, bias, is_causal, window)
+    weights = softmax(scores)
+    kept = dropout(weights, dropout_rate, key)
+    y = _product(as_tensor(kept, v.dtype), v, v.ndim - 2)
+    return (y, as_tensor(weights, v.dtype)) if return_weights else y
 
 
-def _masked(scores: Array, mask: ArrayLike | None, is_causal: bool) -> Array:
-    """Scores, very low where the mask or causality forbids to look."""
-    seen = None
+def _product(x: Array, y: Array, axis: int) -> Array:
+    """The last axis of `x` contracted with `axis` of `y`, the heads of `x` in groups that share a head of `y`."""
+    lead, heads = x.shape[:-2], y.shape[:-2]
+    groups = () if lead == heads else (lead[-1] // heads[-1],)
+    parts = reshape(x, (*heads, *groups, *x.shape[-2:])) if groups else x
+    batch = tuple(range(len(heads)))
+    out = contraction.dot(parts, y, batch=(batch, batch), contract=((parts.ndim - 1,), (axis,)))
+    return reshape(out, (*lead, *out.shape[-2:])) if groups else out
+
+
+def _fits(what: str, x: ArrayLike, scores: Array) -> Array:
+    x = as_array(x)
+    if arithmetic.broadcast_shapes(x.shape, scores.shape) != scores.shape:
+        raise refuse(_NAME, [scores, x], f"the {what} does not broadcast to the scores")
+    return x
+
+
+def _masked(
+    scores: Array,
+    mask: ArrayLike | None,
+    bias: ArrayLike | None,
+    is_causal: bool,
+    window: int | tuple[int, int] | None,
+) -> Array:
+    """Scores, very low where mask, causality or window forbid to look."""
+    seen = []
+    if bias is not None:
+        scores = scores + as_tensor(_fits("bias", bias, scores), scores.dtype)
     if mask is not None:
-        mask = as_array(mask)
-        if arithmetic.broadcast_shapes(mask.shape, scores.shape) != scores.shape:
-            raise refuse("dot_product_attention", [scores, mask], "the mask does not broadcast to the scores")
+        mask = _fits("mask", mask, scores)
         if mask.dtype == BOOL:
-            seen = arithmetic.broadcast_to(mask, scores.shape)
+            seen.append(arithmetic.broadcast_to(mask, scores.shape))
         else:
             scores = scores + as_tensor(mask, scores.dtype)
-    if is_causal:
+    before, after = (window, window) if window is None or isinstance(window, int) else window
+    after = after if not is_causal else 0 if after is None else min(after, 0)
+    if before is not None or after is not None:
         time, source = (creation.iota(shape=scores.shape[-2:], dtype=I64, axis=axis) for axis in (0, 1))
-        past = arithmetic.broadcast_to(arithmetic.less_equal(source, time), scores.shape)
-        seen = past if seen is None else logical_and(seen, past)
+        if after is not None:
+            seen.append(arithmetic.less_equal(source, time + after if after else time))
+        if before is not None:
+            seen.append(arithmetic.less_equal(time, source + before))
+    if not seen:
+        return scores
+    allowed = arithmetic.broadcast_to(seen[0], scores.shape)
+    for other in seen[1:]:
+        allowed = logical_and(allowed, arithmetic.broadcast_to(other, scores.shape))
     # Finite, so that the gradient of a row without anything to see is finite too.
-    return scores if seen is None else where(seen, scores, -0.7 * float(finfo(scores.dtype).max))
+    return where(allowed, scores, -0.7 * float(finfo(scores.dtype).max))
 
 
 def multi_head_attention(
@@ -94,34 +143,40 @@ def multi_head_attention(
     b_o: ArrayLike | None = None,
     *,
     heads: int,
+    kv_heads: int | None = None,
     mask: ArrayLike | None = None,
-    is_causal: bool = False,
-    dropout_rate: float = 0.0,
-    key: Array | None = None,
-) -> Array:
+    return_weights: bool = False,
+    **attention: Any,
+) -> Any:
     """Attention of `query` [batch, time, features] to `context` [batch, source, features] in several heads.
 
     Args:
-        w_q, w_k: [features, heads * dim]; biases [heads * dim].
-        w_v: [features, heads * out]; its bias [heads * out].
+        w_q: [features, heads * dim]; its bias [heads * dim].
+        w_k: [features, kv_heads * dim]; its bias [kv_heads * dim].
+        w_v: [features, kv_heads * out]; its bias [kv_heads * out].
         w_o: [heads * out, result]; its bias [result].
-        mask: broadcasts to [batch, heads, time, source]; this and the rest as in `dot_product_attention`.
+        kv_heads: as many as `heads` unless given; a divisor of these.
+        mask: broadcasts to [batch, heads, time, source].
+        return_weights: return the weights [batch, heads, time, source] too.
+        attention: the other keywords of `dot_product_attention`.
     Returns:
-        [batch, time, result].
+        [batch, time, result], or a pair of this and the weights.
 
     Raises:
-        ShapeError: the operands do not fit, or a projection cannot be divided into `heads`.
+        ShapeError: the operands do not fit, or a projection cannot be divided into its heads.
     """
 
-    def split(x: ArrayLike, w: ArrayLike, b: ArrayLike | None) -> Array:
+    def split(x: ArrayLike, w: ArrayLike, b: ArrayLike | None, parts: int) -> Array:
         projected = dense(x, w, b)
-        if projected.ndim != 3 or projected.shape[-1] % heads:
+        if projected.ndim != 3 or projected.shape[-1] % parts:
             raise refuse(
-                "multi_head_attention", [x, w], f"not [batch, time, features] and a projection to {heads} heads"
+                "multi_head_attention", [x, w], f"not [batch, time, features] and a projection to {parts} heads"
             )
-        return transpose(reshape(projected, (*projected.shape[:2], heads, -1)), (0, 2, 1, 3))
+        return transpose(reshape(projected, (*projected.shape[:2], parts, -1)), (0, 2, 1, 3))
 
-    q, k, v = split(query, w_q, b_q), split(context, w_k, b_k), split(context, w_v, b_v)
-    y = dot_product_attention(q, k, v, mask, is_causal=is_causal, dropout_rate=dropout_rate, key=key)
+    shared = heads if kv_heads is None else kv_heads
+    q, k, v = split(query, w_q, b_q, heads), split(context, w_k, b_k, shared), split(context, w_v, b_v, shared)
+    y, weights = dot_product_attention(q, k, v, mask, return_weights=True, **attention)
     joined = transpose(y, (0, 2, 1, 3))
-    return dense(reshape(joined, (*joined.shape[:2], -1)), w_o, b_o)
+    out = dense(reshape(joined, (*joined.shape[:2], -1)), w_o, b_o)
+    return (out, weights) if return_weights else out

@@ -50,7 +50,7 @@ def same_padding(sizes: Sequence[int], reach: Sequence[int], stride: Sequence[in
 def pad_pairs(
     function: str, padding: Padding, sizes: Sequence[int], reach: Sequence[int], stride: Sequence[int]
 ) -> tuple[tuple[int, int], ...]:
-    """(low, high) for each axis, from "valid", "same", a number for all sides, one for each axis, or such pairs.
+    """(low, high) for each axis, from "valid", "same", "causal", a number for all sides, one an axis, or such pairs.
 
     Raises:
         AttributeSpecError: it is none of these.
@@ -61,6 +61,8 @@ def pad_pairs(
             return ((0, 0),) * rank
         case "same":
             return same_padding(sizes, reach, stride)
+        case "causal":
+            return tuple((r - 1, 0) for r in reach)
         case int():
             return ((padding, padding),) * rank
         case str():
@@ -70,8 +72,8 @@ def pad_pairs(
             if all(len(p) == 2 and all(isinstance(v, int) for v in p) for p in pairs):
                 return tuple((p[0], p[1]) for p in pairs)
     raise AttributeSpecError(
-        f"{function}: padding={padding!r} is neither 'valid', 'same', an integer, nor an integer or a pair for each of "
-        f"{rank} axes"
+        f"{function}: padding={padding!r} is neither 'valid', 'same', 'causal', an integer, nor an integer or a pair "
+        f"for each of {rank} axes"
     )
 
 
@@ -107,15 +109,49 @@ def parameter(function: str, name: str, value: Any, x: Array, axes: Sequence[int
     return along(as_tensor(value, x.dtype), axes, x.shape)
 
 
-def reduced(function: str, losses: Array, reduction: str) -> Array:
-    """The losses as they are ("none"), their "sum" or their "mean".
+def reduced(function: str, losses: Array, reduction: str, weights: Any = None) -> Array:
+    """The losses, times `weights` that broadcast to them, as they are ("none"), their "sum" or their "mean".
+
+    A weighted mean is the sum divided by that of the weights, 0 if there are none.
 
     Raises:
         AttributeSpecError: another reduction.
+        ShapeError: the weights do not broadcast to the losses.
     """
-    match reduction:
-        case "none":
-            return losses
-        case "sum" | "mean":
-            return getattr(reductions, reduction)(losses)
-    raise AttributeSpecError(f"{function}: reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+    if reduction not in ("none", "sum", "mean"):
+        raise AttributeSpecError(f"{function}: reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+    if weights is not None:
+        weights = as_tensor(as_array(weights), losses.dtype)
+        if arithmetic.broadcast_shapes(weights.shape, losses.shape) != losses.shape:
+            raise refuse(function, [losses, weights], "the weights do not broadcast to the losses")
+        weights = arithmetic.broadcast_to(weights, losses.shape)
+        losses = losses * weights
+    if reduction == "none":
+        return losses
+    if reduction == "sum" or weights is None:
+        return getattr(reductions, reduction)(losses)
+    total = reductions.sum(weights)
+    return reductions.sum(losses) / arithmetic.where(arithmetic.equal(total, 0), 1, total)
+
+
+def loss(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A public loss, with the keywords `weights` and `reduction`, of a function that returns each element's loss."""
+
+    @full_precision
+    @functools.wraps(function)
+    def wrapped(predictions: Any, /, *args: Any, weights: Any = None, reduction: str = "mean", **attrs: Any) -> Any:
+        return reduced(function.__name__, function(predictions, *args, **attrs), reduction, weights)
+
+    return wrapped
+
+
+def target(function: str, predictions: Array, targets: Any) -> Array:
+    """The targets of predictions, which have their shape, in their dtype.
+
+    Raises:
+        ShapeError: they have another shape.
+    """
+    targets = as_array(targets)
+    if targets.shape != predictions.shape:
+        raise refuse(function, [predictions, targets], "shapes differ")
+    return as_tensor(targets, predictions.dtype)

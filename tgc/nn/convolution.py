@@ -18,7 +18,7 @@ from tgc.numpy.products import operands
 from tgc.ops import arithmetic, contraction
 from tgc.ops.arithmetic import add
 
-__all__ = ["conv", "conv_transpose"]
+__all__ = ["conv", "conv_transpose", "depthwise_conv", "separable_conv"]
 
 
 def _prepare(function: str, x: ArrayLike, w: ArrayLike, data_format: str) -> tuple[Array, Array]:
@@ -53,9 +53,10 @@ def conv(
 ) -> Array:
     """Cross-correlation of `x` with `w`, plus `bias` [out]; half precision accumulates in float32.
 
-    `padding` is "valid" (none), "same" (ceil(size / stride) results, an odd element at the end), a number for all
-    sides, one for each axis, or (low, high) for each axis. With `groups` equal to the input's channels the convolution
-    is depthwise: out channel o then reads channel o // (out / groups).
+    `padding` is "valid" (none), "same" (ceil(size / stride) results, an odd element at the end), "causal" (all of it in
+    front: no result depends on what comes after it), a number for all sides, one for each axis, or (low, high) for each
+    axis. With `groups` equal to the input's channels the convolution is depthwise: out channel o then reads channel
+    o // (out / groups).
 
     Raises:
         ShapeError: operands, bias and groups do not fit, or the kernel is larger than the padded operand.
@@ -91,6 +92,7 @@ def conv_transpose(
 
         "same"       size * stride
         "valid"      (size - 1) * stride + max(r, stride)
+        "causal"     (size - 1) * stride + 1
         (low, high)  (size - 1) * stride + r - low - high
 
     each plus `output_padding`.
@@ -121,3 +123,51 @@ def conv_transpose(
     shape = (x.shape[0], *sizes, w.shape[-2] * groups)
     y = contraction.conv_input_grad(x, w, shape=shape, stride=stride, padding=pairs, dilation=dilation, groups=groups)
     return back(_biased(name, y, bias))
+
+
+def depthwise_conv(
+    x: ArrayLike,
+    w: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: Padding = "valid",
+    dilation: int | Sequence[int] = 1,
+    data_format: str = "NHWC",
+) -> Array:
+    """Each channel of `x` convolved on its own with as many filters as `w` has multiples.
+
+    Args:
+        w: [*kernel, channels, multiple] in "NHWC", as Keras has it, [channels, multiple, *kernel] in "NCHW". Channel c
+            of `x` makes the channels c * multiple, c * multiple + 1, ... of the result.
+        bias: [channels * multiple]; the rest as in `conv`.
+
+    Raises:
+        ShapeError: operands and bias do not fit.
+        AttributeSpecError: an attribute has the wrong form.
+    """
+    x, w = as_array(x), as_array(w)
+    first = data_format == "NCHW"
+    at = 0 if first else w.ndim - 2
+    if w.ndim != x.ndim or w.ndim < 3 or w.shape[at] != x.shape[1 if first else -1]:
+        raise refuse("depthwise_conv", [x, w], f"the kernel must have as many axes as x, and its channels on axis {at}")
+    channels, multiple = w.shape[at : at + 2]
+    filters = (channels * multiple, 1) if first else (1, channels * multiple)
+    w = arithmetic.reshape(w, (*w.shape[:at], *filters, *w.shape[at + 2 :]))
+    return conv(x, w, bias, stride=stride, padding=padding, dilation=dilation, groups=channels, data_format=data_format)
+
+
+def separable_conv(
+    x: ArrayLike,
+    depthwise: ArrayLike,
+    pointwise: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    stride: int | Sequence[int] = 1,
+    padding: Padding = "valid",
+    dilation: int | Sequence[int] = 1,
+    data_format: str = "NHWC",
+) -> Array:
+    """`depthwise_conv`, then a `conv` with the kernel `pointwise` of size one, plus `bias` (Chollet, 2017)."""
+    middle = depthwise_conv(x, depthwise, stride=stride, padding=padding, dilation=dilation, data_format=data_format)
+    return conv(middle, pointwise, bias, data_format=data_format)

@@ -13,11 +13,15 @@ from tgc import random
 from tgc.errors import AttributeSpecError, ShapeError
 from tgc.numpy import creation
 from tgc.numpy.base import Array, DTypeLike
+from tgc.numpy.manipulation import reshape
+from tgc.numpy.matrices import eye
+from tgc.numpy.padding import pad
 from tgc.types import F32
 
 __all__ = [
-    "Initializer", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform", "lecun_normal", "lecun_uniform",
-    "normal", "ones", "truncated_normal", "uniform", "variance_scaling", "zeros",
+    "Initializer", "constant", "delta_orthogonal", "glorot_normal", "glorot_uniform", "he_normal", "he_uniform",
+    "identity", "lecun_normal", "lecun_uniform", "normal", "ones", "orthogonal", "truncated_normal", "uniform",
+    "variance_scaling", "zeros",
 ]  # fmt: skip
 
 Initializer = Callable[..., Array]
@@ -33,6 +37,56 @@ def zeros(key: Array, shape: Sequence[int], dtype: DTypeLike = F32) -> Array:
 def ones(key: Array, shape: Sequence[int], dtype: DTypeLike = F32) -> Array:
     """Ones; `key` is not used."""
     return creation.ones(shape, dtype)
+
+
+def constant(key: Array, shape: Sequence[int], dtype: DTypeLike = F32, *, value: float) -> Array:
+    """One number everywhere; `key` is not used."""
+    return creation.full(shape, value, dtype)
+
+
+def identity(key: Array, shape: Sequence[int], dtype: DTypeLike = F32, *, gain: float = 1.0) -> Array:
+    """`gain` times the identity [in, out], cut or filled with zeros if it is not square; `key` is not used.
+
+    Of a convolution's kernel [*kernel, in, out] the middle of the window is the identity (Dirac's delta), all else 0.
+
+    Raises:
+        ShapeError: `shape` has fewer than two axes.
+    """
+    if len(shape) < 2:
+        raise ShapeError(f"an identity needs an input and an output axis, not shape {tuple(shape)}")
+    return _centered(eye(shape[-2], shape[-1], dtype=dtype) * gain, shape[:-2])
+
+
+def orthogonal(key: Array, shape: Sequence[int], dtype: DTypeLike = F32, *, gain: float = 1.0) -> Array:
+    """`gain` times a uniform matrix of orthonormal columns, or rows if these are fewer (Saxe et al., 2014).
+
+    Its rows are all axes of `shape` but the last, joined.
+
+    Raises:
+        ShapeError: `shape` has fewer than two axes.
+    """
+    if len(shape) < 2:
+        raise ShapeError(f"orthogonal needs an input and an output axis, not shape {tuple(shape)}")
+    return reshape(random.orthogonal(key, math.prod(shape[:-1]), (), dtype, shape[-1]) * gain, tuple(shape))
+
+
+def delta_orthogonal(key: Array, shape: Sequence[int], dtype: DTypeLike = F32, *, gain: float = 1.0) -> Array:
+    """A convolution's kernel [*kernel, in, out], orthogonal in the middle of the window, else 0 (Xiao et al., 2018).
+
+    Raises:
+        ShapeError: `shape` has fewer than three axes, or more inputs than outputs.
+    """
+    if len(shape) < 3 or shape[-2] > shape[-1]:
+        raise ShapeError(
+            f"delta_orthogonal needs [*kernel, in, out] with no more inputs than outputs, not {tuple(shape)}"
+        )
+    return _centered(orthogonal(key, shape[-2:], dtype, gain=gain), shape[:-2])
+
+
+def _centered(square: Array, window: Sequence[int]) -> Array:
+    """[*window, in, out] with a matrix in the middle of the window and zeros around it."""
+    around = [((n - 1) // 2, n - 1 - (n - 1) // 2) for n in window]
+    return pad(reshape(square, (*(1,) * len(window), *square.shape)), [*around, (0, 0), (0, 0)])
 
 
 def normal(key: Array, shape: Sequence[int], dtype: DTypeLike = F32, *, stddev: float = 0.01) -> Array:

@@ -29,7 +29,7 @@ from tgc.ops.arithmetic import as_tensor
 from tgc.ops.elementwise import rsqrt
 from tgc.ops.reduce import reduce_sum
 
-__all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm"]
+__all__ = ["batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm", "standardize"]
 
 
 def _mean(x: Array, axes: Sequence[int]) -> Array:
@@ -46,6 +46,12 @@ def _affine(function: str, x: Array, scale: ArrayLike | None, bias: ArrayLike | 
     if scale is not None:
         x = x * parameter(function, "scale", scale, x, axes)
     return x if bias is None else x + parameter(function, "bias", bias, x, axes)
+
+
+@full_precision
+def standardize(x: Array, *, axis: Axes = -1, epsilon: float = 1e-5) -> Array:
+    """`x` with mean 0 and variance 1 along `axis` (one or several)."""
+    return _standardized(x, axes_of("standardize", x, axis), epsilon)
 
 
 @full_precision

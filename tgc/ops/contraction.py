@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tgc.errors import DTypeError
+from tgc.ops.contraction_batch import batch_conv, batch_dot, batch_kernel_grad
 from tgc.ops.creation import fill
 from tgc.ops.kinds import AxisMap, Contraction, Primitive, integer, integers, pairs
 from tgc.ops.movement import pad, reshape, reverse, transpose
@@ -111,6 +112,7 @@ dot = Contraction(
     type_rule=_dot_type,
     axis_map=_dot_axes,
     reference=_dot_reference,
+    batch=batch_dot,
     grad=lambda g, x, y, *, out, batch, contract: (
         _dot_side(g, x, y, batch, contract, left=True),
         _dot_side(g, x, y, batch, contract, left=False),
@@ -279,6 +281,7 @@ conv = Contraction(
     type_rule=_conv_type,
     axis_map=_conv_axes,
     reference=_conv_reference,
+    batch=batch_conv,
     grad=lambda g, x, w, *, out, **attrs: (
         conv_input_grad(g, w, shape=x.shape, **attrs),
         conv_kernel_grad(x, g, kernel=w.shape[:-2], **attrs),
@@ -344,6 +347,7 @@ conv_kernel_grad: Contraction = Contraction(
     type_rule=_kernel_grad_type,
     axis_map=_kernel_grad_axes,
     reference=_kernel_grad_reference,
+    batch=batch_kernel_grad,
     grad=_grads_of_kernel_grad,
     samples=samples(reals(-2, 2), reals(-2, 2), cases=tuple(map(_kernel_grad_case, _CONV_CASES)), ulps=64),
 )

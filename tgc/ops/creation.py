@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tgc.errors import AttributeSpecError
-from tgc.ops.kinds import Movement, Primitive, dtype, integer, integers, no_gradient, scalar
+from tgc.ops.batch import by_attrs, sized
+from tgc.ops.kinds import Movement, Primitive, dtype, integer, integers, no_gradient, no_operands, scalar
 from tgc.ops.samples import case, reals, samples
 from tgc.types import BOOL, FLOATS, INTS, NUMBERS, U32, DType, TensorType
 
@@ -35,6 +36,7 @@ full = Movement(
     reference=lambda *, shape, dtype, value: np.full(shape, value, dtype),
     element=lambda s, index, *, shape, dtype, value: s.fill(value, dtype),
     grad=no_gradient,
+    batch=no_operands,
     samples=samples(cases=(case(shape=(2, 3), dtype="f32", value=1.5), case(shape=(), dtype="i64", value=-3))),
 )
 
@@ -69,6 +71,7 @@ iota = Movement(
     ),
     element=lambda s, index, *, shape, dtype, axis: s.cast(index[axis], dtype),
     grad=no_gradient,
+    batch=no_operands,
     samples=samples(cases=(case(shape=(2, 5), dtype="f32", axis=1), case(shape=(4, 3), dtype="i32", axis=0))),
 )
 
@@ -99,12 +102,18 @@ def philox4x32(key: np.ndarray, counter: np.ndarray) -> np.ndarray:
 
 def _bits_type(op: Primitive, operands: Sequence[TensorType], *, shape: Any) -> TensorType:
     op.expect(operands, frozenset({U32}))
-    if operands[0].shape != (2,):
-        raise op.refuse("a key is u32[2]", operands)
+    lead = operands[0].shape[:-1]
+    if operands[0].shape[-1:] != (2,) or tuple(shape[: len(lead)]) != lead:
+        raise op.refuse(f"keys are u32[..., 2], and the result, {tuple(shape)}, begins with the axes of keys", operands)
     return op.made(operands, U32, shape)
 
 
 def _bits_reference(key: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
+    lead = key.shape[:-1]
+    if lead:
+        own = shape[len(lead) :]
+        draws = [_bits_reference(k, shape=own) for k in key.reshape(-1, 2)]
+        return np.stack(draws).reshape(shape) if draws else np.zeros(shape, np.uint32)
     n = int(np.prod(shape))
     block = np.arange(-(-n // 4), dtype=np.uint64)
     counter = np.zeros((len(block), 4), np.uint32)
@@ -113,11 +122,13 @@ def _bits_reference(key: np.ndarray, *, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _bits_element(s: Any, index: Sequence[Any], *, shape: tuple[int, ...]) -> Any:
+    """The words of each key are numbered by the axes behind those of the keys."""
+    lead = s.rank(0) - 1
     position = s.const(0, np.dtype(np.int64))
-    for axis, i in enumerate(index):
-        position = position * s.size(axis) + i
+    for axis in range(lead, len(index)):
+        position = position * s.size(axis) + index[axis]
     zero, one = (s.const(k, np.dtype(np.int64)) for k in (0, 1))
-    return s.philox(s.load(0, (zero,)), s.load(0, (one,)), position)
+    return s.philox(s.load(0, (*index[:lead], zero)), s.load(0, (*index[:lead], one)), position)
 
 
 random_bits = Movement(
@@ -128,5 +139,15 @@ random_bits = Movement(
     element=_bits_element,
     cheap=False,
     grad=no_gradient,
-    samples=samples(reals(0, 99), cases=(case((2,), shape=(3, 7)), case((2,), shape=(0,)), case((2,), shape=()))),
+    batch=by_attrs("random_bits", shape=sized),
+    samples=samples(
+        reals(0, 99),
+        cases=(
+            case((2,), shape=(3, 7)),
+            case((2,), shape=(0,)),
+            case((2,), shape=()),
+            case((3, 2), shape=(3,)),
+            case((2, 3, 2), shape=(2, 3, 5)),
+        ),
+    ),
 )

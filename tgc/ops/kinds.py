@@ -6,6 +6,8 @@
     Reduce        scalar rules `init`, `step` and `finish` over reduced axes
     Contraction   named axes and one affine access map an operand
     Scatter       sums of updates at computed places
+    Region        a node whose meaning is its body graph
+    Control       bodies that run repeatedly, or by choice
 
 A definition also carries an independent NumPy `reference` (the oracle), a `grad` rule made of other ops, and `samples`
 from which its tests are generated. A missing field fails at import. Backends implement kinds, never single ops.
@@ -26,6 +28,7 @@ from tgc.types import BOOL, SHORT_NAMES, DType, TensorType, as_dtype, type_of
 
 Grad: TypeAlias = Callable[..., tuple[Any, ...]]
 Batch: TypeAlias = Callable[..., Any]  # (operands, whether each has the mapped axis in front, **attrs) -> result(s), so
+Jvp: TypeAlias = Callable[..., tuple[Any, ...]]  # (tangents or None, *operands, out=, **attrs) -> tangents of results
 AttrSpec: TypeAlias = Mapping[str, Callable[[Any], Any]]
 TypeRule: TypeAlias = Callable[..., TensorType]
 
@@ -35,6 +38,11 @@ REGISTRY: Final[dict[str, Op]] = {}
 def no_gradient(g: Any, *operands: Any, out: Any, **attrs: Any) -> tuple[None, ...]:
     """The gradient rule of ops whose results do not vary smoothly with any operand (comparisons, integers, ...)."""
     return (None,) * len(operands)
+
+
+def no_operands(operands: Sequence[Any], batched: Sequence[bool], **attrs: Any) -> Any:
+    """The batch rule of ops without operands: there is nothing that they could be mapped over."""
+    raise AssertionError("an op without operands was mapped over an axis")
 
 
 def integer(x: Any) -> int:
@@ -86,6 +94,13 @@ def region(x: Any) -> Graph:
     return x
 
 
+def regions(x: Any) -> tuple[Graph, ...]:
+    """Attribute check: a tuple of graphs, at least one."""
+    if not isinstance(x, tuple | list) or not x:
+        raise TypeError(f"expected graphs, got {x!r}")
+    return tuple(region(g) for g in x)
+
+
 Eager: TypeAlias = Callable[["Primitive", Sequence[Any], Mapping[str, Any]], Any]
 
 
@@ -125,7 +140,8 @@ class Primitive(Op):
     grad: Grad
     samples: Samples
     attrs: AttrSpec
-    batch: Batch | None = None
+    batch: Batch | None = None  # elementwise ops and reductions are mapped by their kind: see `tgc.batching`
+    jvp: Jvp | None = None  # None: the transpose of `grad`, see `tgc.forward`
     heavy = False  # whether eager application is worth a compiled program
 
     def __post_init__(self) -> None:
@@ -221,6 +237,7 @@ class Movement(Primitive):
     _: KW_ONLY
     type_rule: TypeRule
     element: Callable[..., Any]
+    batch: Batch
     cheap: bool = True  # whether to recompute rather than to store an element that has several readers
     reads: Callable[..., float] = lambda *types, **attrs: 1.0
     loads: Callable[..., int] = lambda **attrs: 1
@@ -285,6 +302,7 @@ class Contraction(Primitive):
     _: KW_ONLY
     type_rule: TypeRule
     axis_map: Callable[..., AxisMap]
+    batch: Batch
     heavy = True
 
     def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
@@ -297,6 +315,7 @@ class Scatter(Primitive):
 
     _: KW_ONLY
     type_rule: TypeRule
+    batch: Batch
     heavy = True
 
     def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
@@ -305,7 +324,13 @@ class Scatter(Primitive):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Region(Primitive):
-    """A node whose meaning is its `body` graph: fused kernels and composites."""
+    """A node whose meaning is its `body` graph: fused kernels, checkpoints, composites.
+
+    The pass `inline` puts the body of a `transparent` region in its place.
+    """
+
+    _: KW_ONLY
+    transparent: bool = False
 
     def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
         body = attrs["body"]
@@ -314,3 +339,26 @@ class Region(Primitive):
         if tuple(operands) != wanted:
             raise self.refuse(f"the body @{body.name} takes ({', '.join(map(str, wanted))})", operands)
         return tuple(v.type for v in body.outputs)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Control(Primitive):
+    """A node that runs the graphs among its attributes: once for each step of a loop, or one of several.
+
+    `type_rule(op, operand types, **attrs)` gives the types of all results. What other kinds are told of operands alone,
+    these ops must be told of graphs too, so that their rules take a function of graphs first:
+
+        reference(run, *operands, **attrs)                     run(graph, *arrays) -> arrays
+        grad(joint, g, *operands, out=results, **attrs)        joint(graph, given outputs): see `tgc.autodiff.joint`
+        batch(vectorized, operands, batched, **attrs)          vectorized(graph, ...): see `tgc.ops.control_batch`
+        jvp(pushed, tangents, *operands, out=results, **attrs) pushed(graph, ...): see `tgc.ops.control_jvp`
+
+    Attribute `places` is () until memory is planned, then the places of the results and of the bodies' own memory.
+    """
+
+    _: KW_ONLY
+    type_rule: Callable[..., tuple[TensorType, ...]]
+    heavy = True
+
+    def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
+        return self.type_rule(self, [t.with_layout(None) for t in operands], **attrs)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tgc.errors import DTypeError
+from tgc.ops.batch import after, by_attrs, first, in_front, offset_indices, order, size_of, sized, to_front
 from tgc.ops.kinds import Movement, Primitive, integer, integers, pairs, scalar
 from tgc.ops.samples import case, indices, reals, samples
 from tgc.types import ALL, I32, I64, Layout, TensorType
@@ -52,6 +53,7 @@ broadcast = Movement(
     reference=_broadcast_reference,
     element=lambda s, index, *, axes, shape: s.load(0, [index[a] for a in axes]),
     reads=lambda x, *, axes, shape: math.prod(n for a, n in enumerate(shape) if a not in axes),
+    batch=by_attrs("broadcast", axes=order, shape=sized),
     grad=_broadcast_grad,
     samples=samples(
         reals(),
@@ -87,6 +89,7 @@ reshape: Movement = Movement(
     type_rule=_reshape_type,
     reference=lambda x, *, shape: x.reshape(shape),
     element=_reshape_element,
+    batch=by_attrs("reshape", shape=sized),
     grad=lambda g, x, *, out, shape: (reshape(g, shape=x.shape),),
     samples=samples(
         reals(),
@@ -118,6 +121,7 @@ transpose: Movement = Movement(
     type_rule=_transpose_type,
     reference=lambda x, *, perm: x.transpose(perm),
     element=_transpose_element,
+    batch=by_attrs("transpose", perm=order),
     grad=lambda g, x, *, out, perm: (transpose(g, perm=tuple(perm.index(a) for a in range(len(perm)))),),
     samples=samples(
         reals(),
@@ -154,6 +158,7 @@ slice_ = Movement(
     element=lambda s, index, *, start, stop, step: s.load(
         0, [i * c + a for i, a, c in zip(index, start, step, strict=True)]
     ),
+    batch=by_attrs("slice", start=first(0), stop=sized, step=first(1)),
     grad=_slice_grad,
     samples=samples(
         reals(),
@@ -218,6 +223,7 @@ pad = Movement(
     type_rule=_pad_type,
     reference=_pad_reference,
     element=_pad_element,
+    batch=by_attrs("pad", low=first(0), high=first(0), interior=first(0)),
     grad=_pad_grad,
     samples=samples(
         reals(),
@@ -277,6 +283,7 @@ concat = Movement(
     type_rule=_concat_type,
     reference=lambda *xs, axis: np.concatenate(xs, axis),
     element=_concat_element,
+    batch=by_attrs("concat", axis=after),
     grad=_concat_grad,
     samples=samples(
         reals(), reals(), reals(),
@@ -298,6 +305,7 @@ reverse: Movement = Movement(
     type_rule=_axes_type,
     reference=lambda x, *, axes: np.flip(x, axes),
     element=lambda s, index, *, axes: s.load(0, [s.size(a) - 1 - i if a in axes else i for a, i in enumerate(index)]),
+    batch=by_attrs("reverse", axes=after),
     grad=lambda g, x, *, out, axes: (reverse(g, axes=axes),),
     samples=samples(reals(), cases=(case((3, 4), axes=(0,)), case((3, 4, 2), axes=(0, 2)), case((3,), axes=()))),
 )
@@ -331,6 +339,16 @@ def _take_grad(g: Any, x: Any, index: Any, *, out: Any) -> tuple[Any, None]:
     return scatter_add(full_like(x, 0), index, g), None
 
 
+def _take_batch(operands: Sequence[Any], batched: Sequence[bool]) -> Any:
+    x, index = operands
+    if not batched[0]:
+        return take(x, index)
+    if not batched[1]:
+        return to_front(take(to_front(x, 1), index), len(index.shape))
+    n, m = x.shape[:2]
+    return take(reshape(x, shape=(n * m, *x.shape[2:])), offset_indices(index, m))
+
+
 take = Movement(
     "take",
     attrs={},
@@ -338,9 +356,40 @@ take = Movement(
     reference=_take_reference,
     element=_take_element,
     reads=lambda x, index: max(1.0, index.size / max(x.shape[0], 1)),
+    batch=_take_batch,
     grad=_take_grad,
     samples=samples(reals(), indices(4, -4), cases=(case((4, 3), (5,)), case((4,), (2, 3)), case((4, 2, 2), ()))),
 )
+
+
+# -------------------------------------------------------------------------------------------------------- barrier
+
+
+def _barrier_type(op: Primitive, operands: Sequence[TensorType]) -> TensorType:
+    if not operands:
+        raise op.refuse("needs at least one operand", operands)
+    op.expect(operands, *([ALL] * len(operands)))
+    return operands[0]
+
+
+def _barrier_batch(operands: Sequence[Any], batched: Sequence[bool]) -> Any:
+    return in_front(barrier(*operands), batched[0], size_of(operands, batched))
+
+
+barrier: Movement = Movement(
+    "barrier",
+    attrs={},
+    type_rule=_barrier_type,
+    reference=lambda x, *others: x,
+    element=lambda s, index: s.load(0, index),
+    batch=_barrier_batch,
+    grad=lambda g, x, *others, out: (g, *([None] * len(others))),
+    samples=samples(reals(), reals(), cases=(case((3, 4), (2,)), case((), (0, 3)), case((5,)))),
+)
+"""Operand 0, computed not before the others are.
+
+Nothing that is computed of it is taken for what is computed of the operand itself: it is computed again.
+"""
 
 
 # ------------------------------------------------------------------------------------------------------- relayout
@@ -361,8 +410,9 @@ relayout = Movement(
     type_rule=_relayout_type,
     reference=lambda x, *, order, tiles: x,
     element=lambda s, index, *, order, tiles: s.load(0, index),
+    batch=by_attrs("relayout", order=order, tiles=lambda tiles, n: tuple((a + 1, k) for a, k in tiles)),
     grad=lambda g, x, *, out, order, tiles: (g,),
     samples=samples(reals(), cases=(case((3, 4), order=(0, 1), tiles=()),)),
 )
 
-__all__ = ["broadcast", "concat", "pad", "relayout", "reshape", "reverse", "slice_", "take", "transpose"]
+__all__ = ["barrier", "broadcast", "concat", "pad", "relayout", "reshape", "reverse", "slice_", "take", "transpose"]

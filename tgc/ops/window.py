@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tgc.ops.batch import by_attrs, first, sized
 from tgc.ops.creation import full_like
 from tgc.ops.kinds import Movement, Primitive, integers, no_gradient, pairs
 from tgc.ops.movement import pad
@@ -16,6 +17,7 @@ from tgc.ops.samples import Draw, case, distinct, reals, samples
 from tgc.types import BF16, F16, F32, I32, I64, NUMBERS, TensorType
 
 _ATTRS = {"window": integers, "stride": integers, "padding": pairs, "dilation": integers}
+_LEADING = {"window": first(1), "stride": first(1), "padding": first((0, 0)), "dilation": first(1)}
 
 
 def window_shape(
@@ -153,7 +155,7 @@ def _sum_grad(g: Any, x: Any, *, out: Any, window: Any, stride: Any, padding: An
 def _window(name: str, *, reference: Any, element: Any, grad: Any, draw: Draw, type_rule: Any = _grid_type) -> Movement:
     return Movement(
         name, attrs=_ATTRS, type_rule=type_rule, reference=reference, element=element, reads=_reads, loads=_volume,
-        cheap=False, grad=grad, samples=samples(draw, cases=_cases(), ulps=8),
+        cheap=False, grad=grad, batch=by_attrs(name, **_LEADING), samples=samples(draw, cases=_cases(), ulps=8),
     )  # fmt: skip
 
 
@@ -311,6 +313,7 @@ window_scatter: Movement = Movement(
     reads=lambda g, index, *, window, stride, **attrs: math.prod(window),
     loads=_volume,
     cheap=False,
+    batch=by_attrs("window_scatter", shape=sized, **_LEADING),
     grad=lambda t, g, index, *, out, shape, **attrs: (window_gather(t, index, **attrs), None),
     samples=samples(
         reals(),
@@ -324,6 +327,7 @@ window_gather: Movement = Movement(
     type_rule=_gather_type,
     reference=_gather_reference,
     element=_gather_element,
+    batch=by_attrs("window_gather", **_LEADING),
     grad=lambda g, x, index, *, out, **attrs: (window_scatter(g, index, shape=x.shape, **attrs), None),
     samples=samples(reals(), _index_draw, cases=(case((2, 4, 5), (2, 2, 4), **_SMALL), case((6,), (4,), **_PADDED))),
 )

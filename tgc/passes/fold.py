@@ -7,9 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from tgc.ir import Builder, Graph, Node, Value, transform
+from tgc.ir import Builder, Graph, Node, Value, inline, transform
+from tgc.ops.control import switch
 from tgc.ops.creation import full
-from tgc.ops.kinds import Elementwise, Movement, Primitive, Region
+from tgc.ops.kinds import Control, Elementwise, Movement, Primitive, Region
 from tgc.passes.manager import Target, refuse, register
 
 
@@ -26,7 +27,8 @@ def filled(value: Value) -> bool | int | float | None:
 class Fold:
     """Evaluate what depends on constants alone, if that does not take more than `limit` bytes to keep.
 
-    f(full(a), full(b)) -> full(f(a, b)), and movements of a fill are fills: they stay numbers, never arrays.
+    f(full(a), full(b)) -> full(f(a, b)), and movements of a fill are fills: they stay numbers, never arrays. A switch
+    by a number is the branch of that number.
     """
 
     name: ClassVar[str] = "fold"
@@ -37,7 +39,10 @@ class Fold:
 
         def rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
             op = node.op
-            if not new or not isinstance(op, Primitive) or isinstance(op, Region) or len(node.results) != 1:
+            if op is switch and (index := filled(new[0])) is not None:
+                branches = node.attrs["branches"]
+                return inline(branches[min(max(int(index), 0), len(branches) - 1)], builder, new[1:])
+            if not new or not isinstance(op, Primitive) or isinstance(op, Region | Control) or len(node.results) != 1:
                 return None
             fills = [filled(v) for v in new]
             if all(f is not None for f in fills):

@@ -8,8 +8,10 @@ Regions grow along edges, producer into consumer, while a template can still low
     contraction  one contraction and elementwise ops behind it
     scatter      one scatter
 
+Control flow stays as it is, between regions; its bodies are graphs that are fused by themselves.
 Cheap movements (fills, broadcasts, slices, ...) belong to no region: each region that reads one has a copy of it.
-Reshapes of row-major tensors are views and stay between regions.
+Reshapes of row-major tensors are views and stay between regions too; so do barriers, which are done with once the
+order of the kernels is settled.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import Any, ClassVar
 
 from tgc.ir import Builder, Graph, Node, Value
 from tgc.ops import movement
-from tgc.ops.kinds import Contraction, Elementwise, Movement, Reduce, Scatter
+from tgc.ops.kinds import Contraction, Control, Elementwise, Movement, Reduce, Scatter
 from tgc.ops.region import fused
 from tgc.passes.manager import Target, refuse, register
 
@@ -42,6 +44,7 @@ class Fuse:
         return _Fusion(graph, self).run()
 
 
+FROM_MEMORY = Contraction | Scatter | Control  # kinds of ops that read their operands from memory
 Places = frozenset[tuple[object, ...]]  # where nodes are evaluated for one element: the movements looked through, node
 
 
@@ -64,12 +67,20 @@ class _Group:
     kind: str = ""
 
 
+VIEWS = (movement.reshape, movement.barrier)  # their results lie where operand 0 lies
+
+
 def free(node: Node) -> bool:
     """Whether readers compute the node's elements themselves rather than load them.
 
-    Reshapes are views, and what `take` checks must not end up behind a guard.
+    Views are not read through, and what `take` checks must not end up behind a guard.
     """
-    return isinstance(node.op, Movement) and node.op.cheap and node.op not in (movement.reshape, movement.take)
+    return isinstance(node.op, Movement) and node.op.cheap and node.op not in (*VIEWS, movement.take)
+
+
+def stays(node: Node) -> bool:
+    """Whether a node is no part of any region: views, and control flow."""
+    return node.op in VIEWS or isinstance(node.op, Control)
 
 
 class _Fusion:
@@ -88,11 +99,12 @@ class _Fusion:
                     self.group[source].after.add(self.group[node])
 
     def _materialized(self) -> set[Node]:
-        """Cheap movements that must lie in memory: for contractions, scatters, reshapes and as results."""
+        """Cheap movements that must lie in memory: for contractions, scatters, control flow, reshapes, as results."""
         needed = {v.node for v in self.graph.outputs if v.node is not None}
         for node in self.graph.nodes:
-            if isinstance(node.op, Contraction | Scatter) or node.op is movement.reshape:
-                needed.update(v.node for v in node.operands if v.node is not None)
+            if isinstance(node.op, FROM_MEMORY) or node.op in VIEWS:
+                read = node.operands[:1] if node.op in VIEWS else node.operands
+                needed.update(v.node for v in read if v.node is not None)
         return {n for n in needed if free(n)}
 
     def _too_wide(self) -> set[Node]:
@@ -125,13 +137,13 @@ class _Fusion:
 
     def run(self) -> Graph:
         for node in self.graph.nodes:
-            if node not in self.group or node.op is movement.reshape:
+            if node not in self.group or stays(node):
                 continue
             # nearest producers first; contractions before others, since they can only be joined, never joined to two
             sources = sorted(self._sources(node), key=lambda s: (not isinstance(s.op, Contraction), -self.order[s]))
             for source in sources:
                 producer, consumer = self.group[source], self.group[node]
-                if producer is not consumer and source.op is not movement.reshape:
+                if producer is not consumer and not stays(source):
                     self._try(producer, consumer)
         self._join_siblings()
         return self._emit()
@@ -181,7 +193,7 @@ class _Fusion:
         """The nodes of a region with the cheap movements that it reads through, in order."""
         own = set(nodes)
         found = dict.fromkeys(nodes)
-        stack = [v for n in nodes if not isinstance(n.op, Contraction | Scatter) for v in n.operands]
+        stack = [v for n in nodes if not isinstance(n.op, FROM_MEMORY) for v in n.operands]
         while stack:
             made = stack.pop().node
             if made is None or made in found or made in own or made in self.materialized or not free(made):
@@ -235,11 +247,11 @@ class _Fusion:
         return _unfit_map(closure, results)
 
     def kind(self, nodes: Sequence[Node]) -> str:
-        """The template of a region."""
+        """The template of a region; none for what stays between regions."""
         for op, kind in ((Contraction, "contraction"), (Scatter, "scatter"), (Reduce, "reduce")):
             if any(isinstance(n.op, op) for n in nodes):
                 return kind
-        return "view" if nodes[0].op is movement.reshape else "map"
+        return "" if stays(nodes[0]) else "map"
 
     # ------------------------------------------------------------------------------------------------------ emission
 
@@ -257,9 +269,16 @@ class _Fusion:
             for node in self._closure(group.nodes):
                 for v in node.operands:
                     provide(v, set(group.nodes))
-            if self.kind(group.nodes) == "view":
+            if not self.kind(group.nodes):
                 (node,) = group.nodes
-                env[node.result] = builder.emit(node.op, (env[node.operands[0]],), node.attrs, node.loc)[0]
+                if node.op in VIEWS:
+                    t = node.result.type
+                    made = builder.emit(
+                        movement.reshape, (env[node.operands[0]],), {"shape": t.shape}, node.loc, types=[t]
+                    )
+                else:
+                    made = builder.emit(node.op, [env[v] for v in node.operands], node.attrs, node.loc)
+                env.update(zip(node.results, made, strict=True))
             else:
                 self._region(builder, env, group)
 

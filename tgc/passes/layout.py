@@ -113,12 +113,17 @@ _PER_AXIS: Mapping[str, tuple[str, ...]] = {  # ops whose attributes have one en
     "pad": ("low", "high", "interior"),
     "slice": ("start", "stop", "step"),
 }
+_POSITIONS = ("window_argmax", "window_gather", "window_scatter")  # count places in a window row-major
 
 
 def _sink_per_axis(builder: Builder, node: Node, new: tuple[Value, ...], perm: Perm) -> tuple[Value, ...] | None:
     operands = [_untransposed(builder, v, perm) for v in new]
     if any(v is None for v in operands):
         return None
+    if node.op.name in _POSITIONS:
+        wide = [perm[a] for a, n in enumerate(node.attrs["window"]) if n > 1]
+        if wide != sorted(wide):
+            return None
     back = _inverse(perm)
     attrs: dict[str, Attr] = dict(node.attrs)
     for key in _PER_AXIS[node.op.name]:
@@ -188,6 +193,8 @@ def _contiguous(
 ) -> Value:
     """The right operand with its columns contiguous; constants packed in panels of a register tile."""
     rhs = operands[1]
+    if rhs.node is not None and rhs.node.op is movement.relayout:
+        return rhs  # this pass has been here
     rank = rhs.type.rank
     others = tuple(a for a in range(rank) if a != columns)
     n = rhs.shape[columns]

@@ -11,11 +11,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Protocol, TypeVar
 
 from tgc.errors import PassError
-from tgc.ir import Graph
+from tgc.ir import Attr, Builder, Graph, Node, Value, transform
+from tgc.ops.kinds import Control
 from tgc.types import DType
 from tgc.verify import verify
 
@@ -32,7 +33,7 @@ class Target(Protocol):
 
 
 class Pass(Protocol):
-    """Graph -> Graph; pure."""
+    """Graph -> Graph; pure. Applied to the bodies of control flow too, unless `whole` says that it sees to them."""
 
     name: ClassVar[str]
 
@@ -106,9 +107,15 @@ def parse_pipeline(text: str) -> list[Pass]:
             raise PassError(f"pipeline {text!r}: no pass {name!r}; known are {', '.join(PASSES)}")
         given = dict(_option(o, text) for o in options.split(",")) if options else {}
         try:
-            passes.append(PASSES[name](**given))
+            made = PASSES[name](**given)
         except TypeError as error:
             raise PassError(f"pipeline {text!r}: {error}") from error
+        for option in fields(made):
+            value = getattr(made, option.name)
+            if type(value) is not type(option.default):
+                kind = type(option.default).__name__
+                raise PassError(f"pipeline {text!r}: option {option.name} of {name} is {value!r}, not of type {kind}")
+        passes.append(made)
         at = step.end()
     return passes
 
@@ -136,6 +143,31 @@ class Compilation:
         return list(self.stages.values())[-1]
 
 
+def map_bodies(graph: Graph, f: Callable[[Graph], Graph]) -> Graph:
+    """`graph` with the bodies of its control flow replaced; the same object where there is none."""
+    if not any(isinstance(node.op, Control) for node in graph.nodes):
+        return graph
+
+    def mapped(attr: Attr) -> Attr:
+        if isinstance(attr, tuple):
+            return tuple(map(mapped, attr))
+        return f(attr) if isinstance(attr, Graph) else attr
+
+    def rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        if not isinstance(node.op, Control):
+            return None
+        return builder.emit(node.op, new, {key: mapped(attr) for key, attr in node.attrs.items()}, node.loc)
+
+    return transform(graph, rewrite)
+
+
+def apply(step: Pass, graph: Graph, target: Target) -> Graph:
+    """`step` on the bodies of `graph`, the innermost first, then on `graph` itself."""
+    if not getattr(step, "whole", False):
+        graph = map_bodies(graph, lambda body: apply(step, body, target))
+    return step(graph, target)
+
+
 Check = Callable[[str, Graph, Graph], None]
 
 
@@ -149,7 +181,7 @@ def run(passes: Sequence[Pass], graph: Graph, target: Target, check: Check | Non
     stages = {"trace": graph}
     with collecting() as refusals:
         for step in passes:
-            after = step(graph, target)
+            after = apply(step, graph, target)
             try:
                 verify(after)
             except Exception as error:

@@ -26,6 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from tgc.errors import CacheError
+from tgc.locks import Lock
 
 MAGIC = b"tgc machine code 1"
 SUFFIX = ".bin"
@@ -65,7 +66,7 @@ class KernelCache:
         self.limit = limit
         self._readable = self._writable = root is not None
         self._used: int | None = None  # bytes in the folder, as far as this process knows; None before the first put
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     @classmethod
     def default(cls) -> KernelCache:

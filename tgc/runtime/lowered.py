@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from tgc.config import config
-from tgc.errors import ConfigError, PassError
+from tgc.errors import ConfigError, PassError, StepLimitError
 from tgc.interpret import interpret
-from tgc.ir import Graph
+from tgc.ir import Graph, Node
+from tgc.ops.control import step_limit
+from tgc.ops.kinds import Control
 from tgc.passes import PASSES, PIPELINE, parse_pipeline, run
 from tgc.passes.manager import Compilation
 from tgc.passes.memory import Memory, match_donations
@@ -79,9 +81,9 @@ class Lowered:
         lines = []
         for name, graph in self.stages.items():
             ops: dict[str, int] = {}
-            for node in graph.nodes:
+            for node in _nodes(graph):
                 ops[node.op.name] = ops.get(node.op.name, 0) + 1
-            lines.append(f"{name}: {len(graph.nodes)} nodes ({', '.join(f'{n} {k}' for k, n in sorted(ops.items()))})")
+            lines.append(f"{name}: {sum(ops.values())} nodes ({', '.join(f'{n} {k}' for k, n in sorted(ops.items()))})")
         for result, source in match_donations(self.graph, self.donated).items():
             lines.append(f"result {result} takes the memory of input {self.graph.inputs[source].name}")
         return "\n".join([*lines, *map(str, self.compilation.refusals)])
@@ -104,6 +106,17 @@ class Lowered:
             (folder / f"{name}.py").write_text(source)
 
 
+def _nodes(graph: Graph) -> Iterator[Node]:
+    """The nodes of a graph and of the bodies of its control flow."""
+    for node in graph.nodes:
+        yield node
+        for body in node.regions if isinstance(node.op, Control) else ():
+            yield from _nodes(body)
+
+
+STEPS = 1000  # of a while loop after which a check gives up
+
+
 def check_pass(name: str, before: Graph, after: Graph) -> None:
     """Interpret a graph before and after a pass on random inputs.
 
@@ -117,7 +130,15 @@ def check_pass(name: str, before: Graph, after: Graph) -> None:
             inputs.append(rng.uniform(0.1, 1.0, v.shape).astype(v.dtype))
         else:
             inputs.append(rng.integers(0, 2, v.shape).astype(v.dtype))
-    for k, (a, b) in enumerate(zip(interpret(before, *inputs), interpret(after, *inputs), strict=True)):
+    try:
+        with step_limit(STEPS):
+            results = [interpret(graph, *inputs) for graph in (before, after)]
+    except StepLimitError:  # made-up numbers may have no end to reach
+        sys.stderr.write(
+            f"tgc: pass {name} is not checked on @{before.name}, where a while loop ran {STEPS} steps on made-up data\n"
+        )
+        return
+    for k, (a, b) in enumerate(zip(*results, strict=True)):
         if not same(a, b):
             raise PassError(f"pass {name} changed result {k} of @{before.name}: {_difference(a, b)}")
 

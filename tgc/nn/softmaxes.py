@@ -1,4 +1,4 @@
-"""Softmax and its logarithm, shifted by the largest element so that nothing overflows.
+"""Softmax, its logarithm and its kin, shifted by the largest element so that nothing overflows.
 
 Gradients do not go through the shift, which cancels. Half precision is computed in float32.
 """
@@ -6,14 +6,14 @@ Gradients do not go through the shift, which cancels. Half precision is computed
 from __future__ import annotations
 
 from tgc.nn.base import full_precision
-from tgc.numpy.base import Array, Axes, axes_of, refuse, spread
-from tgc.numpy.elementwise import exp, isfinite, log, where
-from tgc.numpy.manipulation import reshape
-from tgc.ops.arithmetic import divide, subtract
+from tgc.numpy.base import Array, Axes, along, axes_of, refuse, spread
+from tgc.numpy.elementwise import exp, greater_equal, isfinite, log, maximum, where
+from tgc.numpy.manipulation import moveaxis, reshape
+from tgc.ops.arithmetic import as_tensor, divide, subtract
 from tgc.ops.elementwise import stop_gradient
 from tgc.ops.reduce import reduce_max, reduce_sum
 
-__all__ = ["log_softmax", "logsumexp", "softmax"]
+__all__ = ["log_softmax", "logsumexp", "softmax", "softmin", "sparsemax"]
 
 
 def _axes(function: str, x: Array, axis: Axes) -> tuple[int, ...]:
@@ -52,3 +52,33 @@ def logsumexp(x: Array, axis: Axes = None, keepdims: bool = False) -> Array:
     largest = where(isfinite(largest), largest, 0)
     out = log(reduce_sum(exp(x - spread(largest, axes, x.shape)), axes=axes, chunks=0)) + largest
     return reshape(out, [1 if a in axes else n for a, n in enumerate(x.shape)]) if keepdims else out
+
+
+@full_precision
+def softmin(x: Array, axis: Axes = -1) -> Array:
+    """softmax(-x)."""
+    return softmax(-x, axis)
+
+
+@full_precision
+def sparsemax(x: Array, axis: int = -1) -> Array:
+    """The point of the probability simplex closest to `x` along `axis` (Martins and Astudillo, 2016).
+
+    Takes n * n steps for n elements: an element is in the support if 1 + k * x exceeds the sum of the k elements that
+    are not below it.
+    """
+    (at,) = _axes("sparsemax", x, (axis,))
+    s = moveaxis(shifted(x, (at,)), at, -1)
+    n = s.shape[-1]
+    pairs = (*s.shape, n)
+    mine = along(s, range(s.ndim), pairs)
+    other = along(s, [*range(s.ndim - 1), s.ndim], pairs)
+    above = greater_equal(other, mine)
+    last = (s.ndim,)
+    count = reduce_sum(as_tensor(above, s.dtype), axes=last, chunks=0)
+    total = reduce_sum(where(above, other, 0), axes=last, chunks=0)
+    inside = as_tensor(s * count + 1 > total, s.dtype)
+    axes = (s.ndim - 1,)
+    size = reduce_sum(inside, axes=axes, chunks=0)
+    level = divide(reduce_sum(where(inside > 0, s, 0), axes=axes, chunks=0) - 1, size)
+    return moveaxis(maximum(s - spread(level, axes, s.shape), 0), -1, at)

@@ -1,0 +1,222 @@
+"""A planned graph -> the rows of a frame: launches, and what steers the loops and branches around them (`driver.py`).
+
+Every value lies at a place: the number of a base, and an offset in bytes. Bases are addresses that do not change (the
+arena, constants, inputs, results of the program) or words of the frame that rows change: where the rows of scanned
+tensors are, which of two buffers holds a carry, how often a loop has run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from tgc.backends.cpu.driver import BRANCH, COPY, LAUNCH_WORDS, LOAD, SET, SWAP, Int64s
+from tgc.backends.loops.ir import Const, Kernel
+from tgc.errors import BackendError
+from tgc.ir import Constant, Graph, Node, Value
+from tgc.ops import control, scan
+from tgc.ops.kinds import Control
+from tgc.ops.movement import reshape
+from tgc.passes.memory import Scratch, in_place
+from tgc.types import TensorType
+
+Place: TypeAlias = tuple[int, int]
+Launched: TypeAlias = tuple[Kernel, int]  # a kernel and its address
+
+ZERO, ARENA = 0, 1  # bases
+GRAIN = 1 << 14  # work (elementary operations) below which a launch is not shared by threads
+PARTS = 4  # parts of a shared launch per thread, so that a thread that is held up delays the others little
+
+
+class Flattener:
+    """Collects rows, arguments and bases.
+
+    Attributes:
+        words: bases so far.
+        constants: those of the graph and of its bodies, with the bases that are their addresses.
+        owners: for each row the node and the kernel that it launches, None where it steers.
+    """
+
+    def __init__(self, kernels: Mapping[Node, Sequence[Launched]], words: int, threads: int) -> None:
+        self.kernels, self.words, self.threads = kernels, words, threads
+        self.constants: dict[tuple[str, TensorType], tuple[int, Constant]] = {}
+        self.owners: list[tuple[Node, Kernel] | None] = []
+        self._rows: list[list[int]] = []
+        self._arguments: list[Place] = []
+
+    def tables(self) -> tuple[Int64s, Int64s]:
+        """Launches and arguments of the frame."""
+        rows = np.array(self._rows, np.int64).reshape(-1, LAUNCH_WORDS)
+        return rows, np.array(self._arguments, np.int64).reshape(-1, 2)
+
+    def graph(self, graph: Graph, inputs: Sequence[Place], outputs: Sequence[Place], arena: int = 0) -> None:
+        """The rows of a graph whose inputs and outputs lie at the given places, its memory at byte `arena`."""
+        place: dict[Value, Place] = dict(zip(graph.inputs, inputs, strict=True))
+        for c in graph.constants:
+            place[c.value] = self._constant(c)
+        for node in graph.nodes:
+            operands = [place[v] for v in node.operands]
+            if node.op is reshape:
+                place[node.result] = operands[0]
+                continue
+            places = []
+            for text in node.attrs["places"]:
+                kind, _, number = text.partition(":")
+                match kind:
+                    case "arena":
+                        places.append((ARENA, arena + int(number)))
+                    case "out":
+                        places.append(outputs[int(number)])
+                    case "in":
+                        places.append(inputs[int(number)])
+                    case _:
+                        raise BackendError(f"{text!r} is no place in memory")
+            place.update(zip(node.results, places, strict=False))
+            if isinstance(node.op, Control):
+                _CONTROL[node.op](self, node, operands, places[:-1], places[-1][1])
+            else:
+                self._launch(node, operands, places)
+        for v, target in zip(graph.outputs, outputs, strict=True):
+            self.copy(place[v], target, v.type)
+
+    def copy(self, source: Place, target: Place, type: TensorType) -> None:
+        """Copy a tensor, unless it is there."""
+        if source != target and type.nbytes:
+            self._row(COPY, len(self._arguments), type.nbytes)
+            self._arguments += [target, source]
+
+    # ------------------------------------------------------------------------------------------------------- internals
+
+    def _row(self, *words: int) -> int:
+        self._rows.append([*words, *[0] * (LAUNCH_WORDS - len(words))])
+        self.owners.append(None)
+        return len(self._rows) - 1
+
+    def _constant(self, c: Constant) -> Place:
+        key = c.digest, c.value.type
+        if key not in self.constants:
+            self.constants[key] = self._word(), c
+        return self.constants[key][0], 0
+
+    def _word(self) -> int:
+        self.words += 1
+        return self.words - 1
+
+    def _pointer(self, to: Place) -> int:
+        """A new word that holds the address of a place."""
+        word = self._word()
+        self._row(SET, word, *to)
+        return word
+
+    def _load(self, type: TensorType, at: Place) -> int:
+        """A new word that holds the number at a place."""
+        word = self._word()
+        self._row(LOAD, word, len(self._arguments), type.dtype.itemsize)
+        self._arguments.append(at)
+        return word
+
+    def _launch(self, node: Node, operands: Sequence[Place], results: Sequence[Place]) -> None:
+        for kernel, address in self.kernels[node]:
+            first = len(self._arguments)
+            self._arguments += [operands[k] if kind == "in" else results[k] for kind, k in kernel.bindings]
+            self._arguments += [(ZERO, value) for value in kernel.values.values()]
+            self._arguments += [(ZERO, _bits(c)) for c in kernel.scalars.values()]
+            shared = kernel.work >= GRAIN and self.threads > 1
+            parts = min(kernel.tiles, PARTS * self.threads) if shared else 1
+            self._row(address, first, kernel.tiles, max(parts, 1), len(self._arguments) - first)
+            self.owners[-1] = node, kernel
+
+    def _carries(
+        self, node: Node, first: Sequence[Place], results: Sequence[Place], arena: int, steps: int
+    ) -> tuple[list[Place], list[Place], list[tuple[int, int]]]:
+        """Where each step of a loop finds its carries and leaves them, and the words to exchange after it.
+
+        After `steps` steps, if it is their number modulo two, the carries lie where the results belong.
+        """
+        found: list[Place] = []
+        left: list[Place] = []
+        swaps: list[tuple[int, int]] = []
+        scratch = Scratch.of(node)
+        for k, target in enumerate(results):
+            if k not in scratch.buffers:
+                self.copy(first[k], target, node.results[k].type)
+                found.append(target)
+                left.append(target)
+                continue
+            buffers = [target, (ARENA, arena + scratch.buffers[k])]
+            if steps % 2:
+                buffers.reverse()
+            self.copy(first[k], buffers[0], node.results[k].type)
+            one, other = map(self._pointer, buffers)
+            found.append((one, 0))
+            left.append((other, 0))
+            swaps.append((one, other))
+        return found, left, swaps
+
+    def scan(self, node: Node, operands: Sequence[Place], results: Sequence[Place], arena: int) -> None:
+        """Counts in a word; words that point to rows of xs and ys move on after each step."""
+        body, n, m = node.body, node.attrs["carries"], node.attrs["xs"]
+        length, reverse = node.attrs["length"], node.attrs["reverse"]
+        found, left, swaps = self._carries(node, operands, results[:n], arena, length)
+        if length == 0:
+            return
+        strides = [v.type.nbytes for v in (*body.inputs[n : n + m], *body.outputs[n:])]
+        pointers = []
+        for (base, offset), stride in zip((*operands[n : n + m], *results[n:]), strides, strict=True):
+            pointers.append(self._pointer((base, offset + stride * (length - 1) * reverse)))
+        counter = self._pointer((ZERO, 0))
+        top = len(self._rows)
+        rows = [(word, 0) for word in pointers]
+        self.graph(body, [*found, *rows[:m], *operands[n + m :]], [*left, *rows[m:]], arena)
+        for pair in swaps:
+            self._row(SWAP, *pair)
+        for word, stride in zip(pointers, strides, strict=True):
+            self._row(SET, word, word, -stride if reverse else stride)
+        self._row(SET, counter, counter, 1)
+        self._row(BRANCH, counter, length, top)
+
+    def while_loop(self, node: Node, operands: Sequence[Place], results: Sequence[Place], arena: int) -> None:
+        """The condition's flag decides before each step; in the end, carries may lie in either of their buffers."""
+        n, flag = node.attrs["carries"], (ARENA, arena + Scratch.of(node).flag)
+        found, left, swaps = self._carries(node, operands, results, arena, 0)
+        inputs = [*found, *operands[n:]]
+        top = len(self._rows)
+        self.graph(node.attrs["cond"], inputs, [flag], arena)
+        end = self._row(BRANCH, self._load(node.attrs["cond"].outputs[0].type, flag), 1)
+        self.graph(node.body, inputs, left, arena)
+        for pair in swaps:
+            self._row(SWAP, *pair)
+        self._row(BRANCH, ZERO, 1, top)
+        self._rows[end][3] = len(self._rows)
+        for k, target in enumerate(results):
+            if not in_place(node.body, k):
+                self.copy(found[k], target, node.results[k].type)
+
+    def switch(self, node: Node, operands: Sequence[Place], results: Sequence[Place], arena: int) -> None:
+        """Branch k runs if the index is below k + 1, the last one otherwise: the index is clamped on the way."""
+        branches: tuple[Graph, ...] = node.attrs["branches"]
+        index = self._load(node.operands[0].type, operands[0])
+        tests = [self._row(BRANCH, index, k + 1) for k in range(len(branches) - 1)]
+        ends = []
+        for k in (len(branches) - 1, *range(len(branches) - 1)):
+            if k < len(tests):
+                self._rows[tests[k]][3] = len(self._rows)
+            self.graph(branches[k], operands[1:], results, arena)
+            ends.append(self._row(BRANCH, ZERO, 1))
+        for row in ends:
+            self._rows[row][3] = len(self._rows)
+
+
+_CONTROL: Mapping[Any, Any] = {
+    scan.scan: Flattener.scan,
+    control.while_loop: Flattener.while_loop,
+    control.switch: Flattener.switch,
+}
+
+
+def _bits(number: Const) -> int:
+    """The bits of a number, as a kernel's argument holds them."""
+    array = np.asarray(number.value, number.dtype)
+    return int(array.view(f"i{array.itemsize}"))
