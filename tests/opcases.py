@@ -10,9 +10,11 @@ import pytest
 from tgc.errors import DTypeError
 from tgc.ir import Builder, Graph, Value
 from tgc.ops import REGISTRY, creation, movement, scatter, window
-from tgc.ops.kinds import Control, Elementwise, Primitive, Reduce, Region
+from tgc.ops.cumulative import Cumulative
+from tgc.ops.kinds import Control, Elementwise, Primitive, Reduce, Region, Scatter
+from tgc.ops.opaque import Opaque
 from tgc.ops.samples import Case, case
-from tgc.types import ALL, BF16, F16, F32, F64, I32, U32, DType, is_float, type_of
+from tgc.types import ALL, BF16, F16, F32, F64, I32, NUMBERS, U32, DType, is_float, type_of
 
 OPS = {name: op for name, op in REGISTRY.items() if isinstance(op, Primitive) and not isinstance(op, Region | Control)}
 ELEMENTWISE = {name: op for name, op in OPS.items() if isinstance(op, Elementwise)}
@@ -21,6 +23,9 @@ TINY = {F16: 2.0**-14, BF16: 2.0**-126, F32: 2.0**-126, F64: 2.0**-1022}
 SHAPES = ((3, 37), (), (0, 4))
 BACKENDS = ("cpu",)
 every_op = pytest.mark.parametrize("op", [pytest.param(op, id=name) for name, op in OPS.items()])
+
+
+STARTS = {"dynamic_slice": 1, "dynamic_update_slice": 2}  # the first operand that is a start
 
 
 def cases(op: Primitive) -> tuple[Case, ...]:
@@ -32,13 +37,14 @@ def domain(op: Primitive, k: int) -> frozenset[DType]:
     """The dtypes that operand `k` may have."""
     if isinstance(op, Elementwise):
         return op.mixed[k] if op.mixed else op.domain
-    if isinstance(op, Reduce):
+    if isinstance(op, Reduce | Cumulative | Opaque):
         return op.domain
     if op is creation.random_bits:
         return frozenset({U32})
-    if k == 1 and op in (movement.take, scatter.scatter_add, window.window_scatter, window.window_gather):
+    indexed = op in (movement.take, window.window_scatter, window.window_gather) or isinstance(op, Scatter)
+    if (k == 1 and indexed) or k >= STARTS.get(op.name, k + 1):
         return frozenset({I32})
-    return ALL
+    return NUMBERS if isinstance(op, Scatter) and op is not scatter.scatter_set else ALL
 
 
 def operands(op: Primitive, c: Case, dtype: DType, seed: int = 0) -> list[np.ndarray] | None:
@@ -71,6 +77,14 @@ def widened(a: np.ndarray) -> np.ndarray:
     return a.astype(F64) if is_float(a.dtype) else a
 
 
-def reference(op: Primitive, arrays: list[np.ndarray], attrs: dict[str, Any]) -> np.ndarray:
+def references(op: Primitive, arrays: list[np.ndarray], attrs: dict[str, Any]) -> list[np.ndarray]:
+    """The results of the op."""
     with np.errstate(all="ignore"):
-        return np.asarray(op.reference(*arrays, **attrs))
+        found = op.reference(*arrays, **attrs)
+    return [np.asarray(r) for r in (found if isinstance(found, tuple) else (found,))]
+
+
+def reference(op: Primitive, arrays: list[np.ndarray], attrs: dict[str, Any]) -> np.ndarray:
+    """The only result of the op."""
+    (result,) = references(op, arrays, attrs)
+    return result

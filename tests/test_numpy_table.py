@@ -54,6 +54,11 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "corrcoef": [(F,), (V, W)], "bincount": [(np.abs(B),), (np.abs(B), {"weights": V, "minlength": 12})],
     "histogram": [(F,), (F, 4, (-1, 2)), (F, T), (F, {"density": True, "bins": 3}), (A, {"bins": 3, "weights": F})],
     "histogram_bin_edges": [(F, 5)], "digitize": [(F, T), (F, T[::-1], True), (F, T[::-1]), (N, T), (A, B[:1])],
+    **{n: [(F,), (N,), (F, {"axis": 1, "keepdims": True}), (N, {"axis": 0}), (A, {"axis": (0, 1)})] for n in ("median", "nanmedian")},
+    **{n: [(N, 0.3), (N, np.array([[0.0, 0.25], [0.5, 1.0]]), {"axis": 1}), (F, [0.1, 0.9], {"axis": 0, "keepdims": True}),
+           *((F, 0.37, {"axis": 1, "method": m}) for m in ("lower", "higher", "nearest", "midpoint", "hazen", "weibull",
+             "median_unbiased", "normal_unbiased", "interpolated_inverted_cdf")), (A, 0.5)] for n in ("quantile", "nanquantile")},
+    "percentile": [(F, 30, {"axis": 1}), (F.astype(np.float32), 75.0)], "nanpercentile": [(N, [10, 90], {"axis": 1})],
     # arranging
     "unstack": [(F,), (F, {"axis": -1})], "rot90": [*((X, k) for k in range(4)), (X, 1, (2, 0))],
     "atleast_3d": [(1.0,), (V,), (F,), (X,)], "rollaxis": [(X, 2), (X, 0, 3), (X, 1, -1)],

@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from opcases import ELEMENTWISE, OPS, cases, domain, every_op, operands
+from opcases import ELEMENTWISE, OPS, STARTS, cases, domain, every_op, operands
 
 from tgc.errors import AttributeSpecError, DTypeError, OutOfRangeError, ShapeError, TgcError
 from tgc.ops import elementwise, movement, scatter
+from tgc.ops.cumulative import Cumulative
 from tgc.ops.kinds import Primitive, Reduce
 from tgc.types import BOOL, F16, F32, F64, I32, I64, SHORT_NAMES, U8, DType, Layout, TensorType, tensor_type, type_of
 
 SCALAR, LARGE = (), (2, 3, 4, 5, 6, 7)
 FIT = {  # shapes of an operand that fit the first case of an op after all
     ("take", 0): {LARGE}, ("take", 1): {SCALAR, LARGE}, ("reverse", 0): {LARGE},
-    **{(op.name, 0): {LARGE} for op in OPS.values() if isinstance(op, Reduce)},
+    **{(name, 0): {LARGE} for name in ("sort", "argsort", "svd", "qr", "lu", "pinv")},
+    **{(name, k): {SCALAR} for name, first in STARTS.items() for k in (first, first + 1)},
+    **{(op.name, 0): {LARGE} for op in OPS.values() if isinstance(op, Reduce | Cumulative)},
     **{(op.name, 0): {SCALAR, LARGE} for op in ELEMENTWISE.values() if op.arity == 1},
 }  # fmt: skip
 
@@ -66,7 +69,7 @@ def test_operands_of_one_dtype(op: Primitive) -> None:
     types, attrs = first_types(op), op.check_attrs(cases(op)[0].attrs)
     for (i, a), (k, b) in itertools.permutations(enumerate(types), 2):
         if domain(op, i) == domain(op, k) and a.dtype == b.dtype:
-            other = next(d for d in domain(op, k) if d != b.dtype)
+            other = next(d for d in (*domain(op, k), I64) if d != b.dtype)
             with pytest.raises(DTypeError, match=op.name):
                 op.infer([*types[:k], TensorType(other, b.shape), *types[k + 1 :]], attrs)
 

@@ -103,7 +103,7 @@ def test_kinds(f: Callable[..., Any], types: tuple[str, ...], kinds: list[str]) 
     [
         (lambda x, y: x @ y @ y, ("f32[9,9]", "f32[9,9]"), "fuse: dot into dot: two contractions"),
         (lambda x, y: tnp.exp(x) @ y, ("f32[9,9]", "f32[9,9]"), "a contraction reads its operands from memory"),
-        (lambda x, i: OPS["scatter_add"](tnp.exp(x), i, x[:4]), ("f32[9]", "i32[4]"), "scatters stay alone"),
+        (lambda x, i: OPS["scatter_add"](tnp.exp(x), i, x[:4]), ("f32[9]", "i32[4]"), "scatter ops stay alone"),
         (lambda x: tnp.exp(tnp.sum(x, axis=0)) + tnp.sum(tnp.exp(x), axis=1), ("f32[9,9]",), "folds of (9, 9) along"),
         (lambda x: OPS["window_max"](tnp.exp(x), **DENSE), ("f32[1,4,4,1]",), "reads each element 4 times"),
         (lambda x, y: tnp.exp(x) * tnp.sum(x @ y), ("f32[9,9]", "f32[9,9]"), "sum is not elementwise"),

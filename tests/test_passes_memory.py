@@ -12,6 +12,7 @@ from fuzz_draft import OPS
 from fuzz_draws import gradients, programs
 from graphs import f32
 from test_passes import TARGET, traced
+from traced import graph_of
 
 import tgc.numpy as tnp
 from tgc.autodiff import differentiate
@@ -277,3 +278,15 @@ def test_training_step(donated: tuple[int, ...]) -> None:
     g = trace(step, [v.type for v in gradient.inputs])
     check_plan(g, arrays, donated)
     assert {f"in:{k}" for k in donated} <= set(places(planned(g, donated)))
+
+
+def test_results_of_another_dtype_get_memory_of_their_own() -> None:
+    """A kernel addresses each buffer in one dtype: int64 is not written over float64 that dies."""
+
+    def f(x: Any) -> Any:
+        highest = OPS["cummax"](x, axis=0, reverse=False)
+        return OPS["cummax"](tnp.where(x == highest, tnp.arange(4), 0), axis=0, reverse=False)
+
+    x = np.array([1.0, 3.0, 2.0, 4.0])
+    graph = graph_of(f, x)
+    np.testing.assert_array_equal(Lowered(graph).compile()([x])[0], [0, 1, 1, 3])

@@ -6,6 +6,8 @@ Each class also derives from the built-in exception that NumPy or Python would r
 
 from __future__ import annotations
 
+from numpy.linalg import LinAlgError
+
 
 class TgcError(Exception):
     """Base of all errors raised by tgc."""
@@ -69,3 +71,7 @@ class CacheError(TgcError, RuntimeError):
 
 class OutOfRangeError(TgcError, IndexError):
     """An index computed at run time lies outside the axis that it addresses."""
+
+
+class LinearAlgebraError(TgcError, LinAlgError):
+    """A matrix has no such factorization or inverse, or an iteration does not converge."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tgc.errors import DTypeError, OutOfRangeError, ShapeError, VerifyError
+from tgc.errors import DTypeError, LinearAlgebraError, OutOfRangeError, ShapeError, VerifyError
 from tgc.ir import Graph, Node, Value
 from tgc.ops.kinds import Control, Primitive, Region
 from tgc.verify import describe
@@ -21,6 +21,7 @@ def interpret(graph: Graph, *args: np.ndarray) -> tuple[np.ndarray, ...]:
     Raises:
         ShapeError, DTypeError: an argument does not fit its input.
         OutOfRangeError: an index lies outside the axis that it addresses.
+        LinearAlgebraError: a matrix has no such factorization or inverse.
         VerifyError: a constant has no data, or the reference of an op breaks the op's type rule.
     """
     env = _start(graph, args)
@@ -84,8 +85,10 @@ def _apply(node: Node, operands: list[np.ndarray], here: Callable[[], str]) -> t
     try:
         with np.errstate(all="ignore"):
             result = node.op.reference(*leading, *operands, **node.attrs)
-    except OutOfRangeError:  # of a node in a body, which it names
+    except (OutOfRangeError, LinearAlgebraError):  # of a node in a body, which it names
         raise
     except IndexError as error:
         raise OutOfRangeError(f"{here()}: {error}") from error
+    except np.linalg.LinAlgError as error:
+        raise LinearAlgebraError(f"{here()}: {error}") from error
     return tuple(np.asarray(r) for r in (result if isinstance(result, tuple) else (result,)))

@@ -15,7 +15,7 @@ import numpy as np
 
 from tgc.errors import ConcretizationError, LeakedTracerError, ShapeError, TgcError, TraceError
 from tgc.ir import Attr, Builder, Graph, Loc, Op, Recorder, Value, recorder, recording
-from tgc.ops import arithmetic
+from tgc.ops import arithmetic, indexing
 from tgc.ops.creation import fill
 from tgc.types import DType, Shape, TensorType, as_dtype
 
@@ -158,6 +158,9 @@ class Tracer:
     def __float__(self) -> NoReturn:
         self._no("float()", "use .astype, or a static argument")
 
+    def __complex__(self) -> NoReturn:
+        self._no("complex()", "use .astype, or a static argument")
+
     def __index__(self) -> NoReturn:  # noqa: PLE0305
         self._no("an index or a size", "make it a static argument")
 
@@ -180,7 +183,7 @@ class Tracer:
         raise TraceError(
             f"{self!r} cannot be changed in place"
             + (f" (at {loc[0]})" if loc else "")
-            + "; build a new tensor, for example with tgc.numpy.where or concatenate"
+            + "; make a new one, with x.at[key].set(value) or tgc.numpy.where"
         )
 
     def __iadd__(self, other: Any) -> Any:
@@ -195,7 +198,7 @@ class Tracer:
         return (self[i] for i in range(len(self)))
 
     def __getitem__(self, key: Any) -> Any:
-        return arithmetic.index(self, key)
+        return indexing.index(self, key)
 
     def astype(self, dtype: Any) -> Any:
         """The tensor converted to `dtype`."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from tgc.backends.cpu.callback import Callback, opaque_nodes
 from tgc.backends.cpu.driver import Driver
 from tgc.backends.cpu.emit import emit
 from tgc.backends.cpu.flatten import Launched
@@ -70,6 +71,9 @@ class CpuBackend:
                 continue
             if node.op is not fused:
                 raise BackendError(f"{node.op.name} reached the CPU backend outside of a fused region")
+            if node.attrs["kind"] == "opaque":
+                place.update(zip(node.results, node.attrs["places"], strict=True))
+                continue
             operands = {place.get(v, ""): k for k, v in enumerate(node.operands) if v.type.size}
             results = zip(node.results, node.attrs["places"], strict=True)
             overwrites = {r.index: operands[p] for r, p in results if p in operands and r.type.size}
@@ -97,4 +101,7 @@ class CpuBackend:
         loaded: dict[Node, list[Launched]] = {}
         for launch, address in zip(launches, addresses, strict=True):
             loaded.setdefault(launch.node, []).append((launch.kernel, address))
+        for node in opaque_nodes(graph):
+            callback = Callback(node)
+            loaded[node] = [(callback, callback.address)]
         return CpuProgram(graph, donated, loaded, self.driver)

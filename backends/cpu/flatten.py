@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from tgc.backends.cpu.callback import Callback
 from tgc.backends.cpu.driver import BRANCH, COPY, LAUNCH_WORDS, LOAD, SET, SWAP, Int64s
 from tgc.backends.loops.ir import Const, Kernel
 from tgc.errors import BackendError
@@ -23,7 +24,7 @@ from tgc.passes.memory import Scratch, in_place
 from tgc.types import TensorType
 
 Place: TypeAlias = tuple[int, int]
-Launched: TypeAlias = tuple[Kernel, int]  # a kernel and its address
+Launched: TypeAlias = tuple[Kernel | Callback, int]  # a kernel or what stands for one, and its address
 
 ZERO, ARENA = 0, 1  # bases
 GRAIN = 1 << 14  # work (elementary operations) below which a launch is not shared by threads
@@ -42,7 +43,7 @@ class Flattener:
     def __init__(self, kernels: Mapping[Node, Sequence[Launched]], words: int, threads: int) -> None:
         self.kernels, self.words, self.threads = kernels, words, threads
         self.constants: dict[tuple[str, TensorType], tuple[int, Constant]] = {}
-        self.owners: list[tuple[Node, Kernel] | None] = []
+        self.owners: list[tuple[Node, Kernel | Callback] | None] = []
         self._rows: list[list[int]] = []
         self._arguments: list[Place] = []
 

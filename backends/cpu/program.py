@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tgc.backends.cpu.callback import Callback
 from tgc.backends.cpu.driver import Driver, Frame
 from tgc.backends.cpu.flatten import ARENA, Flattener, Launched
 from tgc.errors import BackendError, OutOfRangeError
@@ -100,6 +101,7 @@ class CpuProgram:
 
         Raises:
             OutOfRangeError: an index computed in the graph lies outside of its axis.
+            LinearAlgebraError: a matrix has no such factorization or inverse.
         """
         call = self._call()
         try:
@@ -130,6 +132,8 @@ class CpuProgram:
         owner = self._owners[row]
         assert owner is not None, "only launches fail"
         node, kernel = owner
+        if isinstance(kernel, Callback):
+            kernel.fail()
         where = f" at {', '.join(node.loc)}" if node.loc else ""
         if not kernel.checked:
             raise BackendError(f"kernel {kernel.name}{where} raised an exception")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tgc.backends.loops.contraction import TileTarget, lower_contraction
+from tgc.backends.loops.cumulative import lower_cumulative
 from tgc.backends.loops.ir import Kernel
 from tgc.backends.loops.map import lower_map
 from tgc.backends.loops.pull import Pull
@@ -14,7 +15,7 @@ from tgc.backends.loops.scatter import lower_scatter
 from tgc.errors import BackendError
 from tgc.ir import Node
 
-KINDS = ("map", "reduce", "contraction", "scatter")
+KINDS = ("map", "reduce", "contraction", "scatter", "cumulative")
 
 
 def lower(node: Node, target: TileTarget, overwrites: Mapping[int, int] = MappingProxyType({})) -> list[Kernel]:
@@ -34,4 +35,6 @@ def lower(node: Node, target: TileTarget, overwrites: Mapping[int, int] = Mappin
             return lower_contraction(pull, name, target)
         case "scatter":
             return lower_scatter(pull, name)
+        case "cumulative":
+            return lower_cumulative(pull, name)
     raise BackendError(f"fused region @{body.name} is of unknown kind {kind!r}; known are {', '.join(KINDS)}")

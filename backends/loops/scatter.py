@@ -1,4 +1,4 @@
-"""Scatter: each tile owns a block of columns of the result, so that updates of one row add up in order, bit for bit."""
+"""Scatter: each tile owns a block of columns of the result, so that updates of one row are combined in order."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ import math
 from tgc.backends.loops.ir import Buffer, Const, For, Kernel, Let, Load, Stmt, Store, Var
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype, rounded
+from tgc.ops.kinds import Scatter
 from tgc.types import I64
 
 BLOCK = 256  # columns a tile owns
 
 
 def lower_scatter(pull: Pull, name: str) -> list[Kernel]:
-    """The kernel of a region that is one `scatter_add`."""
+    """The kernel of a region that is one `Scatter`."""
     (node,) = pull.body.nodes
+    assert isinstance(node.op, Scatter)
     x, index, _ = node.operands
     rows, width = x.shape[0], math.prod(x.shape[1:])
     count = index.type.size
@@ -38,10 +40,11 @@ def lower_scatter(pull: Pull, name: str) -> list[Kernel]:
 
     copy = For("i", Const(0, I64), Var("rows"), (columns(Store(target, (i, j), Load(source, (i, j), held))),))
     row = SCALAR.index(SCALAR.cast(Load(places, (k,), index.dtype), I64), Var("rows"))
-    added = rounded(SCALAR.add(Load(target, (Var("row"), j), held), Load(updates, (k, j), held)), x.dtype)
-    add = For("k", Const(0, I64), Var("count"), (Let("row", row), columns(Store(target, (Var("row"), j), added))))
+    place = Var("row"), j
+    combined = rounded(node.op.combine(SCALAR, Load(target, place, held), Load(updates, (k, j), held)), x.dtype)
+    put = For("k", Const(0, I64), Var("count"), (Let("row", row), columns(Store(target, place, combined))))
     tiles = -(-width // BLOCK) if rows else 0
-    return [finish(name, pull, (copy, add), tiles=tiles, work=(rows + count) * width)]
+    return [finish(name, pull, (copy, put), tiles=tiles, work=(rows + count) * width)]
 
 
 __all__ = ["BLOCK", "lower_scatter"]

@@ -13,10 +13,13 @@ from math import pi as pi
 
 from numpy import euler_gamma as euler_gamma
 
+from tgc.numpy import fft as fft
+from tgc.numpy import linalg as linalg
 from tgc.numpy import methods
 from tgc.numpy.arranging import *  # noqa: F403
 from tgc.numpy.calculus import *  # noqa: F403
 from tgc.numpy.creation import *  # noqa: F403
+from tgc.numpy.cumulative import *  # noqa: F403
 from tgc.numpy.dtypes import *  # noqa: F403
 from tgc.numpy.elementwise import *  # noqa: F403
 from tgc.numpy.floats import *  # noqa: F403
@@ -30,11 +33,14 @@ from tgc.numpy.nanstats import *  # noqa: F403
 from tgc.numpy.padding import *  # noqa: F403
 from tgc.numpy.polynomials import *  # noqa: F403
 from tgc.numpy.products import *  # noqa: F403
+from tgc.numpy.quantiles import *  # noqa: F403
 from tgc.numpy.reductions import *  # noqa: F403
 from tgc.numpy.searching import *  # noqa: F403
 from tgc.numpy.sets import *  # noqa: F403
+from tgc.numpy.sorting import *  # noqa: F403
 from tgc.numpy.statistics import *  # noqa: F403
 from tgc.numpy.summation import *  # noqa: F403
+from tgc.numpy.updates import *  # noqa: F403
 from tgc.numpy.windows import *  # noqa: F403
 
 newaxis = None

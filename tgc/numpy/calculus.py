@@ -12,6 +12,7 @@ from tgc.numpy.indexing import take
 from tgc.numpy.manipulation import concatenate, flip, moveaxis, ravel, reshape
 from tgc.numpy.padding import pad
 from tgc.numpy.reductions import sum
+from tgc.numpy.sorting import argsort, searchsorted
 from tgc.ops import arithmetic, creation
 from tgc.ops.arithmetic import (
     add,
@@ -166,14 +167,13 @@ def interp(
     ys = as_tensor(ys, dtype)
     if period is not None:
         x, xs = remainder(x, abs(period)), remainder(xs, abs(period))
-        order = _order(xs)
+        order = argsort(xs)
         xs, ys = take(xs, order), take(ys, order)
         xs = concatenate([xs[-1:] - abs(period), xs, xs[:1] + abs(period)])
         ys = concatenate([ys[-1:], ys, ys[:1]])
         left = right = None
     n = xs.shape[0]
-    wide = reshape(x, (*x.shape, 1))
-    at = sum(as_tensor(arithmetic.less_equal(xs, wide), I64), -1)  # how many points are not to the right
+    at = searchsorted(xs, x, side="right")
     low = arithmetic.minimum(arithmetic.maximum(subtract(at, 1), 0), max(n - 2, 0))
     high = arithmetic.minimum(add(low, 1), n - 1)
     x0, x1, y0, y1 = take(xs, low), take(xs, high), take(ys, low), take(ys, high)
@@ -184,18 +184,6 @@ def interp(
     value = where(less(x, xs[0]), ys[0] if left is None else left, value)
     value = where(greater(x, xs[n - 1]), ys[n - 1] if right is None else right, value)
     return where(not_equal(x, x), math.nan, value)
-
-
-def _order(x: Array) -> Array:
-    """The indices that sort a vector (stable), by counting what comes before each element."""
-    n = x.shape[0]
-    place = arithmetic.reshape(x, (n, 1))
-    index = ravel(arithmetic.reshape(_count(n), (n,)))
-    earlier = arithmetic.less(reshape(index, (1, n)), reshape(index, (n, 1)))
-    before = arithmetic.bitwise_or(less(x, place), arithmetic.bitwise_and(equal(x, place), earlier))
-    rank = sum(as_tensor(before, I64), -1)
-    hit = equal(reshape(rank, (1, n)), reshape(index, (n, 1)))
-    return sum(where(hit, index, 0), -1)
 
 
 def _count(n: int) -> Array:

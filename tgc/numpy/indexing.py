@@ -26,6 +26,18 @@ def as_indices(function: str, indices: ArrayLike) -> Array:
     return indices if indices.dtype in (I32, I64) else arithmetic.as_tensor(indices, I64)
 
 
+def bounded(function: str, indices: Array, size: int, mode: str) -> Array:
+    """Indices brought into range as `mode` says, if it says so."""
+    match mode:
+        case "raise":
+            return indices
+        case "clip":
+            return clip(indices, 0, max(size - 1, 0))
+        case "wrap":
+            return remainder(indices, max(size, 1))
+    raise AttributeSpecError(f"{function}: mode {mode!r} is not supported; there are raise, clip and wrap")
+
+
 def take(a: ArrayLike, indices: ArrayLike, /, axis: int | None = None, mode: str = "raise") -> Array:
     """Slices of `a` at `indices` along `axis` (None: of the flattened array).
 
@@ -39,15 +51,7 @@ def take(a: ArrayLike, indices: ArrayLike, /, axis: int | None = None, mode: str
     if axis is None:
         return take(ravel(a), indices, 0, mode)
     at = axis_of("take", a, axis)
-    match mode:
-        case "raise":
-            pass
-        case "clip":
-            indices = clip(indices, 0, max(a.shape[at] - 1, 0))
-        case "wrap":
-            indices = remainder(indices, max(a.shape[at], 1))
-        case _:
-            raise AttributeSpecError(f"take: mode {mode!r} is not supported; there are raise, clip and wrap")
+    indices = bounded("take", indices, a.shape[at], mode)
     if at == 0:
         return movement.take(a, indices)
     rows = movement.take(moveaxis(a, at, 0), indices)
@@ -65,9 +69,18 @@ def take_along_axis(arr: ArrayLike, indices: ArrayLike, /, axis: int | None = -1
     arr, indices = as_array(arr), as_indices("take_along_axis", indices)
     if axis is None:
         return take_along_axis(ravel(arr), indices, 0)
+    rows, flat, at = along_axis("take_along_axis", arr, indices, axis)
+    return moveaxis(movement.take(ravel(rows), flat), -1, at)
+
+
+def along_axis(function: str, arr: Array, indices: Array, axis: int) -> tuple[Array, Array, int]:
+    """`arr` with `axis` last, and `indices` along it as indices into the flattened tensor; the axis from the front.
+
+    All other axes are broadcast together.
+    """
     if arr.ndim != indices.ndim:
-        raise refuse("take_along_axis", [arr, indices], "operands must have the same number of axes")
-    at = axis_of("take_along_axis", arr, axis)
+        raise refuse(function, [arr, indices], "operands must have the same number of axes")
+    at = axis_of(function, arr, axis)
     n, k = arr.shape[at], indices.shape[at]
     others = arithmetic.broadcast_shapes(replace(arr.shape, at), replace(indices.shape, at))
     rows = moveaxis(arithmetic.broadcast_to(arr, (*others[:at], n, *others[at:])), at, -1)
@@ -78,5 +91,4 @@ def take_along_axis(arr: ArrayLike, indices: ArrayLike, /, axis: int | None = -1
     index = where(less(index, 0), add(index, n), index)
     # A flattened index outside of its own row must not reach another one: it is sent out of the whole tensor.
     inside = logical_and(greater_equal(index, 0), less(index, n))
-    flat = where(inside, add(index, start), count * n)
-    return moveaxis(movement.take(ravel(rows), flat), -1, at)
+    return rows, where(inside, add(index, start), count * n), at

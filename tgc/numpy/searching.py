@@ -14,13 +14,16 @@ import numpy as np
 
 from tgc.errors import AttributeSpecError
 from tgc.numpy.base import Array, ArrayLike, as_array, concrete, refuse
+from tgc.numpy.cumulative import cumsum
 from tgc.numpy.elementwise import logical_and, truth
 from tgc.numpy.grids import unravel_index
 from tgc.numpy.indexing import take
 from tgc.numpy.manipulation import ravel, reshape, stack
 from tgc.numpy.reductions import sum
+from tgc.numpy.sorting import searchsorted
 from tgc.ops import arithmetic, creation
 from tgc.ops.arithmetic import (
+    add,
     as_tensor,
     broadcast_shapes,
     broadcast_to,
@@ -53,29 +56,14 @@ def flatnonzero(a: ArrayLike, *, size: int | None = None, fill_value: int = 0) -
     if size is None:
         return np.flatnonzero(*concrete("flatnonzero", x, instead=_SIZE))
     n = operator.index(size)
-    hit = as_tensor(truth(x), I64)
-    # The k-th place is where the running count first reaches k + 1: as many elements have a count of at most k.
-    count = _running(hit)
-    wanted = creation.iota(shape=(n, 1), dtype=I64, axis=0)
-    places = sum(as_tensor(less_equal(count, wanted), I64), -1)
+    # The k-th place is where the running count first reaches k + 1.
+    count = cumsum(truth(x), dtype=I64)
+    places = searchsorted(count, add(_counter(n), 1))
     return arithmetic.where(less(places, x.size), places, fill_value)
-
-
-def _running(x: Array) -> Array:
-    """The sums of each element of a vector and those before it."""
-    shift = 1
-    while shift < x.size:
-        x = arithmetic.add(x, arithmetic.where(_counter(x.size) < shift, 0, _shifted(x, shift)))
-        shift *= 2
-    return x
 
 
 def _counter(n: int) -> Array:
     return creation.iota(shape=(n,), dtype=I64, axis=0)
-
-
-def _shifted(x: Array, by: int) -> Array:
-    return take(x, maximum(_counter(x.size) - by, 0))
 
 
 def nonzero(a: ArrayLike, /, *, size: int | None = None, fill_value: int = 0) -> tuple[Array, ...]:

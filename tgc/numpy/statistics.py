@@ -18,6 +18,7 @@ from tgc.numpy.manipulation import atleast_2d, concatenate, ravel, reshape, sque
 from tgc.numpy.matrices import diagonal
 from tgc.numpy.reductions import max as largest
 from tgc.numpy.reductions import mean, min, sum
+from tgc.numpy.sorting import searchsorted
 from tgc.ops import arithmetic, creation, scatter
 from tgc.ops.arithmetic import (
     add,
@@ -27,7 +28,6 @@ from tgc.ops.arithmetic import (
     equal,
     greater_equal,
     less,
-    less_equal,
     matmul,
     multiply,
     result_type,
@@ -201,8 +201,7 @@ def histogram(
     x = ravel(a)
     edges = histogram_bin_edges(x, bins, range)
     n = edges.shape[0] - 1
-    wide = reshape(x, (x.size, 1))
-    index = subtract(sum(as_tensor(less_equal(edges, wide), I64), -1), 1)
+    index = subtract(searchsorted(edges, as_tensor(x, result_type(x, edges)), side="right"), 1)
     index = where(equal(x, edges[n]), n - 1, index)  # the last bin is closed
     inside = logical_and(greater_equal(index, 0), less(index, n))
     index = where(inside, index, n)

@@ -1,4 +1,4 @@
-"""NumPy's operators on top of the primitives: promotion, broadcasting, indexing.
+"""NumPy's operators on top of the primitives: promotion and broadcasting; `tgc.ops.indexing` has indexing.
 
 Primitives take operands of one shape and dtype. The functions here bring them there as NumPy 2 does (NEP 50: Python
 numbers are weak), for tracers and NumPy arrays alike, and are shared by the tracer's operators and `tgc.numpy`.
@@ -238,55 +238,6 @@ def transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
     rank = len(shape_of(x))
     perm = [axis_index(a, rank) for a in axes] if axes is not None else list(range(rank))[::-1]
     return x if perm == list(range(rank)) else movement.transpose(x, perm=perm)
-
-
-def index(x: Any, key: Any) -> Any:
-    """Basic indexing: integers, slices, ellipsis, None; and one integer tensor, which takes along the first axis."""
-    keys = list(key) if isinstance(key, tuple) else [key]
-    shape = shape_of(x)
-    if len(keys) == 1 and hasattr(keys[0], "dtype") and len(shape_of(keys[0])) > 0 and dtype_of(keys[0]) != BOOL:
-        return movement.take(x, as_tensor(keys[0], result_type(keys[0])))
-    for k in keys:
-        if k is not None and k is not Ellipsis and not isinstance(k, slice | int | np.integer):
-            raise ShapeError(
-                f"index {k!r:.60} is not supported: use integers, slices, ... and None, or one integer tensor"
-            )
-    if sum(k is Ellipsis for k in keys) > 1:
-        raise ShapeError("an index holds at most one ellipsis")
-    taken = sum(k is not None and k is not Ellipsis for k in keys)
-    if taken > len(shape):
-        raise ShapeError(f"{taken} indices for a tensor of shape {shape}")
-    at = next((i for i, k in enumerate(keys) if k is Ellipsis), len(keys))
-    keys[at : at + 1] = [slice(None)] * (len(shape) - taken)
-    start, stop, step, flip, final = [], [], [], [], []
-    axis = 0
-    for k in keys:
-        if k is None:
-            final.append(1)
-            continue
-        n = shape[axis]
-        if isinstance(k, slice):
-            a, b, c = k.indices(n)
-            count = len(range(a, b, c))
-            if c < 0:
-                flip.append(axis)
-                a, b, c = (a + (count - 1) * c, a + 1, -c) if count else (0, 0, 1)
-            a, b = (a, max(a, b)) if count else (0, 0)
-            final.append(count)
-        else:
-            i = operator.index(k)
-            if not -n <= i < n:
-                raise ShapeError(f"index {i} is out of bounds for axis {axis} of size {n}")
-            a, b, c = i % n, i % n + 1, 1
-        start.append(a)
-        stop.append(b)
-        step.append(c)
-        axis += 1
-    if start != [0] * len(shape) or stop != list(shape) or step != [1] * len(shape):
-        x = movement.slice_(x, start=start, stop=stop, step=step)
-    if flip:
-        x = movement.reverse(x, axes=flip)
-    return reshape(x, final)
 
 
 def matmul(x: Any, y: Any, /) -> Any:

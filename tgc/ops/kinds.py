@@ -5,7 +5,9 @@
                   pooling windows included)
     Reduce        scalar rules `init`, `step` and `finish` over reduced axes
     Contraction   named axes and one affine access map an operand
-    Scatter       sums of updates at computed places
+    Cumulative    a fold along one axis that keeps its intermediate results (`tgc.ops.cumulative`)
+    Scatter       updates combined with what is at computed places
+    Opaque        what a library routine computes: sorting, factorizations (`tgc.ops.opaque`)
     Region        a node whose meaning is its body graph
     Control       bodies that run repeatedly, or by choice
 
@@ -21,7 +23,7 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from tgc.errors import AttributeSpecError, DTypeError, OutOfRangeError, ShapeError
+from tgc.errors import AttributeSpecError, DTypeError, LinearAlgebraError, OutOfRangeError, ShapeError
 from tgc.ir import Attr, Graph, Op, recorder
 from tgc.ops.samples import Samples
 from tgc.types import BOOL, SHORT_NAMES, DType, TensorType, as_dtype, type_of
@@ -75,6 +77,13 @@ def dtype(x: Any) -> DType:
     return as_dtype(x)
 
 
+def flag(x: Any) -> bool:
+    """Attribute check: a boolean."""
+    if not isinstance(x, bool | np.bool_):
+        raise TypeError(f"expected a boolean, got {x!r}")
+    return bool(x)
+
+
 def text(x: Any) -> str:
     """Attribute check: a string."""
     if not isinstance(x, str):
@@ -110,15 +119,20 @@ def evaluate(op: Primitive, operands: Sequence[Any], attrs: Mapping[str, Any]) -
     Raises:
         ShapeError, DTypeError, AttributeSpecError: operands or attributes do not fit the op.
         OutOfRangeError: an index lies outside the axis that it addresses.
+        LinearAlgebraError: a matrix has no such factorization or inverse.
     """
     arrays = [a.astype(as_dtype(a.dtype), copy=False) for a in map(np.asarray, operands)]
     attrs = op.check_attrs(attrs)
-    (result,) = op.infer([type_of(a) for a in arrays], attrs)
+    types = op.infer([type_of(a) for a in arrays], attrs)
     try:
         with np.errstate(all="ignore"):
-            return np.asarray(op.reference(*arrays, **attrs)).astype(result.dtype, copy=False)
-    except IndexError as error:
-        raise OutOfRangeError(f"{op.name}({', '.join(str(type_of(a)) for a in arrays)}): {error}") from error
+            found = op.reference(*arrays, **attrs)
+    except (IndexError, np.linalg.LinAlgError) as error:
+        kind = OutOfRangeError if isinstance(error, IndexError) else LinearAlgebraError
+        raise kind(f"{op.name}({', '.join(str(type_of(a)) for a in arrays)}): {error}") from error
+    results = found if isinstance(found, tuple) else (found,)
+    made = tuple(np.asarray(r).astype(t.dtype, copy=False) for r, t in zip(results, types, strict=True))
+    return made if isinstance(found, tuple) else made[0]
 
 
 _compiled: Eager = evaluate
@@ -311,10 +325,14 @@ class Contraction(Primitive):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Scatter(Primitive):
-    """out = operand 0 with rows (along axis 0) of operand 2 added at the integer places in operand 1."""
+    """out = operand 0, then combine(s, element of out, element of the update) for each row of operand 2, in its place.
+
+    Operand 1 holds the integer places of the rows along axis 0. Updates of one row are combined in order.
+    """
 
     _: KW_ONLY
     type_rule: TypeRule
+    combine: Callable[..., Any]  # (s, element of the result, element of the update)
     batch: Batch
     heavy = True
 

@@ -14,7 +14,7 @@ from tgc.ops.control import Joint, Run, fit, input_types, output_types, zeros
 from tgc.ops.control_batch import scan_batch
 from tgc.ops.control_jvp import scan_jvp
 from tgc.ops.elementwise import add, cast, mul, neg, select, sub
-from tgc.ops.kinds import Control, integer, region, scalar, texts
+from tgc.ops.kinds import Control, flag, integer, region, texts
 from tgc.ops.samples import samples
 from tgc.types import TensorType, is_float
 
@@ -192,13 +192,6 @@ def _keep(node: Node, both: Graph, kept: Sequence[Value], primal: Sequence[Value
         record.builder.extend(node, {**node.attrs, "body": body}, types)
         listed += new
     return [record.tracer(node.results[listed.index(v, carries)]) for v in kept]
-
-
-def flag(x: Any) -> bool:
-    """Attribute check: true or false."""
-    if not isinstance(scalar(x), bool):
-        raise TypeError(f"expected true or false, got {x!r}")
-    return bool(x)
 
 
 scan = Control(

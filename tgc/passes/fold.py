@@ -64,7 +64,7 @@ class Fold:
             try:
                 with np.errstate(all="ignore"):
                     result = np.asarray(op.reference(*constants, **node.attrs)).astype(node.result.dtype, copy=False)
-            except IndexError as error:  # it is raised where the program runs, as for operands that vary
+            except (IndexError, np.linalg.LinAlgError) as error:  # raised where the program runs
                 refuse(self.name, f"{op.name} -> {node.result.type}", str(error))
                 return None
             value = builder.constant(result, node.result.type)

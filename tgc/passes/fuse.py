@@ -7,6 +7,8 @@ Regions grow along edges, producer into consumer, while a template can still low
                  axes or, broadcast back, over the whole shape (softmax, normalizations, losses)
     contraction  one contraction and elementwise ops behind it
     scatter      one scatter
+    cumulative   one fold that keeps its intermediate results
+    opaque       one routine of a library
 
 Control flow stays as it is, between regions; its bodies are graphs that are fused by themselves.
 Cheap movements (fills, broadcasts, slices, ...) belong to no region: each region that reads one has a copy of it.
@@ -22,7 +24,9 @@ from typing import Any, ClassVar
 
 from tgc.ir import Builder, Graph, Node, Value
 from tgc.ops import movement
+from tgc.ops.cumulative import Cumulative
 from tgc.ops.kinds import Contraction, Control, Elementwise, Movement, Reduce, Scatter
+from tgc.ops.opaque import Opaque
 from tgc.ops.region import fused
 from tgc.passes.manager import Target, refuse, register
 
@@ -44,7 +48,8 @@ class Fuse:
         return _Fusion(graph, self).run()
 
 
-FROM_MEMORY = Contraction | Scatter | Control  # kinds of ops that read their operands from memory
+ALONE = {Scatter: "scatter", Cumulative: "cumulative", Opaque: "opaque"}  # kinds of ops that nothing is fused with
+FROM_MEMORY = Contraction | Scatter | Cumulative | Opaque | Control  # kinds of ops that read their operands from memory
 Places = frozenset[tuple[object, ...]]  # where nodes are evaluated for one element: the movements looked through, node
 
 
@@ -236,8 +241,8 @@ class _Fusion:
                 return f"{n.op.name} would look at more than {self.options.places} places for each element"
         kinds = [type(n.op) for n in nodes]
         results = self._results(nodes)
-        if kinds.count(Scatter):
-            return "scatters stay alone"
+        if alone := next((ALONE[k] for k in kinds if k in ALONE), None):
+            return f"{alone} ops stay alone"
         if kinds.count(Contraction) > 1:
             return "two contractions"
         if kinds.count(Contraction):
@@ -248,7 +253,7 @@ class _Fusion:
 
     def kind(self, nodes: Sequence[Node]) -> str:
         """The template of a region; none for what stays between regions."""
-        for op, kind in ((Contraction, "contraction"), (Scatter, "scatter"), (Reduce, "reduce")):
+        for op, kind in ({Contraction: "contraction", Reduce: "reduce"} | ALONE).items():
             if any(isinstance(n.op, op) for n in nodes):
                 return kind
         return "" if stays(nodes[0]) else "map"
@@ -323,7 +328,7 @@ def _name(closure: Sequence[Node]) -> str:
     """A kernel's name: its ops, the weightiest first where there are many."""
     quiet = {"full", "broadcast", "iota", "cast"}
     names = [n.op.name for n in closure if n.op.name not in quiet] or [n.op.name for n in closure]
-    heavy = [n.op.name for n in closure if isinstance(n.op, Contraction | Reduce | Scatter)]
+    heavy = [n.op.name for n in closure if isinstance(n.op, FROM_MEMORY | Reduce)]
     light = [n for n in names if n not in heavy]
     kept = list(dict.fromkeys([*heavy, *light]))
     return "_".join(kept[:4]) + (f"_and_{len(kept) - 4}" if len(kept) > 4 else "")

@@ -34,7 +34,7 @@ def overwritable(node: Node, operand: int, result: int) -> bool:
     """
     body = node.body
     source, made = body.inputs[operand], body.outputs[result]
-    if source.type != TensorType(source.dtype, made.shape) or made.type.layout is not None:
+    if source.type != TensorType(made.dtype, made.shape):
         return False
     reached = {source}
     for inner in body.nodes:
