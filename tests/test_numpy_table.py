@@ -1,5 +1,6 @@
 """Functions of `tgc.numpy` beyond its core, from one table: against NumPy, eager and traced; and compiled together."""
 
+# ruff: noqa: E501 (a table: one function a row)
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -8,9 +9,14 @@ from typing import Any
 import numpy as np
 import optree
 import pytest
+from gradients import check_gradients
 from traced import both
 
+import tgc
 import tgc.numpy as tnp
+from tgc.errors import AttributeSpecError, ConcretizationError, DTypeError, ShapeError
+from tgc.trace import trace
+from tgc.types import tensor_type
 
 RNG = np.random.default_rng(0)
 F = RNG.uniform(-3, 3, (3, 4))
@@ -154,3 +160,87 @@ def test_against_numpy(name: str, args: tuple[Any, ...]) -> None:
     assert len(got) == len(wanted)
     for g, w in zip(got, wanted, strict=True):
         close(g, w)
+
+
+@pytest.mark.filterwarnings("ignore")  # of NumPy, about NaN and overflow
+def test_compiled() -> None:
+    """Some of the rows, in one program."""
+    rows = [
+        (n, TABLE[n][0]) for n in ("cbrt", "copysign", "nextafter", "gcd", "lcm", "bitwise_count", "interp", "choose")
+    ]
+    parts = [split(name, args) for name, args in rows]
+
+    def f(*groups: Any) -> list[Any]:
+        return [call(tnp, *arrays) for (_, call), arrays in zip(parts, groups, strict=True)]
+
+    for got, (arrays, call) in zip(tgc.jit(f)(*(arrays for arrays, _ in parts)), parts, strict=True):
+        close(got, call(np, *arrays))
+
+
+GRADIENTS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
+    "cbrt": (tnp.cbrt, (P,)),
+    "copysign": (lambda x: tnp.copysign(x, -W), (V,)),
+    "sinc": (tnp.sinc, (F,)),
+    "var where": (lambda x: tnp.var(x, 0, where=F > -2), (F,)),
+    "nanmean": (lambda x: tnp.nanmean(tnp.where(M, x, np.nan), 1), (F,)),
+    "cov": (tnp.cov, (F,)),
+    "corrcoef": (tnp.corrcoef, (F,)),
+    "median": (lambda x: tnp.median(x, 1), (F,)),
+    "quantile": (lambda x: tnp.quantile(x, 0.3, 0), (F,)),
+    "interp": (lambda x, y: tnp.interp(x, T, y), (V, T**2)),
+    "convolve": (tnp.convolve, (V, T)),
+    "gradient": (lambda x: tnp.gradient(x, axis=1, edge_order=2), (F,)),
+    "trapezoid": (tnp.trapezoid, (F, V)),
+    "polyval": (tnp.polyval, (V, F)),
+    "kron": (tnp.kron, (F, C)),
+    "cross": (tnp.cross, (F[:, :3], C[0, :3])),
+    "pad": (lambda x: tnp.pad(x, 2, mode="reflect", reflect_type="odd"), (F,)),
+    "insert": (lambda x, y: tnp.insert(x, 1, y, 0), (F, V)),
+}
+
+
+@pytest.mark.parametrize(("f", "arrays"), GRADIENTS.values(), ids=GRADIENTS)
+def test_gradients(f: Callable[..., Any], arrays: tuple[np.ndarray, ...]) -> None:
+    check_gradients(f, *arrays)
+
+
+def test_sizes_of_tracers() -> None:
+    for size in (3, 20):
+        (got,) = both(lambda x, size=size: tnp.flatnonzero(x, size=size, fill_value=-1), M)
+        want = np.flatnonzero(M)[:size]
+        np.testing.assert_array_equal(got, np.pad(want, (0, size - len(want)), constant_values=-1))
+    (got,) = both(lambda x: tnp.argwhere(x, size=2), M)
+    np.testing.assert_array_equal(got, np.argwhere(M)[:2])
+    (got,) = both(lambda x: tnp.bincount(x, length=3), np.array([0, 2, 2, 7]))
+    np.testing.assert_array_equal(got, [1, 0, 2])
+
+
+def test_data_dependent_shapes_are_refused() -> None:
+    for name in ("nonzero", "flatnonzero", "argwhere"):
+        with pytest.raises(ConcretizationError, match=f"{name}.*give `size`"):
+            trace(lambda x, name=name: [getattr(tnp, name)(x)], [tensor_type("f32", (3,))])
+    for name in ("union1d", "intersect1d", "setdiff1d", "setxor1d"):
+        with pytest.raises(ConcretizationError, match=f"{name}.*call it outside of jit"):
+            trace(lambda x, name=name: [getattr(tnp, name)(x, x)], [tensor_type("f32", (3,))])
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: tnp.gcd(F, F), DTypeError, "gcd.*needs integers"),
+        (lambda: tnp.ldexp(F, F), DTypeError, "exponents must be integers"),
+        (lambda: tnp.max(F, where=M), AttributeSpecError, "needs `initial`"),
+        (lambda: tnp.sum(F, where=A), DTypeError, "must be boolean"),
+        (lambda: tnp.quantile(F, 0.5, method="middle"), AttributeSpecError, "'middle' is not supported"),
+        (lambda: tnp.average(F, weights=V[:3], axis=1), ShapeError, "weights have neither"),
+        (lambda: tnp.cross(V, V), ShapeError, "three components"),
+        (lambda: tnp.zeros(3, device="gpu"), AttributeSpecError, "no device 'gpu'"),
+        (lambda: tnp.isdtype(np.float32, "real"), AttributeSpecError, "is no kind"),
+        (lambda: tnp.delete(F, 7, 0), ShapeError, "out of bounds"),
+        (lambda: tnp.interp(V, T, V), ShapeError, "vectors of one size"),
+        (lambda: tnp.select([], []), AttributeSpecError, "0 conditions"),
+    ],
+)
+def test_errors(call: Callable[[], Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()

@@ -46,7 +46,7 @@ from tgc.ops.arithmetic import (
     where,
 )
 from tgc.ops.kinds import Elementwise
-from tgc.types import BOOL, F64, is_float
+from tgc.types import BOOL, is_float
 
 __all__ = [
     "abs",
@@ -88,7 +88,7 @@ __all__ = [
     "exp2",
     "expm1",
     "fabs",
-    "float_power",
+
     "floor",
     "floor_divide",
     "fmax",
@@ -103,8 +103,8 @@ __all__ = [
     "isfinite",
     "isinf",
     "isnan",
-    "isneginf",
-    "isposinf",
+
+
     "left_shift",
     "less",
     "less_equal",
@@ -113,7 +113,7 @@ __all__ = [
     "log2",
     "log10",
     "logaddexp",
-    "logaddexp2",
+
     "logical_and",
     "logical_not",
     "logical_or",
@@ -137,7 +137,7 @@ __all__ = [
     "round",
     "sign",
     "sin",
-    "sinc",
+
     "sinh",
     "sqrt",
     "square",
@@ -217,24 +217,6 @@ isfinite = _predicate(e.is_finite, "isfinite", "Whether x is neither NaN nor an 
 
 cbrt = _real(e.cbrt, "cbrt", "Cube root, with the sign of x.")
 fabs = _real(e.absolute, "fabs", "|x| as a float.")
-
-
-def isposinf(x: ArrayLike, /) -> Array:
-    """Whether x is positive infinity."""
-    return equal(x, math.inf)
-
-
-def isneginf(x: ArrayLike, /) -> Array:
-    """Whether x is negative infinity."""
-    return equal(x, -math.inf)
-
-
-def sinc(x: ArrayLike, /) -> Array:
-    """sin(pi x) / (pi x), 1 at zero, where its gradient is 0."""
-    angle = multiply(as_real(x), math.pi)
-    zero = equal(angle, 0)
-    safe = where(zero, 1, angle)
-    return where(zero, 1, divide(sin(safe), safe))
 
 
 def sign(x: ArrayLike, /) -> Array:
@@ -369,17 +351,6 @@ def logaddexp(x: ArrayLike, y: ArrayLike, /) -> Array:
     high, low = maximum(x, y), minimum(y, x)
     gap = where(isinf(high), 0, subtract(low, high))
     return add(high, log1p(exp(gap)))
-
-
-def logaddexp2(x: ArrayLike, y: ArrayLike, /) -> Array:
-    """log2(2 ** x + 2 ** y) without overflow on the way."""
-    x, y = real_operands(x, y)
-    return divide(logaddexp(multiply(x, math.log(2)), multiply(y, math.log(2))), math.log(2))
-
-
-def float_power(x: ArrayLike, y: ArrayLike, /) -> Array:
-    """x ** y in float64, whatever the dtypes."""
-    return e.power(*elementwise_operands((x, y), F64, "float_power"))
 
 
 def divmod(x: ArrayLike, y: ArrayLike, /) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""Elementwise functions of the parts that a float is made of: sign, exponent, fraction, neighbours."""
+"""Elementwise functions of floats: the parts that they are made of, and rarer functions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 from tgc.errors import DTypeError
 from tgc.numpy.base import Array, ArrayLike, as_array, as_real, describe, real_operands
 from tgc.numpy.dtypes import finfo
-from tgc.numpy.elementwise import floor, isfinite, isnan, log2, logical_or, trunc
+from tgc.numpy.elementwise import floor, isfinite, isnan, log2, logaddexp, logical_or, sin, trunc
 from tgc.ops import creation
 from tgc.ops import elementwise as e
 from tgc.ops.arithmetic import (
@@ -25,9 +25,12 @@ from tgc.ops.arithmetic import (
     subtract,
     where,
 )
-from tgc.types import BOOL, I32, is_float
+from tgc.types import BOOL, F64, I32, is_float
 
-__all__ = ["copysign", "fix", "frexp", "ldexp", "modf", "nextafter", "signbit", "spacing"]
+__all__ = [
+    "copysign", "fix", "float_power", "frexp", "isneginf", "isposinf", "ldexp", "logaddexp2", "modf", "nextafter",
+    "signbit", "sinc", "spacing",
+]  # fmt: skip
 
 
 def copysign(x1: ArrayLike, x2: ArrayLike, /) -> Array:
@@ -124,3 +127,32 @@ def modf(x: ArrayLike, /) -> tuple[Array, Array]:
 def fix(x: ArrayLike, /) -> Array:
     """x without its fraction, in x's dtype."""
     return trunc(x)
+
+
+def isposinf(x: ArrayLike, /) -> Array:
+    """Whether x is positive infinity."""
+    return equal(x, math.inf)
+
+
+def isneginf(x: ArrayLike, /) -> Array:
+    """Whether x is negative infinity."""
+    return equal(x, -math.inf)
+
+
+def sinc(x: ArrayLike, /) -> Array:
+    """sin(pi x) / (pi x), 1 at zero, where its gradient is 0."""
+    angle = multiply(as_real(x), math.pi)
+    zero = equal(angle, 0)
+    safe = where(zero, 1, angle)
+    return where(zero, 1, divide(sin(safe), safe))
+
+
+def logaddexp2(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """log2(2 ** x + 2 ** y) without overflow on the way."""
+    x, y = real_operands(x, y)
+    return divide(logaddexp(multiply(x, math.log(2)), multiply(y, math.log(2))), math.log(2))
+
+
+def float_power(x: ArrayLike, y: ArrayLike, /) -> Array:
+    """x ** y in float64, whatever the dtypes."""
+    return e.power(*elementwise_operands((x, y), F64, "float_power"))
