@@ -13,7 +13,27 @@ from hypothesis import strategies as st
 from tgc.ir import Builder, Graph, Value
 from tgc.ops import REGISTRY
 from tgc.ops.kinds import Primitive
-from tgc.types import BF16, BOOL, F16, F32, F64, I32, I64, INTS, U8, U32, DType, Shape, is_float, type_of
+from tgc.types import (
+    BF16,
+    BOOL,
+    F16,
+    F32,
+    F64,
+    I8,
+    I16,
+    I32,
+    I64,
+    INTS,
+    U8,
+    U16,
+    U32,
+    U64,
+    UNSIGNED,
+    DType,
+    Shape,
+    is_float,
+    type_of,
+)
 
 T = TypeVar("T")
 
@@ -21,7 +41,9 @@ OPS: dict[str, Primitive] = {name: op for name, op in REGISTRY.items() if isinst
 SIZES = (3, 1, 2, 4, 5, 7, 16, 17, 33, 0)
 MOST = 2048  # elements of a value
 LARGE = 50.0  # magnitude above which floats are scaled
-CAST_TO: dict[DType, tuple[int, int]] = {U8: (0, 200), U32: (0, 1000), I32: (-999, 999), I64: (-999, 999)}
+CAST_TO: dict[DType, tuple[int, int]] = {
+    d: (max(-999, np.iinfo(d).min), min(999, np.iinfo(d).max)) for d in sorted(INTS, key=str)
+}
 
 
 class Unfit(Exception):  # noqa: N818  # nothing is wrong
@@ -62,7 +84,8 @@ class Draft:
         self.sizes = [self.one_of(SIZES) for _ in range(3)]
         main = F64 if smooth else self.one_of((F32, F32, F32, F64, F16, BF16))
         other = () if smooth else (self.one_of((F32, F64, F16)),)
-        self.dtypes: tuple[DType, ...] = (main, main, main, *other, I32, I64, BOOL, U8, U32)
+        whole = I32, I64, U8, U32, self.one_of((I8, I16, U16, U64))
+        self.dtypes: tuple[DType, ...] = (main, main, main, *other, BOOL, *whole)
         self.leaf(main, self.shape())
 
     # --------------------------------------------------------------------------------------------------- choices
@@ -159,7 +182,7 @@ class Draft:
 
     def full(self, dtype: DType, shape: Shape, value: float) -> Value:
         kind = bool if dtype == BOOL else int if dtype in INTS else float
-        return self.emit("full", shape=shape, dtype=dtype, value=kind(max(value, 0) if dtype in (U8, U32) else value))
+        return self.emit("full", shape=shape, dtype=dtype, value=kind(max(value, 0) if dtype in UNSIGNED else value))
 
     def cast(self, x: Value, dtype: DType) -> Value:
         if is_float(x.dtype) and dtype in CAST_TO:
@@ -187,9 +210,9 @@ class Draft:
 
     def index(self, n: int) -> Value:
         """Integers that address an axis of `n`, from either end."""
-        found = [v for v in self.values if v.dtype in (I32, I64) and v.type.rank <= 3]
+        found = [v for v in self.values if v.dtype in INTS and v.type.rank <= 3]
         old = found and self.number(0, 1)
-        x = self.one_of(found) if old else self.leaf(self.one_of((I32, I64)), self.shape(0, 2))
+        x = self.one_of(found) if old else self.leaf(self.one_of((I32, I64, self.dtypes[-1])), self.shape(0, 2))
         if n == 0 and x.type.size:
             raise Unfit
         return self.fit(x, -n, n - 1)

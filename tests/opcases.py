@@ -14,7 +14,7 @@ from tgc.ops.cumulative import Cumulative
 from tgc.ops.kinds import Control, Elementwise, Primitive, Reduce, Region, Scatter
 from tgc.ops.opaque import Opaque
 from tgc.ops.samples import Case, case
-from tgc.types import ALL, BF16, F16, F32, F64, I32, NUMBERS, U32, DType, is_float, type_of
+from tgc.types import ALL, BF16, F16, F32, F64, I32, INTS, NUMBERS, U32, DType, is_float, type_of
 
 OPS = {name: op for name, op in REGISTRY.items() if isinstance(op, Primitive) and not isinstance(op, Region | Control)}
 ELEMENTWISE = {name: op for name, op in OPS.items() if isinstance(op, Elementwise)}
@@ -42,7 +42,9 @@ def domain(op: Primitive, k: int) -> frozenset[DType]:
     if op is creation.random_bits:
         return frozenset({U32})
     indexed = op in (movement.take, window.window_scatter, window.window_gather) or isinstance(op, Scatter)
-    if (k == 1 and indexed) or k >= STARTS.get(op.name, k + 1):
+    if k == 1 and indexed:
+        return INTS
+    if k >= STARTS.get(op.name, k + 1):
         return frozenset({I32})
     return NUMBERS if isinstance(op, Scatter) and op is not scatter.scatter_set else ALL
 
@@ -51,7 +53,7 @@ def operands(op: Primitive, c: Case, dtype: DType, seed: int = 0) -> list[np.nda
     """Sample operands, those whose dtype is free in `dtype`; None if the op is not defined for it."""
     rng = np.random.default_rng(seed)
     domains = [domain(op, k) for k in range(len(c.shapes))]
-    dtypes = [dtype if dtype in d else min(d, key=str) for d in domains]
+    dtypes = [dtype if dtype in d else I32 if I32 in d else min(d, key=str) for d in domains]
     draws = zip(op.samples.draws, dtypes, c.shapes, strict=False)  # concat takes any number of operands
     arrays = [draw(rng, d, shape) for draw, d, shape in draws]
     if domains and not any(dtype in d for d in domains):

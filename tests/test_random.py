@@ -115,6 +115,10 @@ def test_truncated_normal_keeps_its_bounds() -> None:
     for low, high in ((-2, 2), (1, 1.5), (-9, 0)):
         x = rnd.truncated_normal(KEY, 2000, np.float32, low, high)
         assert low <= x.min() < x.max() <= high
+    low, high = np.array([-1.0, 0.5, 2.0], np.float32), np.array([1.0, 0.75, 3.0], np.float32)
+    (y,) = both(lambda k, a, b: rnd.truncated_normal(k, (500, 3), np.float32, a, b), KEY, low, high)
+    assert ((y >= low) & (y <= high)).all()
+    np.testing.assert_array_equal(y[:, :1].ravel()[0], rnd.truncated_normal(KEY, (1,), np.float32, -1.0, 1.0)[0])
 
 
 def test_integers() -> None:

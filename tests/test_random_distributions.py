@@ -221,6 +221,21 @@ def test_discrete_parameters_broadcast() -> None:
         assert draw(KEY, 0.5, (0, 2)).shape == (0, 2)
 
 
+def test_multinomial() -> None:
+    p = np.array([2.0, 0.0, 5.0, 3.0])
+    (x,) = both(lambda k, p: rnd.multinomial(k, 40, p, (2000,)), KEY, p)
+    assert (x.shape, x.dtype) == ((2000, 4), np.int32)
+    assert (x.sum(-1) == 40).all()
+    assert (x[:, 1] == 0).all()
+    assert x.min() >= 0
+    np.testing.assert_allclose(x.mean(0), 4 * p, atol=0.3)
+    np.testing.assert_allclose(np.cov(x.T)[2], 40 * 0.5 * np.array([-0.2, 0, 0.5, -0.3]), atol=1)
+    assert rnd.multinomial(KEY, np.array([3, 7]), np.ones((5, 1, 2)))[..., 0].shape == (5, 2)
+    assert rnd.multinomial(KEY, 3, np.array([0.5])).tolist() == [3]
+    with pytest.raises(ShapeError, match="one outcome at least"):
+        rnd.multinomial(KEY, 3, 0.5)
+
+
 def test_traced_parameters_out_of_range() -> None:
     """What cannot be known while tracing shows in the numbers."""
     from traced import graph_of

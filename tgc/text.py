@@ -36,7 +36,7 @@ from safetensors import SafetensorError
 from tgc.errors import AttributeSpecError, CacheError, ParseError, VerifyError
 from tgc.ir import Attr, Constant, Graph, Loc, Node, Value, digest_of
 from tgc.ops import REGISTRY
-from tgc.types import BF16, BY_SHORT_NAME, SHORT_NAMES, Layout, TensorType
+from tgc.types import BF16, BY_SHORT_NAME, SHORT_NAMES, U16, DType, Layout, TensorType
 from tgc.verify import verify
 
 T = TypeVar("T")
@@ -367,10 +367,13 @@ def _write(path: Path, data: bytes) -> None:
         new.unlink(missing_ok=True)
 
 
+_STORED: dict[DType, DType] = {BF16: U16}  # dtypes that NumPy's reader does not know, and those of their bits
+
+
 def save_graph(graph: Graph, path: str | os.PathLike[str]) -> None:
     """Write `graph` as text to `path`, and the data of its constants to `path` + ".safetensors" if it has any.
 
-    The names in the sidecar are digests. NumPy's reader knows no bfloat16, so that such data is stored as uint16.
+    The names in the sidecar are digests, which tell apart what is stored as the same bits (bfloat16 as uint16).
 
     Raises:
         VerifyError: a constant has no data.
@@ -381,7 +384,7 @@ def save_graph(graph: Graph, path: str | os.PathLike[str]) -> None:
         if c.data is None:
             raise VerifyError(f"constant {c.digest} of graph @{graph.name} has no data to save")
         array = np.asarray(c.data, order="C")
-        arrays[c.digest] = array.view(np.uint16) if array.dtype == BF16 else array
+        arrays[c.digest] = array.view(_STORED.get(array.dtype, array.dtype))
     if arrays:
         _write(sidecar, safetensors.numpy.save(arrays))
     else:
@@ -403,10 +406,12 @@ def load_graph(path: str | os.PathLike[str]) -> Graph:
     except (SafetensorError, KeyError) as error:  # KeyError: a dtype that tgc does not have
         raise CacheError(f"{sidecar} is corrupted: {error}") from error
     for digest, array in stored.items():
-        arrays[digest] = array.view(BF16) if array.dtype == np.uint16 else array
-        if digest_of(arrays[digest]) != digest:
+        views = (array.view(d) for d in (array.dtype, *_STORED) if _STORED.get(d, d) == array.dtype)
+        found = next((v for v in views if digest_of(v) == digest), None)
+        if found is None:
             raise CacheError(f"{sidecar} is corrupted: the data of constant {digest} is not what its digest says")
-        arrays[digest].setflags(write=False)
+        found.setflags(write=False)
+        arrays[digest] = found
     try:
         graph = parse(path.read_text(encoding="utf-8"), arrays)
     except (ParseError, UnicodeDecodeError) as error:

@@ -16,17 +16,20 @@ DType: TypeAlias = np.dtype
 Shape: TypeAlias = tuple[int, ...]
 
 BOOL, F16, BF16, F32, F64 = (np.dtype(t) for t in (np.bool_, np.float16, ml_dtypes.bfloat16, np.float32, np.float64))
-I32, I64, U8, U32 = (np.dtype(t) for t in (np.int32, np.int64, np.uint8, np.uint32))
+I8, I16, I32, I64 = (np.dtype(t) for t in (np.int8, np.int16, np.int32, np.int64))
+U8, U16, U32, U64 = (np.dtype(t) for t in (np.uint8, np.uint16, np.uint32, np.uint64))
 
 SHORT_NAMES: dict[DType, str] = {
-    BOOL: "bool", U8: "u8", U32: "u32", I32: "i32", I64: "i64", F16: "f16", BF16: "bf16", F32: "f32", F64: "f64",
+    BOOL: "bool", U8: "u8", U16: "u16", U32: "u32", U64: "u64", I8: "i8", I16: "i16", I32: "i32", I64: "i64",
+    F16: "f16", BF16: "bf16", F32: "f32", F64: "f64",
 }  # fmt: skip
 BY_SHORT_NAME: dict[str, DType] = {name: dtype for dtype, name in SHORT_NAMES.items()}
 
 MAX_RANK = 32  # as far as NumPy broadcasts, and as Python nests loops
 
 BOOLS = frozenset({BOOL})
-INTS = frozenset({U8, U32, I32, I64})
+UNSIGNED = frozenset({U8, U16, U32, U64})
+INTS = frozenset({I8, I16, I32, I64}) | UNSIGNED
 FLOATS = frozenset({F16, BF16, F32, F64})
 NUMBERS = INTS | FLOATS
 ALL = BOOLS | NUMBERS

@@ -29,7 +29,7 @@ from tgc.backends.loops.ir import (
 )  # fmt: skip
 from tgc.errors import BackendError
 from tgc.ops.scalar import MATH
-from tgc.types import BF16, BOOL, F16, F64, I64, SHORT_NAMES, U8, U32, DType
+from tgc.types import BF16, BOOL, F16, F64, I8, I16, I32, I64, SHORT_NAMES, U8, U16, U32, U64, UNSIGNED, DType
 
 INFIX = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "bit_and": "&", "bit_or": "|", "bit_xor": "^",
@@ -43,7 +43,10 @@ FLOAT_CALLS = {
 INT_CALLS = {"floor_div": "floor_div_int", "mod": "mod_int", "pow": "pow_int", "gcd": "gcd_int"}
 LIBRARY = frozenset({*MATH, "pow", "atan2"})  # functions of `vmath`, one a float dtype
 STORED = {BOOL: "u8", F16: "u16", BF16: "u16"}
-NUMPY = {"f32": "float32", "f64": "float64", "i32": "int32", "i64": "int64", "u8": "uint8", "u32": "uint32"}
+NUMPY = {
+    "f32": "float32", "f64": "float64", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64",
+    "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64",
+}  # fmt: skip
 
 
 def storage_name(dtype: DType) -> str:
@@ -126,6 +129,8 @@ class Emitter:
             return self.narrow(f"{name[:3]}({', '.join(args)})", x.dtype)
         if name in ("select", "shift_left", "shift_right"):
             return f"{self.use('scalars', name)}({', '.join(args)})"
+        if name == "abs" and dtype in UNSIGNED:
+            return args[0]
         if name in ("neg", "abs"):
             return self.narrow(f"(-{args[0]})" if name == "neg" else f"abs({args[0]})", x.dtype)
         if name == "sign":
@@ -167,6 +172,10 @@ class Emitter:
             return f"({text} != 0)"
         if old.kind == "f" and new in (U8, U32):  # by way of i64: negative numbers wrap
             return f"{self.kind(new)}({self.kind(I64)}({text}))"
+        if old.kind == "f" and new in (I8, I16, U16):  # by way of i32: what is out of range wraps
+            return f"{self.kind(new)}({self.kind(I32)}({text}))"
+        if old.kind == "f" and new == U64:
+            return f"{self.use('scalars', 'u64_from_float')}({text})"
         return f"{self.kind(new)}({text})"
 
     def sign(self, text: str, dtype: DType) -> str:
@@ -220,7 +229,7 @@ class Emitter:
 
     def stack(self, s: Stack) -> list[str]:
         short = storage_name(s.buffer.dtype)
-        numba_name = {"u8": "uint8", "u16": "uint16", **NUMPY}[short]
+        numba_name = NUMPY[short]
         self.use("numba", f"{numba_name} as n_{short}")
         return [f"{s.buffer.name} = {self.use('pointers', 'stack')}({s.elements}, n_{short})"]
 

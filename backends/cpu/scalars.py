@@ -135,33 +135,56 @@ def select(condition: Any, x: Any, y: Any) -> Any:
     return x if condition else y
 
 
-@scalar
+def _division_rule(remainder: bool) -> Rule:
+    """Rule of integer division in the operands' own type: Numba would widen them, and mix signs with its literals."""
+
+    def rule(x: Any, y: Any) -> tuple[Any, Callable[..., Any]] | None:
+        if x not in types.integer_domain or x != y:
+            return None
+
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            value, by = values
+            zero, one, minus = (ir.Constant(value.type, k) for k in (0, 1, -1))
+            by_zero = builder.icmp_unsigned("==", by, zero)
+            if not x.signed:
+                found = (builder.urem if remainder else builder.udiv)(value, builder.select(by_zero, one, by))
+                return builder.select(by_zero, zero, found)
+            by_minus = builder.icmp_signed("==", by, minus)  # of the lowest number, the quotient overflows
+            safe = builder.select(builder.or_(by_zero, by_minus), one, by)
+            quotient, rest = builder.sdiv(value, safe), builder.srem(value, safe)
+            opposite = builder.icmp_signed("<", builder.xor(rest, safe), zero)
+            down = builder.and_(opposite, builder.icmp_signed("!=", rest, zero))
+            if remainder:  # 0 of a division by 1
+                return builder.select(down, builder.add(rest, safe), rest)
+            floor = builder.select(down, builder.sub(quotient, one), quotient)
+            return builder.select(by_zero, zero, builder.select(by_minus, builder.neg(value), floor))
+
+        return x(x, y), codegen
+
+    return rule
+
+
+@device(_division_rule(remainder=False))
 def floor_div_int(x: Any, y: Any) -> Any:
     """floor(x / y); 0 for y = 0, and -x (wrapping) for y = -1."""
-    if y == 0:
-        return x * 0
-    if y == -1:
-        return -x
-    return x // y
+    return x * 0 if y == 0 else -x if y == -1 else x // y
 
 
-@scalar
+@device(_division_rule(remainder=True))
 def mod_int(x: Any, y: Any) -> Any:
     """x - floor(x / y) * y; 0 for y = 0."""
-    if y == 0 or y == -1:
-        return x * 0
-    return x % y
+    return x * 0 if y in (0, -1) else x % y
 
 
 def _one_rule(x: Any) -> tuple[Any, Callable[..., Any]] | None:
-    if not isinstance(x, types.Float):
+    if not isinstance(x, types.Number):
         return None
-    return x(x), lambda context, builder, signature, values: ir.Constant(values[0].type, 1.0)
+    return x(x), lambda context, builder, signature, values: ir.Constant(values[0].type, 1)
 
 
 @device(_one_rule)
 def one_like(x: Any) -> Any:
-    """1 in the type of x: Numba makes float64 of float32 and a literal."""
+    """1 in the type of x: of float32 and a literal Numba makes float64, of uint64 and a literal no uint64."""
     return type(x)(1)
 
 
@@ -198,18 +221,19 @@ def floor_div_float(x: Any, y: Any) -> Any:
 @scalar
 def pow_int(x: Any, y: Any) -> Any:
     """x ** y, wrapping; for negative y what rounds towards zero: 0, 1 or -1."""
+    one = one_like(x)
     if y < 0:
         if x == 1:
-            return x * 0 + 1
+            return one
         if x == -1:
-            return x * 0 + (1 if y % 2 == 0 else -1)
-        return x * 0
-    result = x * 0 + 1
+            return -one if y & one else one
+        return one - one
+    result = one
     while y > 0:
-        if y & 1:
+        if y & one:
             result = result * x
         x = x * x
-        y = y >> 1
+        y = y >> one
     return result
 
 
@@ -219,6 +243,26 @@ def gcd_int(x: Any, y: Any) -> Any:
     while y != 0:
         x, y = y, mod_int(x, y)
     return abs(x)
+
+
+def _u64_rule(x: Any) -> tuple[Any, Callable[..., Any]] | None:
+    if not isinstance(x, types.Float):
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        (value,), word = values, ir.IntType(64)
+        half = ir.Constant(value.type, 2.0**63)
+        low, high = (builder.fptosi(part, word) for part in (value, builder.fsub(value, half)))
+        high = builder.xor(high, ir.Constant(word, 1 << 63))
+        return builder.select(builder.fcmp_ordered("<", value, half), low, high)
+
+    return types.uint64(x), codegen
+
+
+@device(_u64_rule)
+def u64_from_float(x: Any) -> Any:
+    """x without its fraction, of negative numbers modulo 2 ** 64: by way of signed integers, as C compilers do."""
+    return np.uint64(int(x) % 2**64)
 
 
 def _shift_rule(left: bool) -> Rule:

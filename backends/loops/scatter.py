@@ -8,6 +8,7 @@ from tgc.backends.loops.ir import Buffer, Const, For, Kernel, Let, Load, Stmt, S
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype, rounded
 from tgc.ops.kinds import Scatter
+from tgc.ops.scalar import as_place
 from tgc.types import I64
 
 BLOCK = 256  # columns a tile owns
@@ -39,7 +40,7 @@ def lower_scatter(pull: Pull, name: str) -> list[Kernel]:
         return For("j", tile * BLOCK, end, (stmt,))
 
     copy = For("i", Const(0, I64), Var("rows"), (columns(Store(target, (i, j), Load(source, (i, j), held))),))
-    row = SCALAR.index(SCALAR.cast(Load(places, (k,), index.dtype), I64), Var("rows"))
+    row = SCALAR.index(as_place(SCALAR, Load(places, (k,), index.dtype)), Var("rows"))
     place = Var("row"), j
     combined = rounded(node.op.combine(SCALAR, Load(target, place, held), Load(updates, (k, j), held)), x.dtype)
     put = For("k", Const(0, I64), Var("count"), (Let("row", row), columns(Store(target, place, combined))))

@@ -55,7 +55,7 @@ def astype(x: ArrayLike, dtype: DTypeLike, /, *, copy: Any = True, device: Any =
 
 
 def result_type(*arrays_and_dtypes: ArrayLike | DTypeLike) -> DType:
-    """NumPy 2's result dtype (NEP 50); bfloat16 meets wide integers as float16 does, and float16 in float32.
+    """NumPy 2's result dtype (NEP 50); bfloat16 meets integers as float16 does, and float16 in float32.
 
     Raises:
         DTypeError: tgc does not support a dtype.

@@ -12,18 +12,19 @@ from tgc.numpy.base import Array, ArrayLike, as_array, axis_of, describe, refuse
 from tgc.numpy.elementwise import clip, logical_and
 from tgc.numpy.manipulation import moveaxis, ravel, reshape
 from tgc.ops import arithmetic, creation, movement
-from tgc.ops.arithmetic import add, greater_equal, less, remainder, where
-from tgc.types import I32, I64, INTS
+from tgc.ops.arithmetic import add, greater_equal, less, minimum, remainder, where
+from tgc.ops.scalar import LAST_PLACE
+from tgc.types import I32, I64, INTS, U64
 
 __all__ = ["take", "take_along_axis"]
 
 
 def as_indices(function: str, indices: ArrayLike) -> Array:
-    """Integer indices in a dtype that `take` knows."""
+    """Integer indices in a dtype that holds the sizes of axes."""
     indices = as_array(indices)
     if indices.dtype not in INTS:
         raise DTypeError(f"{function}: indices must be integers, got {describe(indices)}")
-    return indices if indices.dtype in (I32, I64) else arithmetic.as_tensor(indices, I64)
+    return indices if indices.dtype in (I32, I64, U64) else arithmetic.as_tensor(indices, I64)
 
 
 def bounded(function: str, indices: Array, size: int, mode: str) -> Array:
@@ -85,7 +86,7 @@ def along_axis(function: str, arr: Array, indices: Array, axis: int) -> tuple[Ar
     others = arithmetic.broadcast_shapes(replace(arr.shape, at), replace(indices.shape, at))
     rows = moveaxis(arithmetic.broadcast_to(arr, (*others[:at], n, *others[at:])), at, -1)
     index = moveaxis(arithmetic.broadcast_to(indices, (*others[:at], k, *others[at:])), at, -1)
-    index = arithmetic.as_tensor(index, I64)
+    index = arithmetic.as_tensor(minimum(index, LAST_PLACE) if index.dtype == U64 else index, I64)
     count = math.prod(others)
     start = reshape(creation.iota(shape=(count,), dtype=I64, axis=0) * n, (*others, 1))
     index = where(less(index, 0), add(index, n), index)

@@ -25,7 +25,7 @@ from tgc.ops.arithmetic import (
 from tgc.ops.arithmetic import where as choose_where
 from tgc.ops.creation import full_like
 from tgc.ops.kinds import Reduce
-from tgc.types import BOOL, F64, I64, U8, U32, DType, as_dtype, is_float
+from tgc.types import BOOL, BOOLS, F64, I64, INTS, U8, U64, UNSIGNED, DType, as_dtype, is_float
 
 __all__ = [
     "all", "allclose", "amax", "amin", "any", "argmax", "argmin", "array_equal", "array_equiv", "count_nonzero", "max",
@@ -61,8 +61,7 @@ def masked(function: str, x: Array, mask: ArrayLike | None, value: float) -> Arr
 
 def _summed(x: Array, dtype: DTypeLike | None) -> Array:
     """`x` in the dtype in which it is summed: small integers widen."""
-    wide: dict[DType, DType] = {BOOL: I64, U8: U32}
-    default = I64 if x.dtype.kind == "i" else wide.get(x.dtype, x.dtype)
+    default = U64 if x.dtype in UNSIGNED else I64 if x.dtype in INTS | BOOLS else x.dtype
     return as_tensor(x, default if dtype is None else as_dtype(dtype))
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from tgc.errors import DTypeError, ShapeError
 from tgc.ops import contraction, creation, elementwise, movement
 from tgc.ops.kinds import Elementwise
-from tgc.types import BF16, BOOL, F16, F32, F64, I32, I64, U8, U32, DType, Shape, as_dtype, is_float
+from tgc.types import BF16, BOOL, F16, F32, F64, I64, INTS, U64, UNSIGNED, DType, Shape, as_dtype, is_float
 
 WEAK = (bool, int, float)
 
@@ -59,8 +59,9 @@ def _promote(a: DType, b: DType) -> DType:
         return a
     if {a, b} == {F16, BF16}:
         return F32
-    if BF16 in (a, b) and {a, b} & {U32, I32, I64}:  # NumPy has no rule: as with float16
-        return F64
+    if BF16 in (a, b):  # NumPy has no rule: as with float16
+        as_half = as_dtype(np.promote_types(F16, a if b == BF16 else b))
+        return BF16 if as_half == F16 else as_half
     return as_dtype(np.promote_types(a, b))
 
 
@@ -68,7 +69,7 @@ def as_tensor(x: Any, dtype: DType) -> Any:
     """`x` in `dtype`: tracers are cast, numbers and arrays converted at once (Python numbers must fit: NEP 50)."""
     if hasattr(x, "trace") and not isinstance(x, np.ndarray | np.generic):  # arrays have a method of that name
         return x if x.dtype == dtype else elementwise.cast(x, dtype=dtype)
-    if is_weak(x) and isinstance(x, int) and dtype in (U8, U32, I32, I64) and not isinstance(x, bool):
+    if is_weak(x) and isinstance(x, int) and dtype in INTS and not isinstance(x, bool):
         info = np.iinfo(dtype)
         if not info.min <= x <= info.max:
             raise OverflowError(f"Python integer {x} out of bounds for {dtype}")
@@ -143,12 +144,42 @@ bitwise_or = _binary(e.bit_or, "bitwise_or", "Bitwise or.")
 bitwise_xor = _binary(e.bit_xor, "bitwise_xor", "Bitwise exclusive or.")
 left_shift = _binary(e.shift_left, "left_shift", "x shifted left by y bits.")
 right_shift = _binary(e.shift_right, "right_shift", "x shifted right by y bits, keeping its sign.")
-equal = _binary(e.eq, "equal", "x == y.")
-not_equal = _binary(e.ne, "not_equal", "x != y.")
-less = _binary(e.lt, "less", "x < y.")
-less_equal = _binary(e.le, "less_equal", "x <= y.")
-greater = _binary(e.gt, "greater", "x > y.")
-greater_equal = _binary(e.ge, "greater_equal", "x >= y.")
+
+
+def _in_range(x: Any, other: Any) -> Any:
+    """`x`, or where it is a Python integer beyond the integers of `other`'s dtype, an infinity: it compares alike."""
+    dtype = dtype_of(other)
+    if not is_weak(x) or not isinstance(x, int) or dtype not in INTS or is_weak(other):
+        return x
+    info = np.iinfo(dtype)
+    return x if info.min <= x <= info.max else math.copysign(math.inf, x)
+
+
+def _comparison(op: Elementwise, name: str, doc: str) -> Callable[[Any, Any], Any]:
+    """Integers compare exactly, as NumPy 2's do: int64 and uint64, which have no dtype in common, in uint64."""
+    promoted = _binary(op, name, doc)
+
+    def exact(x: Any, y: Any, /) -> Any:
+        x, y = _in_range(x, y), _in_range(y, x)
+        dtypes = dtype_of(x), dtype_of(y)
+        if is_weak(x) or is_weak(y) or U64 not in dtypes or not set(dtypes) <= INTS or UNSIGNED.issuperset(dtypes):
+            return promoted(x, y)
+        unsigned = promoted(as_tensor(x, U64), as_tensor(y, U64))
+        if dtypes[0] == U64:  # a negative number is to the other one as it is to zero
+            return where(less(y, 0), promoted(0, y), unsigned)
+        return where(less(x, 0), promoted(x, 0), unsigned)
+
+    exact.__name__ = exact.__qualname__ = name
+    exact.__doc__ = promoted.__doc__
+    return exact
+
+
+equal = _comparison(e.eq, "equal", "x == y.")
+not_equal = _comparison(e.ne, "not_equal", "x != y.")
+less = _comparison(e.lt, "less", "x < y.")
+less_equal = _comparison(e.le, "less_equal", "x <= y.")
+greater = _comparison(e.gt, "greater", "x > y.")
+greater_equal = _comparison(e.ge, "greater_equal", "x >= y.")
 _power = _binary(e.power, "power", "x ** y.")
 
 

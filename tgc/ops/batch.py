@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from tgc.ops.kinds import REGISTRY, Batch, Primitive
-from tgc.types import I64
+from tgc.ops.scalar import LAST_PLACE
+from tgc.types import I64, U64
 
 Change: TypeAlias = Callable[
     [Any, int], Any
@@ -91,6 +92,8 @@ def offset_indices(index: Any, length: int) -> Any:
         return primitive("full")(shape=index.shape, dtype=I64, value=k)
 
     e = primitive
+    if index.dtype == U64:
+        index = e("minimum")(index, e("full")(shape=index.shape, dtype=U64, value=LAST_PLACE))
     place = e("cast")(index, dtype=I64)
     place = e("select")(e("lt")(place, number(0)), e("add")(place, number(length)), place)
     inside = e("bit_and")(e("ge")(place, number(0)), e("lt")(place, number(length)))

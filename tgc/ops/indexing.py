@@ -30,7 +30,7 @@ from tgc.ops.arithmetic import (
     transpose,
     where,
 )
-from tgc.types import BOOL, I32, I64, INTS, Shape
+from tgc.types import BOOL, I64, INTS, Shape
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def _array(k: Any) -> Any:
             )
         if dtype_of(k) not in INTS:
             raise DTypeError(f"an index holds integers, not {k!r}")
-        return as_tensor(k, dtype_of(k) if dtype_of(k) in (I32, I64) else I64)
+        return k
     if isinstance(k, list | tuple) and any(_is_tensor(v) for v in k):
         parts = [reshape(as_tensor(v, I64), (1, *shape_of(v))) for v in k]
         return movement.concat(*parts, axis=0)

@@ -12,7 +12,8 @@ from tgc.errors import DTypeError
 from tgc.ops.batch import after, by_attrs, first, in_front, offset_indices, order, size_of, sized, to_front
 from tgc.ops.kinds import Movement, Primitive, integer, integers, pairs, scalar
 from tgc.ops.samples import case, indices, reals, samples
-from tgc.types import ALL, I32, I64, Layout, TensorType
+from tgc.ops.scalar import LAST_PLACE, as_place
+from tgc.types import ALL, I64, INTS, U64, Layout, TensorType
 
 
 def _kept_axes(x: Any, axes: Sequence[int]) -> tuple[int, ...]:
@@ -314,8 +315,13 @@ reverse: Movement = Movement(
 # --------------------------------------------------------------------------------------------------------- gather
 
 
+def as_places(index: np.ndarray) -> np.ndarray:
+    """Indices of any integer dtype in i64, as `as_place` has them."""
+    return (np.minimum(index, LAST_PLACE) if index.dtype == U64 else index).astype(I64)
+
+
 def _take_type(op: Primitive, operands: Sequence[TensorType]) -> TensorType:
-    op.expect(operands, ALL, frozenset({I32, I64}))
+    op.expect(operands, ALL, INTS)
     x, index = operands
     if x.rank < 1:
         raise op.refuse("operand 0 needs an axis to take from", operands)
@@ -323,12 +329,12 @@ def _take_type(op: Primitive, operands: Sequence[TensorType]) -> TensorType:
 
 
 def _take_reference(x: np.ndarray, index: np.ndarray) -> np.ndarray:
-    return np.take(x, index, axis=0)
+    return np.take(x, as_places(index), axis=0)
 
 
 def _take_element(s: Any, index: Sequence[Any]) -> Any:
     k = s.rank(1)
-    at = s.cast(s.load(1, index[:k]), I64)
+    at = as_place(s, s.load(1, index[:k]))
     return s.load(0, (s.index(at, s.dim(0, 0)), *index[k:]))
 
 

@@ -44,8 +44,8 @@ def reals(lo: float = -4.0, hi: float = 4.0) -> Draw:
             return rng.integers(0, 2, shape).astype(dtype)
         if is_float(dtype):
             return rng.uniform(lo, hi, shape).astype(dtype)
-        low = max(lo, np.iinfo(dtype).min)
-        return rng.integers(int(low), int(hi) + 1, shape).astype(dtype)
+        low, high = max(lo, np.iinfo(dtype).min), min(hi, np.iinfo(dtype).max)
+        return rng.integers(int(low), int(high) + 1, shape).astype(dtype)
 
     return draw
 
@@ -69,11 +69,11 @@ def distinct(lo: float = -4.0, hi: float = 4.0) -> Draw:
 
 
 def indices(stop: int, start: int = 0) -> Draw:
-    """Integers in start..stop-1, whatever the dtype asked for (int32 unless an integer dtype is)."""
+    """Integers in start..stop-1 (from 0 if unsigned), in int32 unless an integer dtype is asked for."""
 
     def draw(rng: np.random.Generator, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
         kind = dtype if np.issubdtype(dtype, np.integer) else np.dtype(np.int32)
-        return rng.integers(start, stop, shape).astype(kind)
+        return rng.integers(max(start, np.iinfo(kind).min), stop, shape, kind)
 
     return draw
 

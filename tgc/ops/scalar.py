@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from tgc.types import DType
+from tgc.types import I64, U64, DType
 
 X: TypeAlias = Any
+LAST_PLACE = 2**63 - 1  # beyond every axis
 
 ARITHMETIC = ("add", "sub", "mul", "div", "floor_div", "mod", "pow", "maximum", "minimum", "atan2", "copysign")
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
@@ -49,3 +50,10 @@ class Scalars(Protocol):
         ...
 
     def __getattr__(self, name: str) -> Callable[..., X]: ...
+
+
+def as_place(s: Any, index: X) -> X:
+    """An index of any integer dtype in i64; those that i64 lacks become the last one, which is out of range."""
+    if s.dtype(index) == U64:
+        index = s.minimum(index, s.const(LAST_PLACE, U64))
+    return s.cast(index, I64)

@@ -12,14 +12,14 @@ from tgc.ops.batch import from_front, in_front, offset_indices, primitive, size_
 from tgc.ops.creation import full_like, iota
 from tgc.ops.elementwise import cast, div, eq, mul, select
 from tgc.ops.kinds import Grad, Primitive, Scatter
-from tgc.ops.movement import broadcast, reshape, take
+from tgc.ops.movement import as_places, broadcast, reshape, take
 from tgc.ops.samples import Draw, case, distinct, indices, reals, samples
-from tgc.types import ALL, I32, I64, NUMBERS, TensorType
+from tgc.types import ALL, I64, INTS, NUMBERS, TensorType
 
 
 def _type(op: Primitive, operands: Sequence[TensorType]) -> TensorType:
     domain = ALL if op.name == "scatter_set" else NUMBERS
-    op.expect(operands, domain, frozenset({I32, I64}), domain)
+    op.expect(operands, domain, INTS, domain)
     x, index, update = operands
     if update.dtype != x.dtype:
         raise DTypeError(f"{op.name}({', '.join(map(str, operands))}): the dtypes of operand 0 and its updates differ")
@@ -54,7 +54,7 @@ def _scatter(
 
     def reference(x: np.ndarray, index: np.ndarray, update: np.ndarray) -> np.ndarray:
         out = x.copy()
-        at(out, index, update)
+        at(out, as_places(index), update)
         return out
 
     return Scatter(

@@ -13,8 +13,8 @@ from tgc.ops.batch import by_attrs, first, sized
 from tgc.ops.creation import full_like
 from tgc.ops.kinds import Movement, Primitive, integers, no_gradient, pairs
 from tgc.ops.movement import pad
-from tgc.ops.samples import Draw, case, distinct, reals, samples
-from tgc.types import BF16, F16, F32, I32, I64, NUMBERS, TensorType
+from tgc.ops.samples import Draw, case, distinct, indices, reals, samples
+from tgc.types import BF16, F16, F32, I32, I64, INTS, NUMBERS, TensorType
 
 _ATTRS = {"window": integers, "stride": integers, "padding": pairs, "dilation": integers}
 _LEADING = {"window": first(1), "stride": first(1), "padding": first((0, 0)), "dilation": first(1)}
@@ -222,7 +222,7 @@ window_argmax: Movement = _window(
 
 
 def _scatter_type(op: Primitive, operands: Sequence[TensorType], *, shape: Any, **attrs: Any) -> TensorType:
-    op.expect(operands, NUMBERS, frozenset({I32}))
+    op.expect(operands, NUMBERS, INTS)
     x = op.made(operands, operands[0].dtype, shape)
     if _check(op, x, operands, attrs) != operands[0].shape or operands[0].shape != operands[1].shape:
         raise op.refuse(f"operands are no window grid of {x}", operands)
@@ -258,6 +258,7 @@ def _scatter_element(
     s: Any, index: Sequence[Any], *, shape: Any, window: Any, stride: Any, padding: Any, dilation: Any
 ) -> Any:
     zero = s.const(0, s.out_dtype)
+    held = I32 if np.can_cast(s.operand_dtype(1), I32) else I64
     total = None
     for k, offset in enumerate(_offsets(window)):
         inside, places = None, []
@@ -272,7 +273,7 @@ def _scatter_element(
             places.append(place)
 
         def part(places: Any = places, k: int = k) -> Any:
-            return s.select(s.eq(s.load(1, places), s.const(k, I32)), s.load(0, places), zero)
+            return s.select(s.eq(s.cast(s.load(1, places), held), s.const(k, held)), s.load(0, places), zero)
 
         term = part() if inside is None else s.guard(inside, part, zero)
         total = term if total is None else s.add(total, term)
@@ -280,7 +281,7 @@ def _scatter_element(
 
 
 def _gather_type(op: Primitive, operands: Sequence[TensorType], **attrs: Any) -> TensorType:
-    op.expect(operands, NUMBERS, frozenset({I32}))
+    op.expect(operands, NUMBERS, INTS)
     if _check(op, operands[0], operands, attrs) != operands[1].shape:
         raise op.refuse("operand 1 is no window grid of operand 0", operands)
     return TensorType(operands[0].dtype, operands[1].shape)
@@ -298,10 +299,6 @@ def _gather_element(s: Any, index: Sequence[Any], *, window: Any, stride: Any, p
     return _load(s, places, inside, s.const(0, s.out_dtype))
 
 
-def _index_draw(rng: np.random.Generator, dtype: Any, shape: tuple[int, ...]) -> np.ndarray:
-    return rng.integers(0, 2, shape).astype(np.int32)
-
-
 _SMALL = {"window": (1, 2, 2), "stride": (1, 2, 1), "padding": ((0, 0),) * 3, "dilation": (1, 1, 1)}
 _PADDED = {"window": (2,), "stride": (2,), "padding": ((1, 1),), "dilation": (1,)}
 window_scatter: Movement = Movement(
@@ -317,7 +314,7 @@ window_scatter: Movement = Movement(
     grad=lambda t, g, index, *, out, shape, **attrs: (window_gather(t, index, **attrs), None),
     samples=samples(
         reals(),
-        _index_draw,
+        indices(2),
         cases=(case((2, 2, 4), (2, 2, 4), shape=(2, 4, 5), **_SMALL), case((4,), (4,), shape=(6,), **_PADDED)),
     ),
 )
@@ -329,5 +326,5 @@ window_gather: Movement = Movement(
     element=_gather_element,
     batch=by_attrs("window_gather", **_LEADING),
     grad=lambda g, x, index, *, out, **attrs: (window_scatter(g, index, shape=x.shape, **attrs), None),
-    samples=samples(reals(), _index_draw, cases=(case((2, 4, 5), (2, 2, 4), **_SMALL), case((6,), (4,), **_PADDED))),
+    samples=samples(reals(), indices(2), cases=(case((2, 4, 5), (2, 2, 4), **_SMALL), case((6,), (4,), **_PADDED))),
 )

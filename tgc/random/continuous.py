@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from tgc.errors import AttributeSpecError
 from tgc.numpy.base import Array, ArrayLike, DTypeLike, accumulator, sizes
 from tgc.numpy.elementwise import absolute, clip, cos, exp, log, log1p, minimum, negative, sqrt, tan
@@ -24,6 +26,7 @@ from tgc.random.draws import (
     weak_default,
 )
 from tgc.random.keys import Size, split
+from tgc.trace import Tracer
 from tgc.types import F32, F64
 
 __all__ = [
@@ -86,19 +89,24 @@ def _erfinv(y: Array) -> Array:
 
 
 def truncated_normal(
-    key: Array, shape: Size = (), dtype: DTypeLike = F32, lower: float = -2.0, upper: float = 2.0
+    key: Array, shape: Size = (), dtype: DTypeLike = F32, lower: ArrayLike = -2.0, upper: ArrayLike = 2.0
 ) -> Array:
     """Standard normal given that it lies in [lower, upper], by the inverse of its distribution function.
 
+    Bounds broadcast to `shape`. Intervals that lie more than five deviations out in float32, eight in float64, are so
+    improbable that they collapse to a bound.
+
     Raises:
-        AttributeSpecError: `lower` is not below `upper`.
+        AttributeSpecError: `lower` is not below `upper`, as far as they are known.
     """
-    if not lower < upper:
+    to, shape = float_dtype(dtype), sizes(shape)
+    work = accumulator(to)
+    if not isinstance(lower, Tracer) and not isinstance(upper, Tracer) and not np.all(np.less(lower, upper)):
         raise AttributeSpecError(f"truncated_normal: lower {lower} is not below upper {upper}")
-    dtype = float_dtype(dtype)
-    low, high = (math.erf(bound / math.sqrt(2)) for bound in (lower, upper))
-    x = multiply(_erfinv(uniform(key, shape, accumulator(dtype), low, high)), math.sqrt(2))
-    return as_tensor(clip(x, lower, upper), dtype)
+    bounds = [as_tensor(b, work if isinstance(b, Tracer) else F64) for b in (lower, upper)]
+    low, high = (as_tensor(elementwise.erf(multiply(b, math.sqrt(0.5))), work) for b in bounds)
+    x = multiply(_erfinv(uniform(key, shape, work, low, high)), math.sqrt(2))
+    return as_tensor(clip(x, *(as_tensor(b, work) for b in bounds)), to)
 
 
 def lognormal(key: Array, sigma: ArrayLike = 1.0, shape: Size | None = None, dtype: DTypeLike = F32) -> Array:

@@ -26,6 +26,7 @@ from tgc.numpy.elementwise import (
     minimum,
     sqrt,
 )
+from tgc.numpy.manipulation import stack
 from tgc.numpy.reductions import argmax
 from tgc.ops.arithmetic import (
     add,
@@ -33,6 +34,7 @@ from tgc.ops.arithmetic import (
     broadcast_to,
     divide,
     dtype_of,
+    equal,
     greater,
     greater_equal,
     is_weak,
@@ -51,7 +53,7 @@ from tgc.random.rejection import first_accepted, log_factorial
 from tgc.trace import Tracer
 from tgc.types import F32, F64, I32, I64, is_float
 
-__all__ = ["bernoulli", "binomial", "categorical", "geometric", "poisson", "rademacher", "randint"]
+__all__ = ["bernoulli", "binomial", "categorical", "geometric", "multinomial", "poisson", "rademacher", "randint"]
 
 _ROUNDS = 16  # of rejection: each rejects with a probability below 0.31, all with one below 1e-8
 _STEPS = 48  # of inversion: below a mean of 10 larger numbers have a probability below 1e-16
@@ -100,7 +102,7 @@ def randint(key: Array, shape: Size, minval: ArrayLike, maxval: ArrayLike, dtype
     span = subtract(stop, start)
     # The upper 64 of the 96 bits of (high, low) * span: Lemire, "Fast random integer generation in an interval", 2019.
     scaled = add(multiply(high, span), multiply(low, span) >> 32) >> 32
-    return as_tensor(add(scaled, start), dtype)
+    return add(as_tensor(scaled, dtype), as_tensor(start, dtype))
 
 
 def categorical(key: Array, logits: ArrayLike, axis: int = -1, shape: Size | None = None) -> Array:
@@ -223,6 +225,35 @@ def binomial(key: Array, n: ArrayLike, p: ArrayLike, shape: Size | None = None, 
     drawn = where(small, few, many)
     total = where(small, low, n[..., 0])
     return whole(where(bad, math.nan, where(swap, subtract(total, drawn), drawn)), to)
+
+
+def multinomial(key: Array, n: ArrayLike, p: ArrayLike, shape: Size | None = None, dtype: DTypeLike = I32) -> Array:
+    """How often each of k outcomes comes in `n` trials: [*shape, k] for chances `p` [..., k], which are scaled to 1.
+
+    One outcome after the other is `binomial` in the trials that are left. `shape` is that to which `n` and the leading
+    axes of `p` broadcast, unless given.
+
+    Raises:
+        ShapeError: `p` has no outcome, or the parameters do not fit `shape`.
+    """
+    to = int_dtype(dtype)
+    p = parameter("multinomial", "p", p, NOT_NEGATIVE, F64)
+    if not p.ndim or not p.shape[-1]:
+        raise refuse("multinomial", [p], "p needs a last axis of one outcome at least")
+    trials = parameter("multinomial", "n", n, ("a number that is whole and not negative", _is_count), F64)
+    shape, (left, _) = joined("multinomial", shape, trials, p[..., 0])
+    k = p.shape[-1]
+    shares = [broadcast_to(p[..., i], shape) for i in range(k)]
+    rest = shares[-1:]  # sums of the shares from each outcome on, exact in that no share exceeds its own
+    for share in shares[-2::-1]:
+        rest.insert(0, add(share, rest[0]))
+    keys, drawn = split(key, max(k - 1, 1)), []
+    for i in range(k - 1):
+        chance = minimum(divide(shares[i], where(equal(rest[i], 0), 1, rest[i])), 1)
+        count = as_tensor(binomial(keys[i], left, chance, dtype=I64), F64)
+        drawn.append(count)
+        left = subtract(left, count)
+    return as_tensor(stack([*drawn, left], -1), to)
 
 
 def _is_count(v: np.ndarray) -> np.ndarray:

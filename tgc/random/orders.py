@@ -7,13 +7,13 @@ import math
 import numpy as np
 
 from tgc.errors import AttributeSpecError
-from tgc.ir import recording
 from tgc.numpy.base import Array, ArrayLike, as_array, axis_of, sizes
-from tgc.numpy.elementwise import log, logical_and, logical_or
+from tgc.numpy.elementwise import log
 from tgc.numpy.indexing import take
 from tgc.numpy.reductions import sum
+from tgc.numpy.sorting import argsort
 from tgc.ops import creation
-from tgc.ops.arithmetic import add, as_tensor, broadcast_to, equal, less, shape_of, where
+from tgc.ops.arithmetic import add, as_tensor, broadcast_to, equal, shape_of, where
 from tgc.random.continuous import gumbel
 from tgc.random.discrete import categorical, randint
 from tgc.random.draws import NOT_NEGATIVE, parameter
@@ -26,28 +26,16 @@ __all__ = ["choice", "permutation", "shuffle"]
 
 def _ranks(words: Array) -> Array:
     """i64[n]: the rank of each of n numbers, the smallest first; equal ones are ranked in order."""
-    (n,) = words.shape
-    if isinstance(words, np.ndarray):
-        return np.argsort(np.argsort(words, kind="stable"))
-    mine, other = (broadcast_to(words.reshape(shape), (n, n)) for shape in ((n, 1), (1, n)))
-    row, column = (creation.iota(shape=(n, n), dtype=I64, axis=axis) for axis in (0, 1))
-    before = logical_or(less(other, mine), logical_and(equal(other, mine), less(column, row)))
-    return sum(before, axis=1)
+    return argsort(argsort(words))
 
 
 def _shuffled(key: Array, n: int) -> Array:
     """i64[n]: the numbers below n in random order."""
-    if isinstance(key, np.ndarray):
-        with recording(None):
-            return _ranks(bits(key, n))
     return _ranks(bits(key, n))
 
 
 def permutation(key: Array, x: int | ArrayLike, axis: int = 0) -> Array:
-    """The numbers 0 .. x-1 (int64), or the slices of a tensor along `axis`, in random order.
-
-    Takes n log n steps for a concrete key, but n * n comparisons for a traced one.
-    """
+    """The numbers 0 .. x-1 (int64), or the slices of a tensor along `axis`, in random order."""
     if isinstance(x, int):
         return _shuffled(checked(key), x)
     x = as_array(x)
