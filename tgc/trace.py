@@ -158,6 +158,9 @@ class Tracer:
     def __float__(self) -> NoReturn:
         self._no("float()", "use .astype, or a static argument")
 
+    def __complex__(self) -> NoReturn:
+        self._no("complex()", "use .astype, or a static argument")
+
     def __index__(self) -> NoReturn:  # noqa: PLE0305
         self._no("an index or a size", "make it a static argument")
 

@@ -38,8 +38,9 @@ INFIX = {
 FLOAT_CALLS = {
     "maximum": "float_maximum", "minimum": "float_minimum", "floor": "floor", "ceil": "ceil", "trunc": "trunc",
     "round": "round_even", "sqrt": "sqrt", "mod": "mod_float", "floor_div": "floor_div_float",
+    "copysign": "copysign",
 }  # fmt: skip
-INT_CALLS = {"floor_div": "floor_div_int", "mod": "mod_int", "pow": "pow_int"}
+INT_CALLS = {"floor_div": "floor_div_int", "mod": "mod_int", "pow": "pow_int", "gcd": "gcd_int"}
 LIBRARY = frozenset({*MATH, "pow", "atan2"})  # functions of `vmath`, one a float dtype
 STORED = {BOOL: "u8", F16: "u16", BF16: "u16"}
 NUMPY = {
@@ -153,7 +154,9 @@ class Emitter:
         if floating and name in FLOAT_CALLS:
             return self.narrow(f"{self.use('scalars', FLOAT_CALLS[name])}({', '.join(args)})", x.dtype)
         if name in INT_CALLS and not floating:
-            if dtype == I64 and name != "pow" and isinstance(x.operands[1], Const | Var):  # places and sizes: positive
+            if (
+                dtype == I64 and name in ("floor_div", "mod") and isinstance(x.operands[1], Const | Var)
+            ):  # places and sizes: positive
                 return f"({args[0]} {'//' if name == 'floor_div' else '%'} {args[1]})"
             return self.narrow(f"{self.use('scalars', INT_CALLS[name])}({', '.join(args)})", x.dtype)
         if floating and name in LIBRARY:

@@ -181,9 +181,15 @@ atan = _unary("atan", np.arctan, lambda g, x, *, out: (g / (x * x + 1),), reals(
 asinh = _unary("asinh", np.arcsinh, lambda g, x, *, out: (g * rsqrt(x * x + 1),), reals(-9, 9))
 acosh = _unary("acosh", np.arccosh, lambda g, x, *, out: (g * rsqrt(x * x - 1),), reals(1.2, 9))
 atanh = _unary("atanh", np.arctanh, lambda g, x, *, out: (g / (1 - x * x),), reals(-0.9, 0.9))
+cbrt = _unary("cbrt", np.cbrt, lambda g, x, *, out: (g / (out * out * 3),), reals(0.1, 20))
 atan2 = elementwise(
     "atan2", arity=2, reference=_wide(np.arctan2), samples=samples(distinct(), distinct()),
     grad=lambda g, y, x, *, out: (g * x / (x * x + y * y), -g * y / (x * x + y * y)),
+)  # fmt: skip
+
+copysign = elementwise(
+    "copysign", arity=2, reference=_wide(np.copysign), samples=samples(distinct(), distinct()),
+    grad=lambda g, x, y, *, out: (g * sign(x) * sign(out), None),
 )  # fmt: skip
 
 floor = _unary("floor", np.floor, no_gradient, distinct(-9, 9))
@@ -223,6 +229,7 @@ bit_or = _bits("bit_or", np.bitwise_or, reals(-99, 99), BOOLS | INTS)
 bit_xor = _bits("bit_xor", np.bitwise_xor, reals(-99, 99), BOOLS | INTS)
 shift_left = _bits("shift_left", np.left_shift, reals(0, 7), INTS)
 shift_right = _bits("shift_right", np.right_shift, reals(0, 7), INTS)
+gcd = _bits("gcd", np.gcd, reals(-99, 99), INTS)
 bit_not = elementwise(
     "bit_not", arity=1, domain=BOOLS | INTS, reference=np.invert, grad=no_gradient, samples=samples(reals(-99, 99))
 )
