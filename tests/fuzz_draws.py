@@ -13,7 +13,7 @@ from tgc.errors import ShapeError
 from tgc.ir import Value
 from tgc.ops.contraction import conv_shape
 from tgc.ops.kinds import Elementwise, Reduce, Scatter
-from tgc.types import ALL, BOOL, F64, NUMBERS, U32, is_float
+from tgc.types import ALL, BOOL, F64, REALS, U32, is_float
 
 INTERNAL = frozenset({"fused", "relayout"})  # made by passes, never traced
 ROUGH = frozenset({"stop_gradient", "random_bits"})  # say nothing about slopes
@@ -127,7 +127,7 @@ def take(d: Draft, name: str) -> None:
 
 
 def scatter(d: Draft, name: str) -> None:
-    x = d.operand(NUMBERS, least=1)
+    x = d.operand(REALS, least=1)
     index = d.index(x.shape[0])
     d.emit(name, x, index, d.like(x.dtype, index.shape + x.shape[1:]))
 
@@ -146,7 +146,7 @@ def creation(d: Draft, name: str) -> None:
 
 
 def window(d: Draft, name: str) -> None:
-    x = d.operand(NUMBERS, least=1)
+    x = d.operand(REALS, least=1)
     slides = d.subset(x.type.rank)[:2]
     size, dilation, stride = (
         [d.one_of(options) if a in slides else 1 for a in range(x.type.rank)]
@@ -166,7 +166,7 @@ def window(d: Draft, name: str) -> None:
 
 
 def dot(d: Draft, name: str) -> None:
-    x = d.operand(NUMBERS, most=4)
+    x = d.operand(REALS, most=4)
     y = d.like(x.dtype, tuple(d.one_of((*x.shape, *d.sizes)) for _ in range(d.number(0, 3))))
     roles: dict[str, tuple[list[int], list[int]]] = {"batch": ([], []), "contract": ([], [])}
     for i, n in enumerate(x.shape):
@@ -181,7 +181,7 @@ def dot(d: Draft, name: str) -> None:
 
 def convolution(d: Draft, name: str) -> None:
     rank = d.number(1, 2)
-    x = d.operand(NUMBERS, rank + 2, rank + 2)
+    x = d.operand(REALS, rank + 2, rank + 2)
     groups = d.one_of([g for g in (1, 1, 2, 3) if x.shape[-1] % g == 0])
     kernel = tuple(d.one_of((1, 2, 3)) for _ in range(rank))
     attrs = {

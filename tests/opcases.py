@@ -14,7 +14,7 @@ from tgc.ops.cumulative import Cumulative
 from tgc.ops.kinds import Control, Elementwise, Primitive, Reduce, Region, Scatter
 from tgc.ops.opaque import Opaque
 from tgc.ops.samples import Case, case
-from tgc.types import ALL, BF16, F16, F32, F64, I32, INTS, NUMBERS, U32, DType, is_float, type_of
+from tgc.types import ALL, BF16, F16, F32, F64, I32, INTS, REALS, U32, DType, is_float, type_of
 
 OPS = {name: op for name, op in REGISTRY.items() if isinstance(op, Primitive) and not isinstance(op, Region | Control)}
 ELEMENTWISE = {name: op for name, op in OPS.items() if isinstance(op, Elementwise)}
@@ -46,7 +46,7 @@ def domain(op: Primitive, k: int) -> frozenset[DType]:
         return INTS
     if k >= STARTS.get(op.name, k + 1):
         return frozenset({I32})
-    return NUMBERS if isinstance(op, Scatter) and op is not scatter.scatter_set else ALL
+    return REALS if isinstance(op, Scatter) and op is not scatter.scatter_set else ALL
 
 
 def operands(op: Primitive, c: Case, dtype: DType, seed: int = 0) -> list[np.ndarray] | None:
