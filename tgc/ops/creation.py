@@ -25,7 +25,8 @@ def _full_type(op: Primitive, operands: Sequence[TensorType], *, value: Any, **a
     kind = kinds.get(created.dtype, float)
     if type(value) is not kind:
         raise AttributeSpecError(f"full: {value!r} is no {kind.__name__}, as {created.dtype} needs; use `fill`")
-    if isinstance(value, int) and kind is int and not np.iinfo(created.dtype).min <= value <= np.iinfo(created.dtype).max:
+    limits = np.iinfo(created.dtype) if kind is int else None
+    if limits and isinstance(value, int) and not limits.min <= value <= limits.max:
         raise AttributeSpecError(f"full: {value} does not fit {created.dtype}; use `fill`")
     return created
 

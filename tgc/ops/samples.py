@@ -46,7 +46,7 @@ def reals(lo: float = -4.0, hi: float = 4.0) -> Draw:
         if dtype == BOOL:
             return rng.integers(0, 2, shape).astype(dtype)
         if is_complex(dtype):
-            return (rng.uniform(lo, hi, shape) + 1j * rng.uniform(-2, 2, shape)).astype(dtype)
+            return np.asarray(rng.uniform(lo, hi, shape) + 1j * rng.uniform(-2, 2, shape), dtype)
         if is_float(dtype):
             return rng.uniform(lo, hi, shape).astype(dtype)
         low, high = max(lo, np.iinfo(dtype).min), min(hi, np.iinfo(dtype).max)
