@@ -12,10 +12,14 @@ from hypothesis import strategies as st
 from tgc.errors import ShapeError
 from tgc.ir import Value
 from tgc.ops.contraction import conv_shape
-from tgc.ops.kinds import Elementwise, Reduce, Scatter
-from tgc.types import ALL, BOOL, F64, REALS, U32, is_float
+from tgc.ops.cumulative import Cumulative
+from tgc.ops.kinds import Control, Elementwise, Reduce, Region, Scatter
+from tgc.ops.opaque import Opaque
+from tgc.types import ALL, BOOL, F64, I64, REALS, U32, is_float
 
-INTERNAL = frozenset({"fused", "relayout"})  # made by passes, never traced
+# Made by passes; of several results; or made of functions: these have programs of their own (`control_programs.py`).
+INTERNAL = frozenset({"relayout", "barrier", *(name for name, op in OPS.items() if isinstance(op, Control | Region))})
+APART = frozenset(name for name, op in OPS.items() if isinstance(op, Opaque))  # jump where operands round otherwise
 ROUGH = frozenset({"stop_gradient", "random_bits"})  # say nothing about slopes
 
 # Where an op of floats is defined, smooth and well-conditioned: (lowest, highest) of each operand.
@@ -132,6 +136,23 @@ def scatter(d: Draft, name: str) -> None:
     d.emit(name, x, index, d.like(x.dtype, index.shape + x.shape[1:]))
 
 
+def cumulative(d: Draft, name: str) -> None:
+    x = d.operand(REALS, least=1)
+    if name == "cumprod" and is_float(x.dtype):
+        x = d.fit(x, *DOMAINS["prod"][0])
+    d.emit(name, x, axis=d.number(0, x.type.rank - 1), reverse=d.rarely())
+
+
+def dynamic(d: Draft, name: str) -> None:
+    x = d.operand(ALL)
+    sizes = tuple(d.number(0, n) for n in x.shape)
+    starts = [d.full(I64, (), d.number(-2, 4)) for _ in sizes]
+    if name == "dynamic_slice":
+        d.emit(name, x, *starts, sizes=sizes)
+    else:
+        d.emit(name, x, d.like(x.dtype, sizes), *starts)
+
+
 def creation(d: Draft, name: str) -> None:
     if name == "full":
         d.full(d.one_of(d.dtypes), d.shape(), d.number(-2, 3))
@@ -202,6 +223,8 @@ def convolution(d: Draft, name: str) -> None:
 DRAWS: dict[str, Callable[[Draft, str], None]] = {
     **{name: elementwise for name, op in OPS.items() if isinstance(op, Elementwise)},
     **{name: reduction for name, op in OPS.items() if isinstance(op, Reduce)},
+    **{name: cumulative for name, op in OPS.items() if isinstance(op, Cumulative)},
+    "dynamic_slice": dynamic, "dynamic_update_slice": dynamic,
     **{name: scatter for name, op in OPS.items() if isinstance(op, Scatter)},
     **{name: window for name in OPS if name.startswith("window_")},
     "reshape": reshape, "broadcast": broadcast, "transpose": transpose, "slice": slice_, "pad": pad, "concat": concat,
@@ -223,7 +246,8 @@ KINDS: tuple[tuple[str, ...], ...] = (  # one is as likely as another
     _drawn_by(convolution),
     _drawn_by(creation),
     ("dot",),
-    ("take", "scatter_add"),
+    ("take", "scatter_add", "scatter_set", "scatter_max", "dynamic_slice", "dynamic_update_slice"),
+    _drawn_by(cumulative),
 )
 
 
@@ -268,4 +292,4 @@ def gradients(draw: Any, most: int = 7) -> Program:
     return Program(d.builder.build([total]), tuple(d.arguments.values()), gradient=True)
 
 
-__all__ = ["DRAWS", "INTERNAL", "gradients", "programs"]
+__all__ = ["APART", "DRAWS", "INTERNAL", "gradients", "programs"]
