@@ -110,6 +110,8 @@ def _constructor(code: str) -> Callable[[int], Any]:
 
 ptr_f32 = _constructor("f32")
 ptr_f64 = _constructor("f64")
+ptr_c64 = _constructor("c64")
+ptr_c128 = _constructor("c128")
 ptr_i8 = _constructor("i8")
 ptr_u8 = _constructor("u8")
 ptr_i16 = _constructor("i16")

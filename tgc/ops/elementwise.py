@@ -148,12 +148,24 @@ minimum = elementwise(
 neg = elementwise(
     "neg", arity=1, domain=NUMBERS, reference=np.negative, grad=lambda g, x, *, out: (-g,), samples=samples(reals())
 )
+
+
+def _sign_grad(g: Any, z: Any, *, out: Any) -> tuple[Any]:
+    """None for real numbers; d(z / |z|) = (dz - s Re(conj(s) dz)) / |z| with s = z / |z|."""
+    if not is_complex(z.dtype):
+        return (None,)
+    turned = g - cast(real(g * out), dtype=z.dtype) * conj(out)
+    size = cast(absolute(z), dtype=z.dtype)
+    none = eq(size, full_like(size, 0))
+    return (select(none, full_like(size, 0), turned / select(none, full_like(size, 1), size)),)
+
+
 absolute = elementwise(
     "abs", arity=1, domain=NUMBERS, reference=np.abs, result=lambda x: real_dtype(x), samples=samples(distinct()),
     grad=lambda g, x, *, out: (cast(g, dtype=x.dtype) * conj(sign(x)) if is_complex(x.dtype) else g * sign(x),),
 )  # fmt: skip
 sign: Elementwise = elementwise(
-    "sign", arity=1, domain=NUMBERS, reference=np.sign, grad=no_gradient, samples=samples(distinct())
+    "sign", arity=1, domain=NUMBERS, reference=np.sign, grad=_sign_grad, samples=samples(distinct())
 )
 relu = elementwise(
     "relu", arity=1, domain=REALS, reference=lambda x: np.maximum(x, x.dtype.type(0)), samples=samples(distinct()),
