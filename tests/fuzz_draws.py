@@ -15,7 +15,7 @@ from tgc.ops.contraction import conv_shape
 from tgc.ops.cumulative import Cumulative
 from tgc.ops.kinds import Control, Elementwise, Reduce, Region, Scatter
 from tgc.ops.opaque import Opaque
-from tgc.types import ALL, BOOL, F64, I64, NUMBERS, U32, is_float
+from tgc.types import ALL, BOOL, F64, I64, REALS, U32, is_float
 
 # Made by passes; of several results; or made of functions: these have programs of their own (`control_programs.py`).
 INTERNAL = frozenset({"relayout", "barrier", *(name for name, op in OPS.items() if isinstance(op, Control | Region))})
@@ -131,13 +131,13 @@ def take(d: Draft, name: str) -> None:
 
 
 def scatter(d: Draft, name: str) -> None:
-    x = d.operand(NUMBERS, least=1)
+    x = d.operand(REALS, least=1)
     index = d.index(x.shape[0])
     d.emit(name, x, index, d.like(x.dtype, index.shape + x.shape[1:]))
 
 
 def cumulative(d: Draft, name: str) -> None:
-    x = d.operand(NUMBERS, least=1)
+    x = d.operand(REALS, least=1)
     if name == "cumprod" and is_float(x.dtype):
         x = d.fit(x, *DOMAINS["prod"][0])
     d.emit(name, x, axis=d.number(0, x.type.rank - 1), reverse=d.rarely())
@@ -167,7 +167,7 @@ def creation(d: Draft, name: str) -> None:
 
 
 def window(d: Draft, name: str) -> None:
-    x = d.operand(NUMBERS, least=1)
+    x = d.operand(REALS, least=1)
     slides = d.subset(x.type.rank)[:2]
     size, dilation, stride = (
         [d.one_of(options) if a in slides else 1 for a in range(x.type.rank)]
@@ -187,7 +187,7 @@ def window(d: Draft, name: str) -> None:
 
 
 def dot(d: Draft, name: str) -> None:
-    x = d.operand(NUMBERS, most=4)
+    x = d.operand(REALS, most=4)
     y = d.like(x.dtype, tuple(d.one_of((*x.shape, *d.sizes)) for _ in range(d.number(0, 3))))
     roles: dict[str, tuple[list[int], list[int]]] = {"batch": ([], []), "contract": ([], [])}
     for i, n in enumerate(x.shape):
@@ -202,7 +202,7 @@ def dot(d: Draft, name: str) -> None:
 
 def convolution(d: Draft, name: str) -> None:
     rank = d.number(1, 2)
-    x = d.operand(NUMBERS, rank + 2, rank + 2)
+    x = d.operand(REALS, rank + 2, rank + 2)
     groups = d.one_of([g for g in (1, 1, 2, 3) if x.shape[-1] % g == 0])
     kernel = tuple(d.one_of((1, 2, 3)) for _ in range(rank))
     attrs = {

@@ -326,8 +326,8 @@ def test_arrays() -> None:
     assert tnp.asarray(3, np.uint8).dtype == np.uint8
     with pytest.raises(OverflowError, match="300 out of bounds"):
         tnp.asarray(300, np.uint8)
-    with pytest.raises(DTypeError, match="complex128 is not supported"):
-        tnp.asarray(1j)
+    with pytest.raises(DTypeError, match="is not supported"):
+        tnp.asarray(np.longdouble(1))
     for copied in (tnp.array(F), tnp.copy(F)):
         assert copied is not F
         assert not np.shares_memory(copied, F)

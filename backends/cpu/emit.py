@@ -45,7 +45,7 @@ LIBRARY = frozenset({*MATH, "pow", "atan2"})  # functions of `vmath`, one a floa
 STORED = {BOOL: "u8", F16: "u16", BF16: "u16"}
 NUMPY = {
     "f32": "float32", "f64": "float64", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64",
-    "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64",
+    "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64", "c64": "complex64", "c128": "complex128",
 }  # fmt: skip
 
 
@@ -117,6 +117,10 @@ class Emitter:
         dtype = x.operands[0].dtype
         name = x.primitive
         floating = dtype.kind == "f"
+        if name in ("real", "imag"):
+            return f"{args[0]}.{name}"
+        if name == "complex":
+            return f"{self.kind(x.dtype)}(complex({', '.join(args)}))"
         if name == "cast":
             return self.cast(args[0], dtype, x.dtype)
         if name in ("fold_add", "fold_mul"):

@@ -24,7 +24,8 @@ MATH = (
     "tan", "sinh", "cosh", "asin", "acos", "atan", "asinh", "acosh", "atanh", "cbrt",
 )  # fmt: skip
 PREDICATES = ("is_nan", "is_inf", "is_finite")
-PRIMITIVES = (*ARITHMETIC, *COMPARISONS, *BITWISE, *UNARY, *MATH, *PREDICATES, "select")
+PARTS = ("real", "imag", "conj", "complex")
+PRIMITIVES = (*ARITHMETIC, *COMPARISONS, *BITWISE, *UNARY, *MATH, *PREDICATES, *PARTS, "select")
 
 
 class Scalars(Protocol):
