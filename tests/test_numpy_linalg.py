@@ -13,7 +13,7 @@ from traced import both, close
 import tgc
 import tgc.numpy as tnp
 from tgc.errors import AttributeSpecError, DTypeError, GradientError, LinearAlgebraError, ShapeError
-from tgc.numpy import fft, linalg
+from tgc.numpy import linalg
 from tgc.ops.linalg import positive, regular
 from tgc.types import F32, F64
 
@@ -145,12 +145,3 @@ def test_singular_matrices() -> None:
         tgc.jit(lambda: linalg.cholesky(tnp.zeros((2, 2)) - 1))()
     with pytest.raises(LinearAlgebraError, match="cholesky"):
         tgc.interpret(tgc.jit(linalg.cholesky).lower(-np.eye(2)).graph, -np.eye(2))
-
-
-def test_frequencies_and_shifts() -> None:
-    for n in (4, 5):
-        np.testing.assert_array_equal(fft.fftfreq(n, 0.5), np.fft.fftfreq(n, 0.5))
-        np.testing.assert_array_equal(fft.rfftfreq(n), np.fft.rfftfreq(n))
-    for axes in (None, 1, (0, 2)):
-        np.testing.assert_array_equal(both(lambda x, a=axes: fft.fftshift(x, a), TALL)[0], np.fft.fftshift(TALL, axes))
-        np.testing.assert_array_equal(fft.ifftshift(TALL, axes), np.fft.ifftshift(TALL, axes))

@@ -8,6 +8,7 @@ from tgc.ops import (
     cumulative,
     dynamic,
     elementwise,
+    fft,
     linalg,
     movement,
     opaque,
@@ -21,6 +22,6 @@ from tgc.ops import (
 from tgc.ops.kinds import REGISTRY
 
 __all__ = [
-    "REGISTRY", "activations", "contraction", "control", "creation", "cumulative", "dynamic", "elementwise", "linalg",
-    "movement", "opaque", "reduce", "region", "scan", "scatter", "sort", "window",
+    "REGISTRY", "activations", "contraction", "control", "creation", "cumulative", "dynamic", "elementwise", "fft",
+    "linalg", "movement", "opaque", "reduce", "region", "scan", "scatter", "sort", "window",
 ]  # fmt: skip
