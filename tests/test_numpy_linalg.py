@@ -14,8 +14,10 @@ import tgc
 import tgc.numpy as tnp
 from tgc.errors import AttributeSpecError, DTypeError, GradientError, LinearAlgebraError, ShapeError
 from tgc.numpy import linalg
+from tgc.ops import elementwise
 from tgc.ops.linalg import positive, regular
-from tgc.types import F32, F64
+from tgc.ops.matrices import adjoint
+from tgc.types import C64, C128, F32, F64
 
 RNG = np.random.default_rng(0)
 A, S = regular(RNG, F64, (2, 4, 4)), positive(RNG, F64, (2, 4, 4))
@@ -49,6 +51,109 @@ def test_same_as_numpy(name: str, args: tuple[Any, ...], options: dict[str, Any]
     for g, w in zip(got, want, strict=True) if isinstance(want, tuple) else [(got, want)]:
         assert g.dtype == np.asarray(w).dtype
         close(np.asarray(g), w, 1e-10)
+
+
+CA, CS, CTALL, CWIDE = (
+    f(RNG, C128, s)
+    for f, s in ((regular, (2, 4, 4)), (positive, (2, 4, 4)), (regular, (2, 5, 3)), (regular, (2, 3, 5)))
+)
+CB, CV = RNG.standard_normal((2, 4, 3)) * (1 + 2j), RNG.standard_normal(4) * (2 - 1j)
+COMPLEX: tuple[tuple[str, tuple[Any, ...], dict[str, Any]], ...] = (
+    *((name, (CA,), {}) for name in ("det", "inv", "slogdet", "eigvals", "cond", "matrix_rank", "trace", "diagonal")),
+    *((name, (CWIDE,), {}) for name in ("svdvals", "pinv", "norm", "matrix_norm", "matrix_transpose")),
+    ("cholesky", (CS,), {}), ("cholesky", (CS,), {"upper": True}), ("eigvalsh", (CA,), {}),
+    ("eigvalsh", (CA,), {"UPLO": "U"}), ("solve", (CA, CB), {}), ("solve", (A, CV), {}), ("solve", (CA, V), {}),
+    ("matrix_power", (CA, -2), {}), ("multi_dot", ([CV, CA[0], A[1], CB[0]],), {}), ("vector_norm", (CV,), {}),
+    *(("norm", (CTALL,), {"ord": p, "axis": (1, 2)}) for p in ("fro", "nuc", 1, -1, 2, -2, np.inf)),
+    *(("norm", (CV,), {"ord": p}) for p in (None, 0, 1, 3.5, np.inf)), ("outer", (CV, CV), {}),
+    ("cross", (CTALL[0], E1), {}), ("eigvals", (A - A.swapaxes(1, 2) + np.eye(4),), {}),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "args", "options"), COMPLEX, ids=lambda x: x if isinstance(x, str) else "")
+def test_complex_same_as_numpy(name: str, args: tuple[Any, ...], options: dict[str, Any]) -> None:
+    want = getattr(np.linalg, name)(*args, **options)
+    got = getattr(linalg, name)(*args, **options)
+    for g, w in zip(got, want, strict=True) if isinstance(want, tuple) else [(got, want)]:
+        assert (g.dtype, g.shape) == (np.asarray(w).dtype, np.shape(w))
+        np.testing.assert_allclose(g, w, rtol=1e-10, atol=1e-10)
+
+
+def test_complex_factors() -> None:
+    """Products of factors are what was factored, in single precision too."""
+    for a in (CA, CTALL, CWIDE, CWIDE.astype(C64)):
+        tolerance = 1e-5 if a.dtype == C64 else 1e-12
+        for full in (False, True):
+            u, s, vh = linalg.svd(a, full_matrices=full)
+            k = s.shape[-1]
+            assert s.dtype == a.real.dtype
+            np.testing.assert_allclose((u[..., :k] * s[..., None, :]) @ vh[..., :k, :], a, atol=tolerance)
+            q, r = linalg.qr(a, "complete" if full else "reduced")
+            np.testing.assert_allclose(q @ r, a, atol=tolerance)
+        order, low, up = linalg.lu(a)
+        np.testing.assert_allclose(low @ up, np.take_along_axis(a, order[..., None], -2), atol=tolerance)
+    w, v = linalg.eigh(CS)
+    np.testing.assert_allclose(v * w[:, None, :] @ v.swapaxes(1, 2).conj(), CS, atol=1e-12)
+    for a in (A, CA, A.astype(F32)):
+        w, v = linalg.eig(a)
+        assert w.dtype == v.dtype == (C64 if a.dtype == F32 else C128)
+        np.testing.assert_allclose(a @ v, v * w[:, None, :], atol=1e-4 if a.dtype == F32 else 1e-12)
+    b = CB[0]
+    for got, want in zip(linalg.lstsq(CTALL[0, :4], b), np.linalg.lstsq(CTALL[0, :4], b), strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-10)
+    w, v = tgc.jit(linalg.eig)(A)
+    np.testing.assert_allclose(A @ v, v * w[:, None, :], atol=1e-12)
+
+
+def _parts(y: Any) -> list[Any]:
+    return [elementwise.real(y), elementwise.imag(y)] if y.dtype == C128 else [y]
+
+
+def _scaled(u: Any, s: Any) -> Any:
+    return u * tnp.expand_dims(s, -2)
+
+
+def _svd_function(x: Any) -> list[Any]:
+    """sqrt(s) in place of s, and the squares of magnitudes of singular vectors."""
+    u, s, vh = linalg.svd(x, full_matrices=False)
+    return [*_parts(tnp.matmul(_scaled(u, tnp.sqrt(s)), vh)), elementwise.absolute(u), elementwise.absolute(vh), s]
+
+
+def _eig_function(x: Any) -> list[Any]:
+    w, v = linalg.eig(x)
+    other = tnp.matmul(_scaled(v, w * w * w), linalg.inv(v))
+    return [*_parts(other), elementwise.absolute(v), *_parts(w)]
+
+
+def _eigh_function(x: Any) -> list[Any]:
+    w, v = linalg.eigh(x)
+    return [*_parts(tnp.matmul(_scaled(v, tnp.sqrt(w)), adjoint(v))), elementwise.absolute(v), w]
+
+
+@pytest.mark.parametrize(
+    ("f", "x"),
+    [
+        (_svd_function, CTALL),
+        (_svd_function, CWIDE),
+        (_svd_function, CA),
+        (_eigh_function, CS),
+        (_eig_function, CA),
+        (lambda x: linalg.norm(x, "nuc", (1, 2)), CA),
+        (lambda x: linalg.norm(x), CA),
+        (lambda x: _parts(linalg.lstsq(x, CB[0, :, 0])[0]), CA[0, :, :2]),
+        (lambda x: _parts(linalg.cholesky(tnp.matmul(x, adjoint(x)), upper=True)), CWIDE),
+    ],
+)  # fmt: skip
+def test_complex_gradients(f: Callable[[Any], Any], x: np.ndarray) -> None:
+    """Of functions that do not depend on phases, by both parts of the operand."""
+    check_gradients(lambda a, b: f(a + 1j * b), x.real, x.imag, rtol=1e-5)
+
+
+def test_eig_of_real_matrices_has_real_gradients() -> None:
+    turning = A + 3 * np.triu(np.ones((4, 4)), 1) - 3 * np.tril(np.ones((4, 4)), -1)
+    assert np.iscomplexobj(np.linalg.eigvals(turning))
+    for a in (A, turning):
+        check_gradients(_eig_function, a, rtol=1e-5)
 
 
 def test_factors() -> None:
@@ -111,6 +216,8 @@ def test_gradients_that_do_not_exist() -> None:
     [
         (linalg.det, (TALL,), ShapeError),
         (linalg.inv, (V,), ShapeError),
+        (linalg.eig, (TALL,), ShapeError),
+        (linalg.eigvals, (A.astype(np.float16),), DTypeError),
         (linalg.solve, (A, TALL), ShapeError),
         (linalg.solve, (V, V), ShapeError),
         (linalg.det, (A.astype(np.float16),), DTypeError),

@@ -96,7 +96,8 @@ def differentiable(op: Primitive, dtype: DType) -> Iterator[tuple[dict[str, Any]
         if arrays is None or attrs.get("chunks"):
             continue
         real = [k for k, a in enumerate(arrays) if a.dtype == dtype]
-        if real and any(t.dtype in (F64, C128) for t in op.infer([*map(type_of, arrays)], attrs)):
+        results = {t.dtype for t in op.infer([*map(type_of, arrays)], attrs)}
+        if real and results & {F64, C128} and not (op.samples.phases and C128 in results):
             yield attrs, arrays, real
 
 

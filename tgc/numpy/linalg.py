@@ -1,7 +1,8 @@
 """Linear algebra: NumPy's `linalg` and the array API's, on stacks of matrices in the last two axes.
 
-Integers are computed in float64; half precision is refused, as in NumPy. Eigenvalues of general matrices are complex
-and not here. Errors of LAPACK's (a singular matrix, no convergence) are `LinearAlgebraError`, when the program runs.
+Matrices are real or complex, of single or double precision; integers are computed in float64; half precision is
+refused, as in NumPy. Errors of LAPACK's (a singular matrix, no convergence) are `LinearAlgebraError`, when the program
+runs.
 """
 
 from __future__ import annotations
@@ -22,15 +23,23 @@ from tgc.numpy.matrices import eye
 from tgc.numpy.matrices import trace as _trace
 from tgc.numpy.products import matmul, outer, tensordot, vecdot
 from tgc.numpy.reductions import count_nonzero, max, min, sum
-from tgc.ops import arithmetic
+from tgc.ops import arithmetic, elementwise
 from tgc.ops import linalg as ops
-from tgc.types import DType, is_float
+from tgc.ops.matrices import adjoint, eye_like
+from tgc.types import DType, is_complex, is_inexact
 
 __all__ = [
-    "cholesky", "cond", "cross", "det", "diagonal", "eigh", "eigvalsh", "inv", "lstsq", "lu", "matmul", "matrix_norm",
-    "matrix_power", "matrix_rank", "matrix_transpose", "multi_dot", "norm", "outer", "pinv", "qr", "slogdet", "solve",
-    "solve_triangular", "svd", "svdvals", "tensordot", "trace", "vecdot", "vector_norm",
+    "cholesky", "cond", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "inv", "lstsq", "lu",
+    "matmul", "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose", "multi_dot", "norm", "outer", "pinv",
+    "qr", "slogdet", "solve", "solve_triangular", "svd", "svdvals", "tensordot", "trace", "vecdot", "vector_norm",
 ]  # fmt: skip
+
+
+class EigResult(NamedTuple):
+    """Eigenvalues and eigenvectors, as columns."""
+
+    eigenvalues: Array
+    eigenvectors: Array
 
 
 class EighResult(NamedTuple):
@@ -62,38 +71,51 @@ class SlogdetResult(NamedTuple):
     logabsdet: Array
 
 
-def _real(x: ArrayLike, dtype: DType | None = None) -> Array:
+def _inexact(x: ArrayLike, dtype: DType | None = None) -> Array:
     x = as_array(x)
-    return x if is_float(x.dtype) and dtype is None else arithmetic.as_tensor(x, dtype or np.dtype(np.float64))
+    return x if is_inexact(x.dtype) and dtype is None else arithmetic.as_tensor(x, dtype or np.dtype(np.float64))
 
 
 def _pair(a: ArrayLike, b: ArrayLike) -> list[Array]:
-    """Two operands in one dtype of floats."""
-    a, b = _real(a), _real(b)
+    """Two operands in one inexact dtype."""
+    a, b = _inexact(a), _inexact(b)
     dtype = arithmetic.result_type(a, b)
     return [arithmetic.as_tensor(x, dtype) for x in (a, b)]
 
 
 def cholesky(a: ArrayLike, /, *, upper: bool = False) -> Array:
-    """L of A = L L^T (or L^T, with `upper`); of A only the lower triangle (or the upper one) is read.
+    """L of A = L L^H (or L^H, with `upper`); of A only the lower triangle (or the upper one) is read.
 
     Raises:
         LinearAlgebraError: A is not positive definite.
     """
-    a = _real(a)
-    return matrix_transpose(ops.cholesky(matrix_transpose(a))) if upper else ops.cholesky(a)
+    a = _inexact(a)
+    return adjoint(ops.cholesky(adjoint(a))) if upper else ops.cholesky(a)
+
+
+def eig(a: ArrayLike, /) -> EigResult:
+    """Eigenvalues, in no order, and eigenvectors of length one of square matrices: complex (NumPy: real if all are).
+
+    The gradient is that of functions which do not depend on the phases of eigenvectors; it needs distinct eigenvalues.
+    """
+    return EigResult(*ops.eig(_inexact(a)))
+
+
+def eigvals(a: ArrayLike, /) -> Array:
+    """The eigenvalues of `eig`."""
+    return eig(a).eigenvalues
 
 
 def eigh(a: ArrayLike, /, UPLO: str = "L") -> EighResult:
-    """Eigenvalues and eigenvectors of symmetric matrices, of which the triangle `UPLO` is read.
+    """Eigenvalues and eigenvectors of Hermitian matrices, of which the triangle `UPLO` is read.
 
-    The gradient is that of functions which do not depend on the signs of eigenvectors, nor on their choice where
-    eigenvalues coincide.
+    The gradient is that of functions which do not depend on the signs (or phases) of eigenvectors, nor on their
+    choice where eigenvalues coincide.
     """
     if UPLO not in ("L", "U"):
         raise AttributeSpecError(f"eigh: UPLO is L or U, not {UPLO!r}")
-    a = _real(a)
-    return EighResult(*ops.eigh(a if UPLO == "L" else matrix_transpose(a)))
+    a = _inexact(a)
+    return EighResult(*ops.eigh(a if UPLO == "L" else adjoint(a)))
 
 
 def eigvalsh(a: ArrayLike, /, UPLO: str = "L") -> Array:
@@ -104,9 +126,10 @@ def eigvalsh(a: ArrayLike, /, UPLO: str = "L") -> Array:
 def svd(a: ArrayLike, /, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     """Singular value decomposition: `SVDResult`, or S alone without `compute_uv`.
 
-    Of matrices that are not square only the reduced form, `full_matrices=False`, has a gradient.
+    The gradient is that of functions which do not depend on the signs (or phases) of singular vectors. Of matrices
+    that are not square only the reduced form, `full_matrices=False`, has a gradient.
     """
-    found = SVDResult(*ops.svd(_real(a), full=full_matrices and compute_uv))
+    found = SVDResult(*ops.svd(_inexact(a), full=full_matrices and compute_uv))
     return found if compute_uv else found.S
 
 
@@ -124,13 +147,13 @@ def qr(a: ArrayLike, /, mode: str = "reduced") -> Any:
     """
     if mode not in ("reduced", "complete", "r"):
         raise AttributeSpecError(f"qr: mode {mode!r} is not supported; there are reduced, complete and r")
-    found = QRResult(*ops.qr(_real(a), full=mode == "complete"))
+    found = QRResult(*ops.qr(_inexact(a), full=mode == "complete"))
     return found.R if mode == "r" else found
 
 
 def lu(a: ArrayLike, /) -> tuple[Array, Array, Array]:
     """(order, L, U) with a[order] = L U, by partial pivoting: order is int64, L has a unit diagonal."""
-    order, low, up = ops.lu(_real(a))
+    order, low, up = ops.lu(_inexact(a))
     return order, low, up
 
 
@@ -167,23 +190,23 @@ def inv(a: ArrayLike, /) -> Array:
     Raises:
         LinearAlgebraError: a matrix is singular.
     """
-    a = _real(a)
-    return ops.solve(a, ops.eye_like(a, a.shape[-1] if a.ndim else 0))
+    a = _inexact(a)
+    return ops.solve(a, eye_like(a, a.shape[-1] if a.ndim else 0))
 
 
 def det(a: ArrayLike, /) -> Array:
     """The determinant. Its gradient is an error at run time where it is zero."""
-    return ops.det(_real(a))
+    return ops.det(_inexact(a))
 
 
 def slogdet(a: ArrayLike, /) -> SlogdetResult:
     """Sign and logarithm of the magnitude of the determinant; 0 and -inf of a singular matrix."""
-    return SlogdetResult(*ops.slogdet(_real(a)))
+    return SlogdetResult(*ops.slogdet(_inexact(a)))
 
 
 def pinv(a: ArrayLike, /, rcond: float | None = None, *, rtol: float | None = None) -> Array:
     """The pseudo-inverse; singular values below `rtol` (by default max(m, n) * eps) times the largest count as zero."""
-    a = _real(a)
+    a = _inexact(a)
     limit = rtol if rtol is not None else rcond if rcond is not None else _tolerance(a)
     return ops.pinv(a, rcond=float(limit))
 
@@ -195,7 +218,7 @@ def _tolerance(a: Array) -> float:
 def lstsq(a: ArrayLike, b: ArrayLike, /, rcond: float | None = None) -> tuple[Array, Array, Array, Array]:
     """(x, residuals, rank, singular values) of the least squares problem |a x - b|, by the pseudo-inverse.
 
-    `b` is a vector or a matrix. Residuals are the sums of squares of a x - b by column; unlike NumPy's they are there
+    `b` is a vector or a matrix. Residuals are the sums of squares of |a x - b| by column; unlike NumPy's they are there
     whatever the rank.
     """
     a, b = _pair(a, b)
@@ -203,12 +226,12 @@ def lstsq(a: ArrayLike, b: ArrayLike, /, rcond: float | None = None) -> tuple[Ar
         raise refuse("lstsq", [a, b], "takes a matrix, and a vector or matrix of as many rows")
     x = matmul(pinv(a, rcond), b)
     left = arithmetic.subtract(matmul(a, x), b)
-    return x, sum(left * left, 0), matrix_rank(a, rtol=rcond), svdvals(a)
+    return x, sum(_squares(left), 0), matrix_rank(a, rtol=rcond), svdvals(a)
 
 
 def matrix_rank(A: ArrayLike, /, tol: float | None = None, *, rtol: float | None = None) -> Array:
     """int64: how many singular values exceed `tol`, or `rtol` (by default max(m, n) * eps) times the largest."""
-    a = _real(A)
+    a = _inexact(A)
     s = svdvals(a)
     limit = max(s, -1, keepdims=True) * (_tolerance(a) if rtol is None else rtol) if tol is None else tol
     return count_nonzero(s > limit, -1)
@@ -256,9 +279,16 @@ def multi_dot(arrays: Sequence[ArrayLike]) -> Array:
 # ------------------------------------------------------------------------------------------------------------- norms
 
 
+def _squares(x: Array) -> Array:
+    """|x| squared, real."""
+    parts = [elementwise.real(x), elementwise.imag(x)] if is_complex(x.dtype) else [x]
+    first, *second = (arithmetic.multiply(v, v) for v in parts)
+    return arithmetic.add(first, *second) if second else first
+
+
 def vector_norm(x: ArrayLike, /, *, axis: Axes = None, keepdims: bool = False, ord: float = 2) -> Array:
     """The `ord`-norm of the elements along axes (None: all), as one vector; inf and -inf are extremes, 0 counts."""
-    x = _real(x)
+    x = _inexact(x)
     axes = axes_of("vector_norm", x, axis)
     size = absolute(x)
     if ord == math.inf:
@@ -266,15 +296,15 @@ def vector_norm(x: ArrayLike, /, *, axis: Axes = None, keepdims: bool = False, o
     if ord == -math.inf:
         return min(size, axes, keepdims=keepdims)
     if ord == 0:
-        return arithmetic.as_tensor(count_nonzero(x, axes, keepdims=keepdims), x.dtype)
+        return arithmetic.as_tensor(count_nonzero(x, axes, keepdims=keepdims), size.dtype)
     if ord == 2:
-        return sqrt(sum(x * x, axes, keepdims=keepdims))
+        return sqrt(sum(_squares(x), axes, keepdims=keepdims))
     return sum(size**ord, axes, keepdims=keepdims) ** (1 / ord)
 
 
 def matrix_norm(x: ArrayLike, /, *, keepdims: bool = False, ord: float | str | None = "fro") -> Array:
     """A norm of matrices: "fro", "nuc", or 1, -1, inf, -inf (sums of columns and rows), 2, -2 (singular values)."""
-    x = _real(x)
+    x = _inexact(x)
     if x.ndim < 2:
         raise refuse("matrix_norm", [x], "takes matrices")
     if ord in ("fro", None):
@@ -295,7 +325,7 @@ def matrix_norm(x: ArrayLike, /, *, keepdims: bool = False, ord: float | str | N
 
 def norm(x: ArrayLike, ord: float | str | None = None, axis: Axes = None, keepdims: bool = False) -> Array:
     """NumPy's norm: of a vector along one axis, of matrices along two; without `ord`, the 2-norm of the elements."""
-    x = _real(x)
+    x = _inexact(x)
     axes = axes_of("norm", x, axis)
     if ord is None:
         return vector_norm(x, axis=axes, keepdims=keepdims)
@@ -312,7 +342,7 @@ def norm(x: ArrayLike, ord: float | str | None = None, axis: Axes = None, keepdi
 
 def cond(x: ArrayLike, p: float | str | None = None) -> Array:
     """The condition number, in the norm `p` (None: 2)."""
-    x = _real(x)
+    x = _inexact(x)
     if p is None or p in (2, -2):
         s = svdvals(x)
         return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]

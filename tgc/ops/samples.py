@@ -27,13 +27,15 @@ class Samples:
     """`draws`: one an operand. `cases`: shapes and attributes; an elementwise op without attributes needs none.
 
     `ulps` bounds the error of float32 results against the reference evaluated in float64.
-    `smooth` is False where finite differences cannot judge the gradient.
+    `smooth` is False where finite differences cannot judge the gradient; `phases` says that they cannot where a result
+    is complex, being determined up to phases.
     """
 
     draws: tuple[Draw, ...]
     cases: tuple[Case, ...] = ()
     ulps: float = 2.0
     smooth: bool = True
+    phases: bool = False
 
 
 def reals(lo: float = -4.0, hi: float = 4.0) -> Draw:
@@ -88,6 +90,8 @@ def case(*shapes: tuple[int, ...], **attrs: Any) -> Case:
     return Case(shapes, attrs)
 
 
-def samples(*draws: Draw, cases: tuple[Case, ...] = (), ulps: float = 2.0, smooth: bool = True) -> Samples:
+def samples(
+    *draws: Draw, cases: tuple[Case, ...] = (), ulps: float = 2.0, smooth: bool = True, phases: bool = False
+) -> Samples:
     """`Samples` in short."""
-    return Samples(draws, cases, ulps, smooth)
+    return Samples(draws, cases, ulps, smooth, phases)
