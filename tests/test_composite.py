@@ -124,7 +124,7 @@ def test_tensors_that_it_closes_over() -> None:
     close(run(grad(f), X, Y), 5 * Y)
     close(run(vmap(grad(f)), X, Y), 5 * Y)
     for way in (grad(f, 1), lambda x, y: jvp(lambda y: f(x, y), (y,), (y,))[1]):
-        with pytest.raises(GradientError, match="says nothing of a tensor that .* closes over; make it an argument"):
+        with pytest.raises(GradientError, match=r"says nothing of a tensor that .* closes over; make it an argument"):
             graph_of(way, X, Y)
 
 
