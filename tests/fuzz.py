@@ -54,8 +54,9 @@ class Tally:
 
 # ------------------------------------------------------------------------------------------------------- rounding
 
-LINEAR = frozenset({"sum", "window_sum", "dot", "conv", "conv_kernel_grad", "scatter_add", "window_scatter"})
-ROUNDED = LINEAR | {"add", "sub", "mul", "div", "sqrt", "prod"}  # exact where more digits would change nothing
+LINEAR = frozenset({"sum", "window_sum", "dot", "conv", "conv_kernel_grad", "scatter_add", "window_scatter", "cumsum"})
+# exact where more digits would change nothing
+ROUNDED = LINEAR | {"add", "sub", "mul", "div", "sqrt", "prod", "cumprod", "scatter_mul"}
 EXACT = frozenset({
     "neg", "abs", "sign", "relu", "maximum", "minimum", "select", "floor", "ceil", "round", "trunc", "identity",
     "stop_gradient",

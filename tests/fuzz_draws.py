@@ -12,10 +12,14 @@ from hypothesis import strategies as st
 from tgc.errors import ShapeError
 from tgc.ir import Value
 from tgc.ops.contraction import conv_shape
-from tgc.ops.kinds import Elementwise, Reduce, Scatter
-from tgc.types import ALL, BOOL, F64, NUMBERS, U32, is_float
+from tgc.ops.cumulative import Cumulative
+from tgc.ops.kinds import Control, Elementwise, Reduce, Region, Scatter
+from tgc.ops.opaque import Opaque
+from tgc.types import ALL, BOOL, F64, I64, REALS, U32, is_float
 
-INTERNAL = frozenset({"fused", "relayout"})  # made by passes, never traced
+# Made by passes; of several results; or made of functions: these have programs of their own (`control_programs.py`).
+INTERNAL = frozenset({"relayout", "barrier", *(name for name, op in OPS.items() if isinstance(op, Control | Region))})
+APART = frozenset(name for name, op in OPS.items() if isinstance(op, Opaque))  # jump where operands round otherwise
 ROUGH = frozenset({"stop_gradient", "random_bits"})  # say nothing about slopes
 
 # Where an op of floats is defined, smooth and well-conditioned: (lowest, highest) of each operand.
@@ -127,9 +131,26 @@ def take(d: Draft, name: str) -> None:
 
 
 def scatter(d: Draft, name: str) -> None:
-    x = d.operand(NUMBERS, least=1)
+    x = d.operand(REALS, least=1)
     index = d.index(x.shape[0])
     d.emit(name, x, index, d.like(x.dtype, index.shape + x.shape[1:]))
+
+
+def cumulative(d: Draft, name: str) -> None:
+    x = d.operand(REALS, least=1)
+    if name == "cumprod" and is_float(x.dtype):
+        x = d.fit(x, *DOMAINS["prod"][0])
+    d.emit(name, x, axis=d.number(0, x.type.rank - 1), reverse=d.rarely())
+
+
+def dynamic(d: Draft, name: str) -> None:
+    x = d.operand(ALL)
+    sizes = tuple(d.number(0, n) for n in x.shape)
+    starts = [d.full(I64, (), d.number(-2, 4)) for _ in sizes]
+    if name == "dynamic_slice":
+        d.emit(name, x, *starts, sizes=sizes)
+    else:
+        d.emit(name, x, d.like(x.dtype, sizes), *starts)
 
 
 def creation(d: Draft, name: str) -> None:
@@ -146,7 +167,7 @@ def creation(d: Draft, name: str) -> None:
 
 
 def window(d: Draft, name: str) -> None:
-    x = d.operand(NUMBERS, least=1)
+    x = d.operand(REALS, least=1)
     slides = d.subset(x.type.rank)[:2]
     size, dilation, stride = (
         [d.one_of(options) if a in slides else 1 for a in range(x.type.rank)]
@@ -166,7 +187,7 @@ def window(d: Draft, name: str) -> None:
 
 
 def dot(d: Draft, name: str) -> None:
-    x = d.operand(NUMBERS, most=4)
+    x = d.operand(REALS, most=4)
     y = d.like(x.dtype, tuple(d.one_of((*x.shape, *d.sizes)) for _ in range(d.number(0, 3))))
     roles: dict[str, tuple[list[int], list[int]]] = {"batch": ([], []), "contract": ([], [])}
     for i, n in enumerate(x.shape):
@@ -181,7 +202,7 @@ def dot(d: Draft, name: str) -> None:
 
 def convolution(d: Draft, name: str) -> None:
     rank = d.number(1, 2)
-    x = d.operand(NUMBERS, rank + 2, rank + 2)
+    x = d.operand(REALS, rank + 2, rank + 2)
     groups = d.one_of([g for g in (1, 1, 2, 3) if x.shape[-1] % g == 0])
     kernel = tuple(d.one_of((1, 2, 3)) for _ in range(rank))
     attrs = {
@@ -202,6 +223,8 @@ def convolution(d: Draft, name: str) -> None:
 DRAWS: dict[str, Callable[[Draft, str], None]] = {
     **{name: elementwise for name, op in OPS.items() if isinstance(op, Elementwise)},
     **{name: reduction for name, op in OPS.items() if isinstance(op, Reduce)},
+    **{name: cumulative for name, op in OPS.items() if isinstance(op, Cumulative)},
+    "dynamic_slice": dynamic, "dynamic_update_slice": dynamic,
     **{name: scatter for name, op in OPS.items() if isinstance(op, Scatter)},
     **{name: window for name in OPS if name.startswith("window_")},
     "reshape": reshape, "broadcast": broadcast, "transpose": transpose, "slice": slice_, "pad": pad, "concat": concat,
@@ -223,7 +246,8 @@ KINDS: tuple[tuple[str, ...], ...] = (  # one is as likely as another
     _drawn_by(convolution),
     _drawn_by(creation),
     ("dot",),
-    ("take", "scatter_add"),
+    ("take", "scatter_add", "scatter_set", "scatter_max", "dynamic_slice", "dynamic_update_slice"),
+    _drawn_by(cumulative),
 )
 
 
@@ -268,4 +292,4 @@ def gradients(draw: Any, most: int = 7) -> Program:
     return Program(d.builder.build([total]), tuple(d.arguments.values()), gradient=True)
 
 
-__all__ = ["DRAWS", "INTERNAL", "gradients", "programs"]
+__all__ = ["APART", "DRAWS", "INTERNAL", "gradients", "programs"]

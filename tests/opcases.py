@@ -14,12 +14,14 @@ from tgc.ops.cumulative import Cumulative
 from tgc.ops.kinds import Control, Elementwise, Primitive, Reduce, Region, Scatter
 from tgc.ops.opaque import Opaque
 from tgc.ops.samples import Case, case
-from tgc.types import ALL, BF16, F16, F32, F64, I32, INTS, NUMBERS, U32, DType, is_float, type_of
+from tgc.types import ALL, BF16, C64, C128, F16, F32, F64, I32, INTS, REALS, U32, DType, is_complex, is_inexact, type_of
 
 OPS = {name: op for name, op in REGISTRY.items() if isinstance(op, Primitive) and not isinstance(op, Region | Control)}
 ELEMENTWISE = {name: op for name, op in OPS.items() if isinstance(op, Elementwise)}
 EPSILON = {F16: 2.0**-10, BF16: 2.0**-7, F32: 2.0**-23, F64: 2.0**-52}
 TINY = {F16: 2.0**-14, BF16: 2.0**-126, F32: 2.0**-126, F64: 2.0**-1022}
+EPSILON |= {C64: EPSILON[F32], C128: EPSILON[F64]}
+TINY |= {C64: TINY[F32], C128: TINY[F64]}
 SHAPES = ((3, 37), (), (0, 4))
 BACKENDS = ("cpu",)
 every_op = pytest.mark.parametrize("op", [pytest.param(op, id=name) for name, op in OPS.items()])
@@ -46,7 +48,7 @@ def domain(op: Primitive, k: int) -> frozenset[DType]:
         return INTS
     if k >= STARTS.get(op.name, k + 1):
         return frozenset({I32})
-    return NUMBERS if isinstance(op, Scatter) and op is not scatter.scatter_set else ALL
+    return REALS if isinstance(op, Scatter) and op is not scatter.scatter_set else ALL
 
 
 def operands(op: Primitive, c: Case, dtype: DType, seed: int = 0) -> list[np.ndarray] | None:
@@ -76,7 +78,7 @@ def together(op: Primitive, applied: list[tuple[Case, list[np.ndarray]]]) -> Gra
 
 
 def widened(a: np.ndarray) -> np.ndarray:
-    return a.astype(F64) if is_float(a.dtype) else a
+    return a.astype(C128 if is_complex(a.dtype) else F64) if is_inexact(a.dtype) else a
 
 
 def references(op: Primitive, arrays: list[np.ndarray], attrs: dict[str, Any]) -> list[np.ndarray]:

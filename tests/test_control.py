@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+import control_programs
 import numpy as np
 import optree
 import pytest
@@ -15,6 +16,7 @@ import tgc
 import tgc.numpy as tnp
 from tgc.errors import DTypeError, OutOfRangeError, ShapeError, TraceError
 from tgc.interpret import interpret
+from tgc.ir import Graph
 from tgc.runtime.lowered import Lowered
 from tgc.text import _constants, parse
 
@@ -356,3 +358,23 @@ def test_passes_are_checked_on_loops(monkeypatch: pytest.MonkeyPatch, capsys: py
     g = tgc.jit(lambda n: tgc.while_loop(lambda c: c < 2, lambda c: c * c, n))
     assert g(np.int64(27)) == 27  # from 0 or 1 it never ends
     assert "is not checked on @lambda, where a while loop ran 1000 steps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_programs(seed: int) -> None:
+    control_programs.check(seed, gradient=bool(seed % 2))
+
+
+def test_random_programs_vary() -> None:
+    """All ops of control flow occur, in bodies too."""
+    found: set[tuple[str, bool]] = set()
+
+    def visit(graph: Graph, nested: bool) -> None:
+        for node in graph.nodes:
+            found.add((node.op.name, nested))
+            for body in node.regions:
+                visit(body, True)
+
+    for seed in range(12):
+        visit(control_programs.program(seed, gradient=False)[0], False)
+    assert {("scan", False), ("scan", True), ("switch", True), ("while_loop", True)} <= found

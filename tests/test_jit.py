@@ -322,9 +322,9 @@ def test_wrong_shapes_name_op_shapes_and_line() -> None:
 
 
 def test_wrong_dtypes() -> None:
-    error = raised(tgc.jit(lambda x: x + 1), np.zeros(3, np.complex64))
+    error = raised(tgc.jit(lambda x: x + 1), np.zeros(3, np.longdouble))
     assert isinstance(error, DTypeError)
-    assert "complex64" in str(error)
+    assert str(np.dtype(np.longdouble)) in str(error)
     assert isinstance(raised(tgc.jit(lambda x: x + 1), np.array(["a"])), DTypeError)
     assert isinstance(raised(tgc.jit(lambda x: x + 1), np.array([object()])), DTypeError)
     error = raised(tgc.jit(lambda x: x << 1.5), np.arange(3))

@@ -326,8 +326,8 @@ def test_arrays() -> None:
     assert tnp.asarray(3, np.uint8).dtype == np.uint8
     with pytest.raises(OverflowError, match="300 out of bounds"):
         tnp.asarray(300, np.uint8)
-    with pytest.raises(DTypeError, match="complex128 is not supported"):
-        tnp.asarray(1j)
+    with pytest.raises(DTypeError, match="is not supported"):
+        tnp.asarray(np.longdouble(1))
     for copied in (tnp.array(F), tnp.copy(F)):
         assert copied is not F
         assert not np.shares_memory(copied, F)
@@ -367,14 +367,13 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: tnp.split(F, 2), ShapeError, r"split\(f32\[3,4,5\]\): axis 0 cannot be cut into 2 equal parts"),
     (lambda: tnp.pad(F, ((1, 2), (3, 4))), ShapeError, r"pad\(f32\[3,4,5\]\)"),
     (lambda: tnp.pad(F, -1), ShapeError, "negative"),
-    (lambda: tnp.pad(F, 1, mode="mean"), AttributeSpecError, "'mean' is not supported; there are constant, edge"),
+    (lambda: tnp.pad(F, 1, mode="mirror"), AttributeSpecError, "'mirror' is not supported; there are constant, empty"),
     (lambda: tnp.pad(F[:0], 1, mode="edge"), ShapeError, "no elements"),
     (lambda: tnp.take(F, F), DTypeError, r"take: indices must be integers, got f32\[3,4,5\]"),
     (lambda: tnp.take(F, A, 0, "up"), AttributeSpecError, "raise, clip and wrap"),
     (lambda: tnp.take_along_axis(F, A, 0), ShapeError, "same number of axes"),
     (lambda: tnp.subtract(B, B), DTypeError, "subtract is not defined for booleans"),
     (lambda: tnp.reciprocal(A), DTypeError, "use divide"),
-    (lambda: tnp.round(A, -1), DTypeError, "negative decimals"),
     (lambda: tnp.arange(0, 5, 0), AttributeSpecError, "step is zero"),
     (lambda: tnp.linspace(0, 1, -1), AttributeSpecError, "num is negative"),
     (lambda: tnp.meshgrid(F), ShapeError, r"meshgrid\(f32\[3,4,5\]\)"),

@@ -19,7 +19,7 @@ from tgc.ops.opaque import Opaque
 from tgc.ops.samples import Case, distinct
 from tgc.runtime.lowered import Lowered
 from tgc.trace import Tracer, trace
-from tgc.types import F32, F64, SHORT_NAMES, DType, is_float, tensor_type, type_of
+from tgc.types import C64, C128, F32, F64, SHORT_NAMES, DType, is_complex, is_inexact, tensor_type, type_of
 
 
 def applications() -> Iterator[Any]:
@@ -37,15 +37,20 @@ def applications() -> Iterator[Any]:
 
 
 def assert_near(got: np.ndarray, want: np.ndarray, ulps: float, what: str) -> None:
-    """Within `ulps` of the result's magnitude, or of the largest magnitude for ops that sum."""
+    """Within `ulps` of the result's magnitude, or of the largest magnitude for ops that sum.
+
+    Twice that for complex numbers, whose parts are the results of several functions each.
+    """
     assert got.shape == want.shape, what
-    if not is_float(got.dtype) or not ulps:
+    if not is_inexact(got.dtype) or not ulps:
         np.testing.assert_array_equal(got, want, err_msg=what)
         return
-    wide, exact = got.astype(F64), want.astype(got.dtype).astype(F64)
+    to = C128 if is_complex(got.dtype) else F64
+    ulps *= 1 + is_complex(got.dtype)
+    wide, exact = got.astype(to), want.astype(got.dtype).astype(to)
     finite = np.isfinite(exact)
     np.testing.assert_array_equal(wide[~finite], exact[~finite], err_msg=what)
-    exact = want.astype(F64)[finite]
+    exact = want.astype(to)[finite]
     scale = np.maximum(np.abs(exact), TINY[got.dtype])
     if ulps > 2 and scale.size:
         scale = np.maximum(scale, scale.max())
@@ -67,7 +72,7 @@ def test_forward(op: Primitive, dtype: DType, chosen: list[Case], backend: str) 
         for want in exact:
             got, oracle, out = next(found)
             assert got.dtype == out.dtype
-            wide = dtype in (F32, F64) and is_float(out.dtype) and not isinstance(op, Opaque)
+            wide = dtype in (F32, F64, C64, C128) and is_inexact(out.dtype) and not isinstance(op, Opaque)
             what = f"{op.name} {[*map(type_of, arrays)]} {dict(c.attrs)}"
             assert_near(got, want if wide else oracle, op.samples.ulps, what)
     assert next(found, None) is None
@@ -79,27 +84,36 @@ def test_forward(op: Primitive, dtype: DType, chosen: list[Case], backend: str) 
 def gradients() -> Iterator[Any]:
     for name, op in OPS.items():
         if op.grad is not no_gradient and op.samples.smooth and op is not movement.relayout:
-            yield pytest.param(op, id=name)
+            for dtype in (F64, C128):
+                if next(differentiable(op, dtype), None):
+                    yield pytest.param(op, dtype, id=f"{name}-{SHORT_NAMES[dtype]}")
 
 
-def differentiable(op: Primitive) -> Iterator[tuple[dict[str, Any], list[np.ndarray], list[int]]]:
-    """The cases that have a result in float64: attributes, operands, and which of them are real numbers."""
+def differentiable(op: Primitive, dtype: DType) -> Iterator[tuple[dict[str, Any], list[np.ndarray], list[int]]]:
+    """The cases with operands in `dtype` and such results: attributes, operands, and which of these are in `dtype`."""
     for c in cases(op):
-        arrays, attrs = operands(op, c, F64), op.check_attrs(c.attrs)
-        assert arrays is not None
-        if any(t.dtype == F64 for t in op.infer([*map(type_of, arrays)], attrs)) and not attrs.get("chunks"):
-            yield attrs, arrays, [k for k, a in enumerate(arrays) if a.dtype == F64]
+        arrays, attrs = operands(op, c, dtype), op.check_attrs(c.attrs)
+        if arrays is None or attrs.get("chunks"):
+            continue
+        real = [k for k, a in enumerate(arrays) if a.dtype == dtype]
+        if real and any(t.dtype in (F64, C128) for t in op.infer([*map(type_of, arrays)], attrs)):
+            yield attrs, arrays, real
 
 
-@pytest.mark.parametrize("op", list(gradients()))
-def test_gradient(op: Primitive) -> None:
-    """The gradient rule agrees with central differences of the reference in float64, in a random direction."""
+@pytest.mark.parametrize(("op", "dtype"), list(gradients()))
+def test_gradient(op: Primitive, dtype: DType) -> None:
+    """The gradient rule agrees with central differences of the reference in float64, in a random direction.
+
+    A complex cotangent c is that of the real function: it changes by Re(c d) in the direction d.
+    """
     rng = np.random.default_rng(1)
-    applied = list(differentiable(op))
-    weights = [
-        [np.asarray(rng.standard_normal(y.shape) * (y.dtype == F64)) for y in references(op, arrays, attrs)]
-        for attrs, arrays, _ in applied
-    ]
+
+    def noise(like: np.ndarray) -> np.ndarray:
+        made = rng.standard_normal(like.shape) + (1j * rng.standard_normal(like.shape) if is_complex(like.dtype) else 0)
+        return np.asarray(made * is_inexact(like.dtype))
+
+    applied = list(differentiable(op, dtype))
+    weights = [[noise(y) for y in references(op, arrays, attrs)] for attrs, arrays, _ in applied]
 
     def pullback(*inputs: Tracer) -> list[Any]:
         rest, grads = iter(inputs), []
@@ -108,7 +122,7 @@ def test_gradient(op: Primitive) -> None:
             made = op(*marked, **attrs)
             outs = [*made] if isinstance(made, tuple) else [made]
             pairs = [
-                (y, g) for y, g in zip(outs, itertools.islice(rest, len(weight)), strict=True) if is_float(y.dtype)
+                (y, g) for y, g in zip(outs, itertools.islice(rest, len(weight)), strict=True) if is_inexact(y.dtype)
             ]
             grads += backward([y for y, _ in pairs], [g for _, g in pairs], [marked[k] for k in real])
         return grads
@@ -118,14 +132,14 @@ def test_gradient(op: Primitive) -> None:
     compiled, interpreted = iter(Lowered(graph).compile()(inputs)), iter(interpret(graph, *inputs))
     step = 1e-6
     for (attrs, arrays, real), weight in zip(applied, weights, strict=True):
-        directions = [rng.standard_normal(a.shape) if k in real else None for k, a in enumerate(arrays)]
+        directions = [noise(a) if k in real else None for k, a in enumerate(arrays)]
         high, low = (
             references(op, [a if d is None else a + t * d for a, d in zip(arrays, directions, strict=True)], attrs)
             for t in (step, -step)
         )
-        want = sum(float(((h - m) * w).sum()) for h, m, w in zip(high, low, weight, strict=True)) / (2 * step)
+        want = sum(float(np.real((h - m) * w).sum()) for h, m, w in zip(high, low, weight, strict=True)) / (2 * step)
         for grads in (interpreted, compiled):
-            got = sum(float((next(grads) * directions[k]).sum()) for k in real)
+            got = sum(float(np.real(next(grads) * directions[k]).sum()) for k in real)
             assert got == pytest.approx(want, rel=2e-5, abs=2e-6), f"{op.name} {[*map(type_of, arrays)]} {attrs}"
 
 

@@ -202,7 +202,7 @@ def test_passes_are_pure(step: Any, name: str) -> None:
 
 # -------------------------------------------------------------------------------------------------------------- fold
 
-NUMBERS = np.arange(6, dtype=np.float32).reshape(2, 3)
+REALS = np.arange(6, dtype=np.float32).reshape(2, 3)
 
 
 def lifted(x: Any, array: np.ndarray) -> Any:
@@ -211,9 +211,9 @@ def lifted(x: Any, array: np.ndarray) -> Any:
 
 
 def test_fold_evaluates_constants() -> None:
-    after, _ = applied(Fold(), traced(lambda x: x + OPS["exp"](lifted(x, NUMBERS)).T, "f32[3,2]"))
+    after, _ = applied(Fold(), traced(lambda x: x + OPS["exp"](lifted(x, REALS)).T, "f32[3,2]"))
     assert ops(after) == ["add"]
-    np.testing.assert_array_equal(after.constants[0].data, np.exp(NUMBERS).T)
+    np.testing.assert_array_equal(after.constants[0].data, np.exp(REALS).T)
 
 
 def test_fold_keeps_fills_as_numbers() -> None:
@@ -229,12 +229,12 @@ def test_fold_keeps_fills_as_numbers() -> None:
 
 def test_fold_of_a_fill_and_a_constant() -> None:
     """A fill is a constant: `variance + epsilon` of a trained model leaves no work to the program."""
-    after, _ = applied(Fold(), traced(lambda x: x * (lifted(x, NUMBERS) + 0.5), "f32[2,3]"))
+    after, _ = applied(Fold(), traced(lambda x: x * (lifted(x, REALS) + 0.5), "f32[2,3]"))
     assert ops(after) == ["mul"]
 
 
 def test_fold_limit() -> None:
-    g = traced(lambda x: x * OPS["broadcast"](lifted(x, NUMBERS), axes=(1, 2), shape=(9, 2, 3)), "f32[9,2,3]")
+    g = traced(lambda x: x * OPS["broadcast"](lifted(x, REALS), axes=(1, 2), shape=(9, 2, 3)), "f32[9,2,3]")
     assert ops(applied(Fold(), g)[0]) == ["mul"]
     after, refusals = applied(Fold(limit=200), g)
     assert ops(after) == ["broadcast", "mul"]
@@ -242,7 +242,7 @@ def test_fold_limit() -> None:
 
 
 def test_fold_leaves_errors_to_the_program() -> None:
-    g = traced(lambda x: x + OPS["take"](lifted(x, NUMBERS), lifted(x, np.array([7]))), "f32[1,3]")
+    g = traced(lambda x: x + OPS["take"](lifted(x, REALS), lifted(x, np.array([7]))), "f32[1,3]")
     with collecting() as refusals:
         assert ops(Fold()(g, TARGET)) == ["take", "add"]
     assert "out of bounds" in str(refusals[0])

@@ -78,7 +78,7 @@ def test_every_element_type(code: str, form: str) -> None:
             q[-1 - i] = p[i]
 
     dtype = DTYPES[code]
-    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    limits = np.finfo(dtype) if dtype.kind in "fc" else np.iinfo(dtype)
     x = np.array([limits.min, limits.max, 0, 1, 77], dtype)
     y = np.zeros_like(x)
     FORMS[form](reverse)(x.ctypes.data, y.ctypes.data, len(x))

@@ -18,7 +18,7 @@ from tgc.ir import Builder, Graph, Node, Value, transform
 from tgc.ops.kinds import Elementwise
 from tgc.passes.rules import COMMUTATIVE, RULES, Rule
 from tgc.passes.simplify import Simplify
-from tgc.types import BOOL, SHORT_NAMES, DType, is_float
+from tgc.types import BOOL, SHORT_NAMES, DType, is_complex, is_float, real_dtype
 
 TARGET = CpuTarget.of("x86_64-unknown-linux-gnu", frozenset())
 RANDOM = 61  # values of each dtype, beside the special ones
@@ -37,6 +37,9 @@ def special(dtype: DType) -> np.ndarray:
     if dtype == BOOL:
         return np.array([False, True])
     rng = np.random.default_rng(dtype.num)
+    if is_complex(dtype):
+        parts = rng.choice(special(real_dtype(dtype)), (RANDOM, 2))
+        return parts.view(dtype)[:, 0].copy()
     if not is_float(dtype):
         low, high = (int(getattr(np.iinfo(dtype), end)) for end in ("min", "max"))
         known = {low, low + 1, low // 2, 0, 1, 2, 3, 7, high // 2, high - 1, high} | ({-1, -2, -3} if low else set())
@@ -74,6 +77,10 @@ def grid(values: np.ndarray, n: int) -> list[np.ndarray]:
 def assert_same_bits(got: np.ndarray, want: np.ndarray, operands: list[np.ndarray], ulps: int = 0) -> None:
     """Equal bit patterns, or floats of one sign at most `ulps` apart; any NaN equals any other."""
     assert (got.dtype, got.shape) == (want.dtype, want.shape)
+    if is_complex(got.dtype):
+        parts = real_dtype(got.dtype)
+        assert_same_bits(got[..., None].view(parts), want[..., None].view(parts), [x.repeat(2) for x in operands], ulps)
+        return
     bits = np.dtype(f"i{got.dtype.itemsize}")
     a, b = got.view(bits), want.view(bits)
     differ = a != b

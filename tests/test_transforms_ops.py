@@ -80,7 +80,7 @@ def test_ops_without_operands_have_nothing_to_map() -> None:
 
 def test_vmap_compiled() -> None:
     """Batch rules that gather, scatter and contract, and keys of many draws, compiled as one program."""
-    names = ("take", "scatter_add", "dot", "random_bits", "window_max", "pad", "concat")
+    names = ("take", "scatter_add", "dot", "conv", "conv_kernel_grad", "random_bits", "window_max", "pad", "barrier")
     applied = [(OPS[n], attrs, e, own) for n in names for attrs, e, own in itertools.islice(batches(OPS[n]), 3)]
     flat = [a for _, _, e, own in applied for a in stacked(e, own)]
 

@@ -18,7 +18,7 @@ from tgc.ops.creation import full_like
 from tgc.ops.elementwise import add, identity
 from tgc.ops.kinds import Control, Primitive
 from tgc.trace import Trace, Tracer, current, trace
-from tgc.types import is_float
+from tgc.types import is_float, is_inexact
 
 
 def mark(x: Any) -> Tracer:
@@ -99,7 +99,7 @@ def pull(
             if isinstance(part, GradientError):
                 if v in reached:
                     raise part
-            elif part is not None and is_float(v.dtype):
+            elif part is not None and is_inexact(v.dtype):
                 accumulate(v, part)
     return [cotangent.get(s.value) for s in sources]
 
@@ -125,7 +125,7 @@ def joint(graph: Graph, given: Sequence[int]) -> tuple[Graph, tuple[int, ...]]:
     def f(*tracers: Tracer) -> list[Any]:
         record, inputs = current(), tracers[: len(graph.inputs)]
         out = [record.tracer(v) for v in inline(graph, record.builder, [x.value for x in inputs])]
-        real = [k for k, x in enumerate(inputs) if is_float(x.dtype)]
+        real = [k for k, x in enumerate(inputs) if is_inexact(x.dtype)]
         found = pull([out[k] for k in given], tracers[len(inputs) :], [inputs[k] for k in real])
         reached.extend(k for k, g in zip(real, found, strict=True) if g is not None)
         return [*out, *(g for g in found if g is not None)]
@@ -151,11 +151,11 @@ def differentiate(graph: Graph) -> Graph:
     """Graph of (scalar; inputs) -> Graph of (scalar, gradients of every floating-point input; inputs)."""
 
     def f(*inputs: Tracer) -> list[Any]:
-        real = [x for x in inputs if is_float(x.dtype)]
+        real = [x for x in inputs if is_inexact(x.dtype)]
 
         def forward(*marked: Tracer) -> tuple[Tracer, None]:
             again = iter(marked)
-            operands = [next(again).value if is_float(x.dtype) else x.value for x in inputs]
+            operands = [next(again).value if is_inexact(x.dtype) else x.value for x in inputs]
             (out,) = inline(graph, current().builder, operands)
             return Tracer(current(), out), None
 

@@ -19,7 +19,7 @@ from tgc.ops.region import interpreted
 from tgc.ops.samples import samples
 from tgc.regions import Arguments, jvp_of, listed, region_of, vjp_of
 from tgc.trace import Tracer, trace_region
-from tgc.types import is_float
+from tgc.types import is_inexact
 
 
 def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -55,19 +55,19 @@ def _grad(g: Any, *operands: Tracer, out: Any, body: Graph) -> tuple[Any, ...]:
 def _jvp(tangents: Sequence[Any], *operands: Tracer, out: Any, body: Graph) -> tuple[Any, ...]:
     """A checkpoint of the body's tangents, so that their own backward pass computes them again."""
     given = [t for t in tangents if t is not None]
-    real = [v for v in body.outputs if is_float(v.dtype)]
+    real = [v for v in body.outputs if is_inexact(v.dtype)]
 
     def linear(*xs: Tracer) -> list[Any]:
         rest = iter(xs[len(operands) :])
         along = [None if t is None else next(rest) for t in tangents]
         made = jvp_of(body, along, xs[: len(operands)])
         return [
-            full_like(v, 0) if t is None else t for v, t in zip(body.outputs, made, strict=True) if is_float(v.dtype)
+            full_like(v, 0) if t is None else t for v, t in zip(body.outputs, made, strict=True) if is_inexact(v.dtype)
         ]
 
     graph, _ = trace_region(linear, [x.value.type for x in (*operands, *given)], name=f"{body.name}_jvp")
     made = iter(listed(checkpointed(*operands, *given, body=graph)) if real else [])
-    return tuple(next(made) if is_float(v.dtype) else None for v in body.outputs)
+    return tuple(next(made) if is_inexact(v.dtype) else None for v in body.outputs)
 
 
 def _batch(operands: Sequence[Tracer], batched: Sequence[bool], *, body: Graph) -> Any:

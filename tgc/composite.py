@@ -31,7 +31,7 @@ from tgc.ops.region import interpreted
 from tgc.ops.samples import samples
 from tgc.regions import Arguments, Outputs, inlined, jvp_of, listed, region_of, vjp_of
 from tgc.trace import Tracer, trace_region
-from tgc.types import TensorType, is_float
+from tgc.types import TensorType, is_inexact
 
 
 def _optional(x: Any) -> Graph | None:
@@ -250,7 +250,7 @@ class composite:  # noqa: N801
         return [self._cotangent(x.value.type, g) for x, g in wanted]
 
     def _cotangent(self, t: TensorType, g: Any) -> Any:
-        if g is None or not is_float(t.dtype):
+        if g is None or not is_inexact(t.dtype):
             return fill(t.shape, t.dtype, 0)
         if shape_of(g) != t.shape:
             raise ShapeError(f"{self.name}: bwd returns a cotangent of shape {shape_of(g)} for an argument {t}")

@@ -17,7 +17,7 @@ from tgc.ir import Graph, Node, Value, inline
 from tgc.ops.creation import full_like
 from tgc.ops.kinds import Control, Primitive
 from tgc.trace import Trace, Tracer, current, trace
-from tgc.types import is_float
+from tgc.types import is_inexact
 
 
 def forward(
@@ -47,7 +47,7 @@ def _tangents(record: Trace, node: Node, given: Sequence[Any]) -> Sequence[Any]:
     op = node.op
     if not isinstance(op, Primitive):
         raise GradientError(f"{op.name} has no gradient rule")
-    real = [is_float(r.dtype) for r in node.results]
+    real = [is_inexact(r.dtype) for r in node.results]
     if not any(real):
         return [None] * len(real)
     operands = [Tracer(record, v) for v in node.operands]
@@ -92,7 +92,7 @@ def transposed(op: Primitive, given: Sequence[Any], *operands: Tracer, out: Any,
     record = current()
     results = out if isinstance(out, list) else [out]
     since = record.builder.count
-    cotangents = [mark(full_like(r, 0)) if is_float(r.dtype) else None for r in results]
+    cotangents = [mark(full_like(r, 0)) if is_inexact(r.dtype) else None for r in results]
     parts = op.grad(tuple(cotangents) if isinstance(out, list) else cotangents[0], *operands, out=out, **attrs)
     pairs = [(p, t) for p, t in zip(parts, given, strict=True) if p is not None and t is not None]
     for part, _ in pairs:

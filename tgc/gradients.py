@@ -13,7 +13,7 @@ from tgc.errors import GradientError
 from tgc.ir import recorder
 from tgc.jit import Jit, argument_type
 from tgc.trace import Tracer
-from tgc.types import as_dtype, is_float
+from tgc.types import as_dtype, is_inexact
 
 
 def value_and_grad(
@@ -42,7 +42,7 @@ def value_and_grad(
         leaves: list[Any]
         leaves, structure = optree.tree_flatten(chosen)  # type: ignore[arg-type]
         for x in leaves:
-            if not is_float(as_dtype(x.dtype) if hasattr(x, "dtype") else argument_type(x).dtype):
+            if not is_inexact(as_dtype(x.dtype) if hasattr(x, "dtype") else argument_type(x).dtype):
                 raise GradientError(f"cannot differentiate by {x!r:.80}: not of a floating-point dtype")
 
         def flat(*marked: Tracer) -> tuple[Any, Any]:

@@ -17,10 +17,10 @@ from tgc.locks import Lock
 from tgc.runtime.lowered import Lowered
 from tgc.runtime.registry import Executable, get_backend
 from tgc.trace import Tracer, trace
-from tgc.types import BOOL, F64, I64, TensorType, as_dtype, type_of
+from tgc.types import BOOL, C128, F64, I64, TensorType, as_dtype, type_of
 
 Names = int | str | Sequence[int | str]
-_WEAK: dict[type, np.dtype] = {bool: BOOL, int: I64, float: F64}
+_WEAK: dict[type, np.dtype] = {bool: BOOL, int: I64, float: F64, complex: C128}
 
 
 @dataclass(frozen=True)

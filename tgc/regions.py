@@ -24,7 +24,7 @@ class Outputs:
     def take(self, tree: Any) -> list[Any]:
         """The leaves of a pytree, whose structure is kept."""
         leaves, self.structure = optree.tree_flatten(tree)
-        self.weak = [getattr(x, "weak", isinstance(x, bool | int | float)) for x in leaves]
+        self.weak = [getattr(x, "weak", isinstance(x, bool | int | float | complex)) for x in leaves]
         return list(leaves)
 
     def give(self, leaves: Sequence[Any]) -> Any:

@@ -36,7 +36,7 @@ from safetensors import SafetensorError
 from tgc.errors import AttributeSpecError, CacheError, ParseError, VerifyError
 from tgc.ir import Attr, Constant, Graph, Loc, Node, Value, digest_of
 from tgc.ops import REGISTRY
-from tgc.types import BF16, BY_SHORT_NAME, SHORT_NAMES, U16, DType, Layout, TensorType
+from tgc.types import BF16, BY_SHORT_NAME, C64, C128, F64, SHORT_NAMES, U16, U64, DType, Layout, TensorType
 from tgc.verify import verify
 
 T = TypeVar("T")
@@ -367,7 +367,8 @@ def _write(path: Path, data: bytes) -> None:
         new.unlink(missing_ok=True)
 
 
-_STORED: dict[DType, DType] = {BF16: U16}  # dtypes that NumPy's reader does not know, and those of their bits
+# Dtypes that the sidecar's format or NumPy's reader does not know: those of their bits, as one more axis.
+_STORED: dict[DType, DType] = {BF16: U16, C64: U64, C128: F64}
 
 
 def save_graph(graph: Graph, path: str | os.PathLike[str]) -> None:
@@ -384,7 +385,7 @@ def save_graph(graph: Graph, path: str | os.PathLike[str]) -> None:
         if c.data is None:
             raise VerifyError(f"constant {c.digest} of graph @{graph.name} has no data to save")
         array = np.asarray(c.data, order="C")
-        arrays[c.digest] = array.view(_STORED.get(array.dtype, array.dtype))
+        arrays[c.digest] = array[..., None].view(_STORED[array.dtype]) if array.dtype in _STORED else array
     if arrays:
         _write(sidecar, safetensors.numpy.save(arrays))
     else:
@@ -406,8 +407,12 @@ def load_graph(path: str | os.PathLike[str]) -> Graph:
     except (SafetensorError, KeyError) as error:  # KeyError: a dtype that tgc does not have
         raise CacheError(f"{sidecar} is corrupted: {error}") from error
     for digest, array in stored.items():
-        views = (array.view(d) for d in (array.dtype, *_STORED) if _STORED.get(d, d) == array.dtype)
-        found = next((v for v in views if digest_of(v) == digest), None)
+        views = (
+            array.view(d)[..., 0]
+            for d, stored in _STORED.items()
+            if stored == array.dtype and array.shape[-1:] == (d.itemsize // stored.itemsize,)
+        )
+        found = next((v for v in (array, *views) if digest_of(v) == digest), None)
         if found is None:
             raise CacheError(f"{sidecar} is corrupted: the data of constant {digest} is not what its digest says")
         found.setflags(write=False)

@@ -89,7 +89,7 @@ class Trace(Recorder):
             if self.parent is None:
                 raise LeakedTracerError(f"{x!r} belongs to another trace{x.origin}")
             return self._capture(self.parent.lift(x))
-        if isinstance(x, bool | int | float | np.generic) or (isinstance(x, np.ndarray) and x.ndim == 0):
+        if isinstance(x, bool | int | float | complex | np.generic) or (isinstance(x, np.ndarray) and x.ndim == 0):
             array = np.asarray(x)
             filled: Tracer = fill((), as_dtype(array.dtype), array.item())
             return filled.value
@@ -157,6 +157,9 @@ class Tracer:
 
     def __float__(self) -> NoReturn:
         self._no("float()", "use .astype, or a static argument")
+
+    def __complex__(self) -> NoReturn:
+        self._no("complex()", "use .astype, or a static argument")
 
     def __index__(self) -> NoReturn:  # noqa: PLE0305
         self._no("an index or a size", "make it a static argument")

@@ -16,12 +16,13 @@ DType: TypeAlias = np.dtype
 Shape: TypeAlias = tuple[int, ...]
 
 BOOL, F16, BF16, F32, F64 = (np.dtype(t) for t in (np.bool_, np.float16, ml_dtypes.bfloat16, np.float32, np.float64))
+C64, C128 = (np.dtype(t) for t in (np.complex64, np.complex128))
 I8, I16, I32, I64 = (np.dtype(t) for t in (np.int8, np.int16, np.int32, np.int64))
 U8, U16, U32, U64 = (np.dtype(t) for t in (np.uint8, np.uint16, np.uint32, np.uint64))
 
 SHORT_NAMES: dict[DType, str] = {
     BOOL: "bool", U8: "u8", U16: "u16", U32: "u32", U64: "u64", I8: "i8", I16: "i16", I32: "i32", I64: "i64",
-    F16: "f16", BF16: "bf16", F32: "f32", F64: "f64",
+    F16: "f16", BF16: "bf16", F32: "f32", F64: "f64", C64: "c64", C128: "c128",
 }  # fmt: skip
 BY_SHORT_NAME: dict[str, DType] = {name: dtype for dtype, name in SHORT_NAMES.items()}
 
@@ -31,7 +32,10 @@ BOOLS = frozenset({BOOL})
 UNSIGNED = frozenset({U8, U16, U32, U64})
 INTS = frozenset({I8, I16, I32, I64}) | UNSIGNED
 FLOATS = frozenset({F16, BF16, F32, F64})
-NUMBERS = INTS | FLOATS
+COMPLEXES = frozenset({C64, C128})
+INEXACT = FLOATS | COMPLEXES
+REALS = INTS | FLOATS
+NUMBERS = REALS | COMPLEXES
 ALL = BOOLS | NUMBERS
 
 
@@ -56,6 +60,26 @@ def as_dtype(dtype: object) -> DType:
 def is_float(dtype: DType) -> bool:
     """Whether `dtype` is a floating-point dtype (bfloat16 included)."""
     return dtype in FLOATS
+
+
+def is_inexact(dtype: DType) -> bool:
+    """Whether `dtype` is of floating-point numbers, real or complex: what has gradients."""
+    return dtype in INEXACT
+
+
+def is_complex(dtype: DType) -> bool:
+    """Whether `dtype` is of complex numbers."""
+    return dtype in COMPLEXES
+
+
+def real_dtype(dtype: DType) -> DType:
+    """The dtype of the parts of complex numbers; any other one is itself."""
+    return {C64: F32, C128: F64}.get(dtype, dtype)
+
+
+def complex_dtype(dtype: DType) -> DType:
+    """The dtype of complex numbers whose parts hold numbers of `dtype`."""
+    return dtype if dtype in COMPLEXES else C64 if dtype in (F16, BF16, F32) else C128
 
 
 @dataclass(frozen=True, slots=True)

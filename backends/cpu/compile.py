@@ -66,7 +66,7 @@ RAISED = 1 << 32  # status of a kernel in which an exception was raised, beyond 
 SCALARS: dict[str, Any] = {
     "i8": types.int8, "i16": types.int16, "i32": types.int32, "i64": types.int64,
     "u8": types.uint8, "u16": types.uint16, "u32": types.uint32, "u64": types.uint64,
-    "f32": types.float32, "f64": types.float64,
+    "f32": types.float32, "f64": types.float64, "c64": types.complex64, "c128": types.complex128,
 }  # fmt: skip
 TILE_RANGE = ("lo", "hi", "part")
 

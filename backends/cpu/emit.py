@@ -38,13 +38,14 @@ INFIX = {
 FLOAT_CALLS = {
     "maximum": "float_maximum", "minimum": "float_minimum", "floor": "floor", "ceil": "ceil", "trunc": "trunc",
     "round": "round_even", "sqrt": "sqrt", "mod": "mod_float", "floor_div": "floor_div_float",
+    "copysign": "copysign",
 }  # fmt: skip
-INT_CALLS = {"floor_div": "floor_div_int", "mod": "mod_int", "pow": "pow_int"}
+INT_CALLS = {"floor_div": "floor_div_int", "mod": "mod_int", "pow": "pow_int", "gcd": "gcd_int"}
 LIBRARY = frozenset({*MATH, "pow", "atan2"})  # functions of `vmath`, one a float dtype
 STORED = {BOOL: "u8", F16: "u16", BF16: "u16"}
 NUMPY = {
     "f32": "float32", "f64": "float64", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64",
-    "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64",
+    "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64", "c64": "complex64", "c128": "complex128",
 }  # fmt: skip
 
 
@@ -116,6 +117,10 @@ class Emitter:
         dtype = x.operands[0].dtype
         name = x.primitive
         floating = dtype.kind == "f"
+        if name in ("real", "imag"):
+            return f"{args[0]}.{name}"
+        if name == "complex":
+            return f"{self.kind(x.dtype)}(complex({', '.join(args)}))"
         if name == "cast":
             return self.cast(args[0], dtype, x.dtype)
         if name in ("fold_add", "fold_mul"):
@@ -153,7 +158,9 @@ class Emitter:
         if floating and name in FLOAT_CALLS:
             return self.narrow(f"{self.use('scalars', FLOAT_CALLS[name])}({', '.join(args)})", x.dtype)
         if name in INT_CALLS and not floating:
-            if dtype == I64 and name != "pow" and isinstance(x.operands[1], Const | Var):  # places and sizes: positive
+            if (
+                dtype == I64 and name in ("floor_div", "mod") and isinstance(x.operands[1], Const | Var)
+            ):  # places and sizes: positive
                 return f"({args[0]} {'//' if name == 'floor_div' else '%'} {args[1]})"
             return self.narrow(f"{self.use('scalars', INT_CALLS[name])}({', '.join(args)})", x.dtype)
         if floating and name in LIBRARY:

@@ -24,19 +24,15 @@ from numba.extending import lower_builtin, type_callable
 Rule = Callable[..., tuple[Any, Callable[..., Any]] | None]
 Twin = TypeVar("Twin", bound=Callable[..., Any])
 
-SCALARS: dict[str, tuple[Any, Any]] = {  # code: (numba type, ctypes type)
-    "f32": (types.float32, ctypes.c_float),
-    "f64": (types.float64, ctypes.c_double),
-    "i8": (types.int8, ctypes.c_int8),
-    "u8": (types.uint8, ctypes.c_uint8),
-    "i16": (types.int16, ctypes.c_int16),
-    "u16": (types.uint16, ctypes.c_uint16),
-    "i32": (types.int32, ctypes.c_int32),
-    "u32": (types.uint32, ctypes.c_uint32),
-    "i64": (types.int64, ctypes.c_int64),
-    "u64": (types.uint64, ctypes.c_uint64),
-}
-CTYPES: dict[Any, Any] = dict(SCALARS.values())
+SCALARS: dict[str, tuple[Any, Any]] = {  # code: (numba type, NumPy type)
+    code: (getattr(types, name), getattr(np, name))
+    for code, name in {
+        "f32": "float32", "f64": "float64", "c64": "complex64", "c128": "complex128",
+        "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64",
+        "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64",
+    }.items()
+}  # fmt: skip
+NUMPY: dict[Any, Any] = dict(SCALARS.values())
 
 ALIGNMENT = 64  # bytes: one cache line, and the widest vector register of any supported target
 
@@ -48,20 +44,21 @@ class Pointer:
     `owner` is kept alive with the pointer.
     """
 
-    __slots__ = ("address", "ctype", "owner", "scalar")
+    __slots__ = ("address", "dtype", "owner")
 
-    def __init__(self, address: int, ctype: Any, owner: object = None) -> None:
-        self.address, self.ctype, self.owner = address, ctype, owner
-        self.scalar = np.dtype(ctype).type
+    def __init__(self, address: int, scalar: Any, owner: object = None) -> None:
+        self.address, self.dtype, self.owner = address, np.dtype(scalar), owner
 
     def _element(self, i: int) -> Any:
-        return self.ctype.from_address(self.address + int(i) * ctypes.sizeof(self.ctype))
+        """A view of one element."""
+        n = self.dtype.itemsize
+        return np.frombuffer((ctypes.c_char * n).from_address(self.address + int(i) * n), self.dtype)
 
     def __getitem__(self, i: int) -> Any:
-        return self.scalar(self._element(i).value)
+        return self._element(i)[0]
 
     def __setitem__(self, i: int, value: Any) -> None:
-        self._element(i).value = float(value) if issubclass(self.scalar, np.floating) else int(value)
+        self._element(i)[0] = np.asarray(value).astype(self.dtype)
 
 
 def device(rule: Rule) -> Callable[[Twin], Twin]:
@@ -94,7 +91,7 @@ def device(rule: Rule) -> Callable[[Twin], Twin]:
 
 
 def _constructor(code: str) -> Callable[[int], Any]:
-    scalar, ctype = SCALARS[code]
+    scalar, kind = SCALARS[code]
 
     def rule(address: Any) -> tuple[Any, Callable[..., Any]] | None:
         if not isinstance(address, types.Integer):
@@ -104,7 +101,7 @@ def _constructor(code: str) -> Callable[[int], Any]:
         )
 
     def pointer(address: int) -> Any:
-        return Pointer(address, ctype)
+        return Pointer(address, kind)
 
     pointer.__name__ = pointer.__qualname__ = f"ptr_{code}"
     pointer.__doc__ = f"Pointer to the {scalar} elements that start at ``address`` (bytes)."
@@ -113,6 +110,8 @@ def _constructor(code: str) -> Callable[[int], Any]:
 
 ptr_f32 = _constructor("f32")
 ptr_f64 = _constructor("f64")
+ptr_c64 = _constructor("c64")
+ptr_c128 = _constructor("c128")
 ptr_i8 = _constructor("i8")
 ptr_u8 = _constructor("u8")
 ptr_i16 = _constructor("i16")
@@ -132,7 +131,7 @@ def _offset_rule(p: Any, n: Any) -> tuple[Any, Callable[..., Any]] | None:
 @device(_offset_rule)
 def offset(p: Any, n: int) -> Any:
     """``p`` moved by ``n`` elements (not bytes; may be negative)."""
-    return Pointer(p.address + int(n) * ctypes.sizeof(p.ctype), p.ctype, p)  # a buffer lives as long as any pointer
+    return Pointer(p.address + int(n) * p.dtype.itemsize, p.dtype, p)  # a buffer lives as long as any pointer
 
 
 def _stack_rule(n: Any, dtype: Any) -> tuple[Any, Callable[..., Any]] | None:
@@ -155,7 +154,7 @@ def stack(n: int, dtype: Any) -> Any:
     ``n`` is a compile-time constant (a literal or a global), ``dtype`` a numba scalar type such as ``float32``. Every
     call site owns one buffer, allocated when the kernel is entered: in a loop each iteration sees the same memory.
     """
-    ctype = CTYPES[dtype]
-    memory = (ctypes.c_char * (n * ctypes.sizeof(ctype) + ALIGNMENT))()
+    kind = np.dtype(NUMPY[dtype])
+    memory = (ctypes.c_char * (n * kind.itemsize + ALIGNMENT))()
     start = ctypes.addressof(memory)
-    return Pointer(start + -start % ALIGNMENT, ctype, memory)
+    return Pointer(start + -start % ALIGNMENT, kind, memory)

@@ -237,6 +237,14 @@ def pow_int(x: Any, y: Any) -> Any:
     return result
 
 
+@scalar
+def gcd_int(x: Any, y: Any) -> Any:
+    """The greatest common divisor of |x| and |y|, wrapping as abs does."""
+    while y != 0:
+        x, y = y, mod_int(x, y)
+    return abs(x)
+
+
 def _u64_rule(x: Any) -> tuple[Any, Callable[..., Any]] | None:
     if not isinstance(x, types.Float):
         return None

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from tgc.backends.loops.ir import Apply, Buffer, Const, Expr, Guard, Load, Var, number
+from tgc.backends.loops.complex_rules import Complex, imag, pair, real
+from tgc.backends.loops.ir import Apply, Buffer, Const, Expr, Guard, Load, Var
+from tgc.backends.loops.ir import number as integer
 from tgc.errors import BackendError
 from tgc.ir import Graph, Node, Value
+from tgc.ops.creation import number
 from tgc.ops.kinds import Elementwise, Movement
 from tgc.ops.scalar import COMPARISONS, PREDICATES, PRIMITIVES
-from tgc.types import BF16, BOOL, F16, F32, F64, I64, U32, DType, TensorType
+from tgc.types import BF16, BOOL, F16, F32, F64, I64, U32, DType, TensorType, is_complex, real_dtype
 
 HALVES = (F16, BF16)
 
@@ -34,6 +37,8 @@ class Scalar:
     """`tgc.ops.scalar.Scalars` over expressions."""
 
     def const(self, value: Any, dtype: DType) -> Expr:
+        if is_complex(dtype):
+            return pair(*(Const(float(x), real_dtype(dtype)) for x in (np.real(value), np.imag(value))))
         value = np.asarray(value).astype(dtype).item() if dtype in HALVES else value
         held = compute_dtype(dtype)
         return Const(bool(value) if held == BOOL else float(value) if held.kind == "f" else int(value), held)
@@ -43,6 +48,10 @@ class Scalar:
 
     def cast(self, x: Expr, dtype: DType) -> Expr:
         held = compute_dtype(dtype)
+        if is_complex(x.dtype):
+            return x if x.dtype == held else COMPLEX.cast(x, dtype)
+        if is_complex(dtype):
+            return pair(self.cast(x, real_dtype(dtype)), Const(0.0, real_dtype(dtype)))
         if x.dtype == held or (x.dtype == F64 and dtype in HALVES):
             return rounded(x, dtype)  # from float64 in one step
         if isinstance(x, Const) and x.dtype == I64 and held.kind in "iuf" and 0 <= x.value < 128:
@@ -66,6 +75,11 @@ class Scalar:
             raise AttributeError(f"{name} is no scalar primitive")
 
         def apply(*xs: Expr) -> Expr:
+            if name == "complex" or any(is_complex(x.dtype) for x in xs):
+                rule = COMPLEX.rule(name)
+                if rule is None:
+                    raise BackendError(f"{name} is not defined for complex numbers")
+                return rule(*xs)
             result = BOOL if name in COMPARISONS or name in PREDICATES else xs[-1].dtype
             return Apply(name, xs, result)
 
@@ -76,13 +90,18 @@ class _Fold(Scalar):
     """Scalars of a reduction's step: sums and products of many terms, in any fixed order."""
 
     def add(self, total: Expr, x: Expr) -> Expr:
+        if is_complex(x.dtype):
+            return pair(self.add(real(total), real(x)), self.add(imag(total), imag(x)))
         return Apply("fold_add", (total, x), total.dtype)
 
     def mul(self, total: Expr, x: Expr) -> Expr:
+        if is_complex(x.dtype):
+            return COMPLEX.do_mul(total, x)
         return Apply("fold_mul", (total, x), total.dtype)
 
 
 SCALAR, FOLD = Scalar(), _Fold()
+COMPLEX = Complex(SCALAR)
 
 
 class _Element(Scalar):
@@ -98,7 +117,9 @@ class _Element(Scalar):
 
     def fill(self, value: Any, dtype: DType) -> Expr:
         """A number of the graph: floats other than zero become parameters, so that 1/batch is no other kernel."""
-        constant = self.const(value, dtype)
+        constant = self.const(number(value), dtype)
+        if is_complex(dtype):
+            return constant
         assert isinstance(constant, Const)
         if constant.dtype.kind != "f" or constant.value == 0 or not math.isfinite(constant.value):
             return constant
@@ -110,7 +131,7 @@ class _Element(Scalar):
         return self._node.operands[operand].type.rank
 
     def load(self, operand: int, index: Sequence[Any]) -> Expr:
-        return self._pull.at(self._node.operands[operand], [number(i) for i in index])
+        return self._pull.at(self._node.operands[operand], [integer(i) for i in index])
 
     def dim(self, operand: int, axis: int) -> Expr:
         return self._pull.size(self._node.operands[operand], axis)

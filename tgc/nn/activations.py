@@ -26,6 +26,7 @@ from tgc.numpy.elementwise import (
     tanh,
     where,
 )
+from tgc.ops import activations
 from tgc.ops import elementwise as e
 from tgc.ops.arithmetic import as_tensor
 
@@ -103,9 +104,7 @@ def selu(x: Array) -> Array:
 @full_precision
 def gelu(x: Array, approximate: bool = False) -> Array:
     """x times the standard normal distribution function of x (Hendrycks and Gimpel, 2016), or nearly so, by tanh."""
-    if approximate:
-        return _gated(x, lambda z: z * (tanh((z + z * z * z * 0.044715) * math.sqrt(2 / math.pi)) + 1) * 0.5, -12, 12)
-    return _gated(x, lambda z: z * (e.erf(z * math.sqrt(0.5)) + 1) * 0.5, -40, 40)
+    return activations.gelu_tanh(x) if approximate else activations.gelu(x)
 
 
 @full_precision
@@ -128,7 +127,7 @@ def log_sigmoid(x: Array) -> Array:
 @full_precision
 def silu(x: Array) -> Array:
     """x * sigmoid(x), also known as swish."""
-    return _gated(x, lambda z: z * e.sigmoid(z), -1000, 40)
+    return activations.silu(x)
 
 
 @full_precision

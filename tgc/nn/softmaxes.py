@@ -6,9 +6,12 @@ Gradients do not go through the shift, which cancels. Half precision is computed
 from __future__ import annotations
 
 from tgc.nn.base import full_precision
-from tgc.numpy.base import Array, Axes, along, axes_of, refuse, spread
-from tgc.numpy.elementwise import exp, greater_equal, isfinite, log, maximum, where
-from tgc.numpy.manipulation import moveaxis, reshape
+from tgc.numpy.base import Array, Axes, axes_of, refuse, spread
+from tgc.numpy.cumulative import cumsum
+from tgc.numpy.elementwise import exp, isfinite, log, maximum, where
+from tgc.numpy.manipulation import reshape
+from tgc.numpy.sorting import sort
+from tgc.ops import creation
 from tgc.ops.arithmetic import as_tensor, divide, subtract
 from tgc.ops.elementwise import stop_gradient
 from tgc.ops.reduce import reduce_max, reduce_sum
@@ -62,23 +65,12 @@ def softmin(x: Array, axis: Axes = -1) -> Array:
 
 @full_precision
 def sparsemax(x: Array, axis: int = -1) -> Array:
-    """The point of the probability simplex closest to `x` along `axis` (Martins and Astudillo, 2016).
-
-    Takes n * n steps for n elements: an element is in the support if 1 + k * x exceeds the sum of the k elements that
-    are not below it.
-    """
-    (at,) = _axes("sparsemax", x, (axis,))
-    s = moveaxis(shifted(x, (at,)), at, -1)
-    n = s.shape[-1]
-    pairs = (*s.shape, n)
-    mine = along(s, range(s.ndim), pairs)
-    other = along(s, [*range(s.ndim - 1), s.ndim], pairs)
-    above = greater_equal(other, mine)
-    last = (s.ndim,)
-    count = reduce_sum(as_tensor(above, s.dtype), axes=last, chunks=0)
-    total = reduce_sum(where(above, other, 0), axes=last, chunks=0)
-    inside = as_tensor(s * count + 1 > total, s.dtype)
-    axes = (s.ndim - 1,)
-    size = reduce_sum(inside, axes=axes, chunks=0)
-    level = divide(reduce_sum(where(inside > 0, s, 0), axes=axes, chunks=0) - 1, size)
-    return moveaxis(maximum(s - spread(level, axes, s.shape), 0), -1, at)
+    """The point of the probability simplex closest to `x` along `axis` (Martins and Astudillo, 2016)."""
+    (at,) = axes = _axes("sparsemax", x, (axis,))
+    s = shifted(x, axes)
+    ordered = sort(s, at, descending=True)
+    rank = creation.iota(shape=x.shape, dtype=x.dtype, axis=at) + 1
+    inside = rank * ordered + 1 > stop_gradient(cumsum(ordered, at))
+    size = reduce_sum(as_tensor(inside, x.dtype), axes=axes, chunks=0)
+    level = divide(reduce_sum(where(inside, ordered, 0), axes=axes, chunks=0) - 1, size)
+    return maximum(s - spread(level, axes, s.shape), 0)

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tgc.errors import ShapeError
+from tgc.errors import AttributeSpecError, ConcretizationError, ShapeError
 from tgc.ops import arithmetic, movement
 from tgc.trace import Tracer
 from tgc.types import BF16, F16, F32, F64, DType, Shape, as_dtype, is_float, tensor_type
@@ -39,10 +39,54 @@ def as_array(x: ArrayLike) -> Array:
     return array.astype(as_dtype(array.dtype), copy=False)
 
 
+def check_device(function: str, device: Any) -> None:
+    """Refuse a device that eager arrays do not lie on.
+
+    Raises:
+        AttributeSpecError: `device` is neither None nor "cpu".
+    """
+    if device not in (None, "cpu"):
+        raise AttributeSpecError(f"{function}: there is no device {device!r}; arrays lie on 'cpu'")
+
+
+def static(function: str, *numbers: Any) -> list[Any]:
+    """Python numbers that a tensor's size or values are made from.
+
+    Raises:
+        AttributeSpecError: one is traced, or no number.
+    """
+    for x in numbers:
+        if isinstance(x, Tracer) or np.ndim(x):
+            raise AttributeSpecError(f"{function} needs numbers that are known while tracing, not {x!r}")
+    return [x.item() if isinstance(x, np.generic | np.ndarray) else x for x in numbers]
+
+
+def concrete(function: str, *arrays: ArrayLike, instead: str = "call it outside of jit") -> list[np.ndarray]:
+    """The operands of a function whose result's shape depends on their numbers, as NumPy arrays.
+
+    Raises:
+        ConcretizationError: one is traced.
+    """
+    xs = [as_array(a) for a in arrays]
+    for x in xs:
+        if isinstance(x, Tracer):
+            raise ConcretizationError(
+                f"the shape of {function}({describe(x)}) depends on numbers that are unknown while tracing{x.origin}; "
+                f"{instead}"
+            )
+    return xs
+
+
 def as_real(x: ArrayLike) -> Array:
     """`x` as an array of floats: other dtypes become float64."""
     x = as_array(x)
     return x if is_float(x.dtype) else arithmetic.as_tensor(x, F64)
+
+
+def real_operands(*xs: ArrayLike) -> list[Array]:
+    """The operands in one shape and floating-point dtype; ints become float64."""
+    dtype = arithmetic.result_type(*xs)
+    return arithmetic.elementwise_operands(xs, dtype if is_float(dtype) else F64)
 
 
 def describe(x: Array) -> str:

@@ -1,4 +1,7 @@
-"""New tensors. Shapes and ranges are static; without a dtype the element type is NumPy's default (float64, int64)."""
+"""New tensors. Shapes and ranges are static; without a dtype the element type is NumPy's default (float64, int64).
+
+`device` is that of the array API standard: None or "cpu".
+"""
 
 from __future__ import annotations
 
@@ -9,30 +12,44 @@ from typing import Any
 import numpy as np
 
 from tgc.errors import AttributeSpecError, DTypeError
-from tgc.numpy.base import Array, ArrayLike, DTypeLike, accumulator, along, as_array, refuse, sizes
+from tgc.numpy.base import Array, ArrayLike, DTypeLike, accumulator, as_array, check_device, sizes, static
 from tgc.ops import arithmetic, creation, elementwise
 from tgc.ops.arithmetic import as_tensor, dtype_of, result_type
 from tgc.trace import Tracer
-from tgc.types import BOOL, F64, as_dtype
+from tgc.types import BOOL, F64, as_dtype, is_float
 
 __all__ = [
-    "arange", "array", "asarray", "copy", "empty", "empty_like", "full", "full_like", "linspace", "meshgrid",
-    "ones", "ones_like", "zeros", "zeros_like",
+    "arange", "array", "asanyarray", "asarray", "ascontiguousarray", "copy", "empty", "empty_like", "from_dlpack",
+    "fromfunction", "full", "full_like", "geomspace", "linspace", "logspace", "ones", "ones_like", "zeros",
+    "zeros_like",
 ]  # fmt: skip
 
 Size = int | Sequence[int]
 
 
-def asarray(a: ArrayLike, dtype: DTypeLike | None = None) -> Array:
-    """`a` as an array; nested sequences may hold tracers."""
+def asarray(a: ArrayLike, /, dtype: DTypeLike | None = None, *, device: Any = None, copy: bool | None = None) -> Array:
+    """`a` as an array; nested sequences may hold tracers.
+
+    Args:
+        copy: True for a new array, False for none (an error if there must be one), None for one if there must be.
+    Raises:
+        ValueError: `copy` is False, and `a` is no array of that dtype.
+    """
+    check_device("asarray", device)
+    source = a
     a = as_array(a) if not arithmetic.is_weak(a) or dtype is None else a
-    return a if dtype is None else as_tensor(a, as_dtype(dtype))
+    out = a if dtype is None else as_tensor(a, as_dtype(dtype))
+    if isinstance(out, Tracer):  # immutable
+        return out
+    shared = isinstance(source, np.ndarray) and np.may_share_memory(out, source)
+    if copy is False and not shared:
+        raise ValueError(f"asarray(copy=False): a {type(source).__name__} does not become an array without a copy")
+    return out.copy() if copy and shared else out
 
 
-def array(object: ArrayLike, dtype: DTypeLike | None = None) -> Array:
+def array(object: ArrayLike, dtype: DTypeLike | None = None, *, copy: bool | None = True) -> Array:
     """`object` as a new array (tracers are immutable and need no copy)."""
-    a = asarray(object, dtype)
-    return a.copy() if a is object and isinstance(a, np.ndarray) else a
+    return asarray(object, dtype, copy=copy)
 
 
 def copy(a: ArrayLike) -> Array:
@@ -40,65 +57,93 @@ def copy(a: ArrayLike) -> Array:
     return array(a)
 
 
-def full(shape: Size, fill_value: ArrayLike, dtype: DTypeLike | None = None) -> Array:
+def from_dlpack(x: Any, /, *, device: Any = None, copy: bool | None = None) -> Array:
+    """The tensor of another library as an array, without a copy where that library allows it (DLPack)."""
+    check_device("from_dlpack", device)
+    return as_array(x if isinstance(x, Tracer) else np.from_dlpack(x, device=device, copy=copy))
+
+
+def full(shape: Size, fill_value: ArrayLike, dtype: DTypeLike | None = None, *, device: Any = None) -> Array:
     """A tensor filled with one number, or with an array that broadcasts to `shape`."""
-    value = asarray(fill_value, dtype)
+    value = asarray(fill_value, dtype, device=device)
     if isinstance(value, Tracer) or value.ndim:
         return arithmetic.broadcast_to(value, sizes(shape))
     return creation.full(shape=sizes(shape), dtype=value.dtype, value=value.item())
 
 
-def zeros(shape: Size, dtype: DTypeLike = F64) -> Array:
+def zeros(shape: Size, dtype: DTypeLike | None = None, *, device: Any = None) -> Array:
     """Zeros."""
-    return full(shape, 0, dtype)
+    return full(shape, 0, F64 if dtype is None else dtype, device=device)
 
 
-def ones(shape: Size, dtype: DTypeLike = F64) -> Array:
+def ones(shape: Size, dtype: DTypeLike | None = None, *, device: Any = None) -> Array:
     """Ones."""
-    return full(shape, 1, dtype)
+    return full(shape, 1, F64 if dtype is None else dtype, device=device)
 
 
-def empty(shape: Size, dtype: DTypeLike = F64) -> Array:
+def empty(shape: Size, dtype: DTypeLike | None = None, *, device: Any = None) -> Array:
     """Zeros: tgc has no uninitialised tensors."""
-    return zeros(shape, dtype)
+    return zeros(shape, dtype, device=device)
 
 
-def full_like(a: ArrayLike, fill_value: ArrayLike, dtype: DTypeLike | None = None, shape: Size | None = None) -> Array:
+def full_like(
+    a: ArrayLike,
+    /,
+    fill_value: ArrayLike,
+    dtype: DTypeLike | None = None,
+    shape: Size | None = None,
+    *,
+    device: Any = None,
+) -> Array:
     """A filled tensor of the shape and dtype of `a`, unless given."""
     a = as_array(a)
-    return full(a.shape if shape is None else shape, fill_value, a.dtype if dtype is None else dtype)
+    size, to = a.shape if shape is None else shape, a.dtype if dtype is None else dtype
+    return full(size, fill_value, to, device=device)
 
 
-def zeros_like(a: ArrayLike, dtype: DTypeLike | None = None, shape: Size | None = None) -> Array:
+def zeros_like(
+    a: ArrayLike, /, dtype: DTypeLike | None = None, shape: Size | None = None, *, device: Any = None
+) -> Array:
     """Zeros of the shape and dtype of `a`, unless given."""
-    return full_like(a, 0, dtype, shape)
+    return full_like(a, 0, dtype, shape, device=device)
 
 
-def ones_like(a: ArrayLike, dtype: DTypeLike | None = None, shape: Size | None = None) -> Array:
+def ones_like(
+    a: ArrayLike, /, dtype: DTypeLike | None = None, shape: Size | None = None, *, device: Any = None
+) -> Array:
     """Ones of the shape and dtype of `a`, unless given."""
-    return full_like(a, 1, dtype, shape)
+    return full_like(a, 1, dtype, shape, device=device)
 
 
-def empty_like(a: ArrayLike, dtype: DTypeLike | None = None, shape: Size | None = None) -> Array:
+def empty_like(
+    a: ArrayLike, /, dtype: DTypeLike | None = None, shape: Size | None = None, *, device: Any = None
+) -> Array:
     """Zeros of the shape and dtype of `a`, unless given."""
-    return zeros_like(a, dtype, shape)
+    return full_like(a, 0, dtype, shape, device=device)
 
 
-def _static(function: str, *numbers: Any) -> list[Any]:
-    """Python numbers that a tensor's size or values are made from."""
-    for x in numbers:
-        if isinstance(x, Tracer) or np.ndim(x):
-            raise AttributeSpecError(f"{function} needs numbers that are known while tracing, not {x!r}")
-    return [x.item() if isinstance(x, np.generic | np.ndarray) else x for x in numbers]
+def fromfunction(function: Any, shape: Sequence[int], *, dtype: DTypeLike | None = None) -> Any:
+    """`function` of the coordinates of all elements, one tensor an axis, in float64 unless given."""
+    size, to = sizes(shape), F64 if dtype is None else as_dtype(dtype)
+    return function(*(creation.iota(shape=size, dtype=to, axis=axis) for axis in range(len(size))))
 
 
-def arange(start: float, /, stop: float | None = None, step: float = 1, dtype: DTypeLike | None = None) -> Array:
+def arange(
+    start: float,
+    /,
+    stop: float | None = None,
+    step: float = 1,
+    dtype: DTypeLike | None = None,
+    *,
+    device: Any = None,
+) -> Array:
     """start, start + step, ... below `stop`; from zero if only one number is given.
 
     Raises:
         AttributeSpecError: a number is traced, or `step` is zero.
     """
-    first, last, by = _static("arange", *((0, start, step) if stop is None else (start, stop, step)))
+    check_device("arange", device)
+    first, last, by = static("arange", *((0, start, step) if stop is None else (start, stop, step)))
     to = (
         as_dtype(dtype)
         if dtype is not None
@@ -108,52 +153,104 @@ def arange(start: float, /, stop: float | None = None, step: float = 1, dtype: D
         raise DTypeError("arange has no booleans")
     if by == 0:
         raise AttributeSpecError("arange: step is zero")
-    n = max(math.ceil((last - first) / by), 0)
+    exact = all(isinstance(x, int) for x in (first, last, by))
+    n = max(-((first - last) // by) if exact else math.ceil((last - first) / by), 0)
     # As NumPy: the step is the difference of the first two elements in the result's dtype.
     work = accumulator(to)
     begin, second = (as_tensor(as_tensor(x, to), work) for x in (first, first + by if n > 1 else first))
     steps = creation.iota(shape=(n,), dtype=work, axis=0)
-    return as_tensor(arithmetic.add(arithmetic.multiply(steps, second - begin), begin), to)
+    with np.errstate(over="ignore"):
+        return as_tensor(arithmetic.add(arithmetic.multiply(steps, second - begin), begin), to)
 
 
-def linspace(start: float, stop: float, num: int = 50, endpoint: bool = True, dtype: DTypeLike | None = None) -> Array:
-    """`num` evenly spaced numbers from `start` to `stop`, this included if `endpoint`; float64 unless given.
+def linspace(
+    start: ArrayLike,
+    stop: ArrayLike,
+    /,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    dtype: DTypeLike | None = None,
+    axis: int = 0,
+    *,
+    device: Any = None,
+) -> Any:
+    """`num` evenly spaced numbers from `start` to `stop`, this included if `endpoint`.
+
+    `start` and `stop` broadcast; their points lie along `axis` of the result. The dtype is that of the two, float64
+    for integers, unless given. With `retstep`, a pair: the points, and the distance between them.
 
     Raises:
-        AttributeSpecError: a number is traced, or `num` is negative.
+        AttributeSpecError: `num` is traced or negative.
     """
-    first, last, num = _static("linspace", start, stop, num)
+    check_device("linspace", device)
+    (num,) = static("linspace", num)
     if num < 0:
         raise AttributeSpecError(f"linspace: num is negative: {num}")
-    to = F64 if dtype is None else as_dtype(dtype)
-    steps = creation.iota(shape=(num,), dtype=F64, axis=0)
+    common = result_type(start, stop)
+    work = common if common.kind in "fc" or is_float(common) else F64
+    to = work if dtype is None else as_dtype(dtype)
+    first, last = arithmetic.elementwise_operands((start, stop), work, "linspace")
     gaps = num - 1 if endpoint else num
-    points = arithmetic.add(arithmetic.multiply(steps, (last - first) / max(gaps, 1)), float(first))
+    distance = arithmetic.divide(arithmetic.subtract(last, first), gaps) if gaps > 0 else full_like(first, math.nan)
+    rank = first.ndim + 1
+    place = arithmetic.axis_index(axis, rank)
+    steps = arithmetic.reshape(
+        as_tensor(creation.iota(shape=(num,), dtype=F64, axis=0), work), (num,) + (1,) * (rank - 1)
+    )
+    stride = distance if gaps > 0 else arithmetic.subtract(last, first)
+    points = arithmetic.add(arithmetic.multiply(steps, stride), first)
     if endpoint and num > 1:
-        points = arithmetic.where(arithmetic.equal(steps, gaps), float(last), points)
-    return as_tensor(points if to.kind not in "iu" else elementwise.floor(points), to)
+        points = arithmetic.where(arithmetic.equal(steps, float(gaps)), last, points)
+    points = as_tensor(elementwise.floor(points) if to.kind in "iu" else points, to)
+    if place:
+        points = arithmetic.transpose(points, [*range(1, place + 1), 0, *range(place + 1, rank)])
+    return (points, distance) if retstep else points
 
 
-def meshgrid(*xi: ArrayLike, indexing: str = "xy", sparse: bool = False) -> list[Array]:
-    """Coordinate tensors of the grid that vectors span; "xy" swaps the first two axes, "ij" does not.
+def logspace(
+    start: ArrayLike,
+    stop: ArrayLike,
+    num: int = 50,
+    endpoint: bool = True,
+    base: ArrayLike = 10.0,
+    dtype: DTypeLike | None = None,
+    axis: int = 0,
+) -> Array:
+    """`num` numbers from base ** start to base ** stop, evenly spaced on a logarithmic scale."""
+    points = arithmetic.power(base, linspace(start, stop, num, endpoint, axis=axis))
+    return points if dtype is None else as_tensor(points, as_dtype(dtype))
 
-    Raises:
-        ShapeError: an operand has more than one axis.
+
+def geomspace(
+    start: ArrayLike,
+    stop: ArrayLike,
+    num: int = 50,
+    endpoint: bool = True,
+    dtype: DTypeLike | None = None,
+    axis: int = 0,
+) -> Array:
+    """`num` numbers from `start` to `stop`, each the same multiple of the one before; both have one sign.
+
+    NaN where the signs differ.
     """
-    if indexing not in ("xy", "ij"):
-        raise AttributeSpecError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")
-    xs = [as_array(x) for x in xi]
-    if any(x.ndim > 1 for x in xs):
-        raise refuse("meshgrid", xs, "operands must be vectors")
-    places = list(range(len(xs)))
-    if indexing == "xy" and len(xs) > 1:
-        places[:2] = [1, 0]
-    by_place = dict(zip(places, xs, strict=True))
-    shape = [by_place[i].size for i in range(len(xs))]
-    flat = [arithmetic.reshape(x, x.size) for x in xs]
-    if sparse:
-        return [
-            arithmetic.reshape(x, [-1 if a == p else 1 for a in range(len(xs))])
-            for x, p in zip(flat, places, strict=True)
-        ]
-    return [along(x, [p], shape) for x, p in zip(flat, places, strict=True)]
+    first, last = arithmetic.elementwise_operands(
+        (start, stop), F64 if arithmetic.is_weak(start) else None, "geomspace"
+    )
+    work = result_type(first, last)
+    first, last = (as_tensor(x, work if is_float(work) else F64) for x in (first, last))
+    growth = linspace(0.0, elementwise.log(arithmetic.divide(last, first)), num, endpoint, axis=axis)
+    rank = growth.ndim
+    place = arithmetic.axis_index(axis, rank)
+    shape = (*first.shape[:place], 1, *first.shape[place:])
+    points = arithmetic.multiply(arithmetic.reshape(first, shape), elementwise.exp(growth))
+    if num:
+        at = creation.iota(shape=growth.shape, dtype=F64, axis=place)
+        points = arithmetic.where(arithmetic.equal(at, 0.0), arithmetic.reshape(first, shape), points)
+        if endpoint and num > 1:
+            points = arithmetic.where(arithmetic.equal(at, float(num - 1)), arithmetic.reshape(last, shape), points)
+    to = points.dtype if dtype is None else as_dtype(dtype)
+    return as_tensor(points, to)
+
+
+asanyarray = ascontiguousarray = asarray

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tgc.errors import DTypeError
-from tgc.numpy.base import Array, ArrayLike, DTypeLike, as_array, as_real, describe
+from tgc.numpy.base import Array, ArrayLike, as_array, as_real, describe, real_operands
 from tgc.numpy.dtypes import finfo
 from tgc.ops import creation
 from tgc.ops import elementwise as e
@@ -41,24 +41,111 @@ from tgc.ops.arithmetic import (
     positive,
     power,
     remainder,
-    result_type,
     right_shift,
     subtract,
     where,
 )
 from tgc.ops.kinds import Elementwise
-from tgc.types import BOOL, F64, as_dtype, is_float
+from tgc.types import BOOL, is_float
 
 __all__ = [
-    "abs", "absolute", "acos", "acosh", "add", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2",
-    "arctanh", "asin", "asinh", "astype", "atan", "atan2", "atanh", "bitwise_and", "bitwise_invert",
-    "bitwise_left_shift", "bitwise_not", "bitwise_or", "bitwise_right_shift", "bitwise_xor", "ceil", "clip", "cos",
-    "cosh", "deg2rad", "degrees", "divide", "equal", "exp", "exp2", "expm1", "floor", "floor_divide", "fmax",
-    "fmin", "fmod", "greater", "greater_equal", "heaviside", "hypot", "invert", "isclose", "isfinite", "isinf",
-    "isnan", "left_shift", "less", "less_equal", "log", "log1p", "log2", "log10", "logaddexp", "logical_and",
-    "logical_not", "logical_or", "logical_xor", "maximum", "minimum", "mod", "multiply", "nan_to_num", "negative",
-    "not_equal", "positive", "pow", "power", "rad2deg", "radians", "reciprocal", "remainder", "right_shift", "rint",
-    "round", "sign", "sin", "sinh", "sqrt", "square", "subtract", "tan", "tanh", "true_divide", "trunc", "where",
+    "abs",
+    "absolute",
+    "acos",
+    "acosh",
+    "add",
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
+    "around",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "bitwise_and",
+    "bitwise_invert",
+    "bitwise_left_shift",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_right_shift",
+    "bitwise_xor",
+    "cbrt",
+    "ceil",
+    "clip",
+    "cos",
+    "cosh",
+    "deg2rad",
+    "degrees",
+    "divide",
+    "divmod",
+    "equal",
+    "exp",
+    "exp2",
+    "expm1",
+    "fabs",
+
+    "floor",
+    "floor_divide",
+    "fmax",
+    "fmin",
+    "fmod",
+    "greater",
+    "greater_equal",
+    "heaviside",
+    "hypot",
+    "invert",
+    "isclose",
+    "isfinite",
+    "isinf",
+    "isnan",
+
+
+    "left_shift",
+    "less",
+    "less_equal",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "logaddexp",
+
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "maximum",
+    "minimum",
+    "mod",
+    "multiply",
+    "nan_to_num",
+    "negative",
+    "not_equal",
+    "positive",
+    "pow",
+    "power",
+    "rad2deg",
+    "radians",
+    "reciprocal",
+    "remainder",
+    "right_shift",
+    "rint",
+    "round",
+    "sign",
+    "sin",
+
+    "sinh",
+    "sqrt",
+    "square",
+    "subtract",
+    "tan",
+    "tanh",
+    "true_divide",
+    "trunc", "where",
 ]  # fmt: skip
 
 Unary = Callable[[Any], Any]
@@ -128,6 +215,10 @@ isinf = _predicate(e.is_inf, "isinf", "Whether x is an infinity.", exact=False)
 isfinite = _predicate(e.is_finite, "isfinite", "Whether x is neither NaN nor an infinity.", exact=True)
 
 
+cbrt = _real(e.cbrt, "cbrt", "Cube root, with the sign of x.")
+fabs = _real(e.absolute, "fabs", "|x| as a float.")
+
+
 def sign(x: ArrayLike, /) -> Array:
     """-1, 0 or 1, NaN for NaN, in x's dtype."""
     return e.sign(as_array(x))
@@ -161,20 +252,20 @@ def radians(x: ArrayLike, /) -> Array:
     return multiply(as_real(x), math.pi / 180)
 
 
-def round(a: ArrayLike, decimals: int = 0) -> Array:
-    """`a` rounded to `decimals` places, halves to even; integers are unchanged.
-
-    Raises:
-        DTypeError: integers are to be rounded to tens, hundreds, ...
-    """
+def round(a: ArrayLike, /, decimals: int = 0) -> Array:
+    """`a` rounded to `decimals` places (of tens, hundreds, ... if negative), halves to even, in its dtype."""
     a = as_array(a)
+    scale: Any = 10 ** (decimals if decimals > 0 else -decimals)
     if not is_float(a.dtype):
-        if decimals < 0:
-            raise DTypeError(f"round({describe(a)}, {decimals}): negative decimals need floats")
-        return a
+        if decimals >= 0 or a.dtype == BOOL:
+            return a
+        quotient, rest = divmod(a, scale)
+        twice = subtract(subtract(scale, rest), rest)  # negative above the half
+        up = logical_or(less(twice, 0), logical_and(equal(twice, 0), equal(remainder(quotient, 2), 1)))
+        return multiply(add(quotient, as_tensor(up, a.dtype)), scale)
     if decimals == 0:
         return e.round(a)
-    scale = 10.0 ** (decimals if decimals > 0 else -decimals)
+    scale = float(scale)
     return divide(e.round(multiply(a, scale)), scale) if decimals > 0 else multiply(e.round(divide(a, scale)), scale)
 
 
@@ -204,13 +295,14 @@ logical_xor = _logical(e.bit_xor, "logical_xor", "Whether exactly one is true (n
 
 def clip(
     a: ArrayLike,
-    a_min: ArrayLike | None = None,
-    a_max: ArrayLike | None = None,
-    *,
+    /,
     min: ArrayLike | None = None,
     max: ArrayLike | None = None,
+    *,
+    a_min: ArrayLike | None = None,
+    a_max: ArrayLike | None = None,
 ) -> Array:
-    """`a` limited to [a_min, a_max] (or, by their names in the array API standard, [min, max]).
+    """`a` limited to [min, max], NumPy's older names of which are `a_min` and `a_max`.
 
     None sets no limit; the upper limit wins where the two cross.
     """
@@ -218,12 +310,6 @@ def clip(
     a = as_array(a) if low is None and high is None else a
     a = a if low is None else maximum(a, low)
     return a if high is None else minimum(a, high)
-
-
-def _real_operands(x: ArrayLike, y: ArrayLike) -> list[Array]:
-    """The operands in one shape and floating-point dtype."""
-    dtype = result_type(x, y)
-    return elementwise_operands((x, y), dtype if is_float(dtype) else F64)
 
 
 def fmax(x: ArrayLike, y: ArrayLike, /) -> Array:
@@ -245,13 +331,13 @@ def fmod(x: ArrayLike, y: ArrayLike, /) -> Array:
 
 def heaviside(x: ArrayLike, at_zero: ArrayLike, /) -> Array:
     """0 below zero, `at_zero` at zero, 1 above, NaN for NaN; ints become float64."""
-    x, at_zero = _real_operands(x, at_zero)
+    x, at_zero = real_operands(x, at_zero)
     return where(equal(x, 0), at_zero, where(isnan(x), x, as_tensor(greater(x, 0), x.dtype)))
 
 
 def hypot(x: ArrayLike, y: ArrayLike, /) -> Array:
     """sqrt(x * x + y * y) without overflow on the way; its gradient at the origin is 0."""
-    x, y = (absolute(v) for v in _real_operands(x, y))
+    x, y = (absolute(v) for v in real_operands(x, y))
     high, low = maximum(x, y), minimum(x, y)
     infinite = logical_or(isinf(x), isinf(y))
     ratio = divide(low, where(logical_or(equal(high, 0), infinite), 1, high))
@@ -260,11 +346,16 @@ def hypot(x: ArrayLike, y: ArrayLike, /) -> Array:
 
 def logaddexp(x: ArrayLike, y: ArrayLike, /) -> Array:
     """log(e ** x + e ** y) without overflow on the way."""
-    x, y = _real_operands(x, y)
+    x, y = real_operands(x, y)
     # Where x == y both gradients must be 1/2: the maximum hands its cotangent to x, so the minimum is one of (y, x).
     high, low = maximum(x, y), minimum(y, x)
     gap = where(isinf(high), 0, subtract(low, high))
     return add(high, log1p(exp(gap)))
+
+
+def divmod(x: ArrayLike, y: ArrayLike, /) -> tuple[Array, Array]:
+    """(floor(x / y), what remains)."""
+    return floor_divide(x, y), remainder(x, y)
 
 
 def nan_to_num(x: ArrayLike, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Array:
@@ -285,14 +376,10 @@ def isclose(a: ArrayLike, b: ArrayLike, rtol: float = 1e-5, atol: float = 1e-8, 
     return logical_or(near, logical_and(isnan(a), isnan(b))) if equal_nan else near
 
 
-def astype(x: ArrayLike, dtype: DTypeLike) -> Array:
-    """`x` converted to `dtype`; floats lose their fraction on the way to integers."""
-    return as_tensor(as_array(x), as_dtype(dtype))
-
-
 abs = absolute
 acos, asin, atan, acosh, asinh, atanh, atan2 = arccos, arcsin, arctan, arccosh, arcsinh, arctanh, arctan2
 bitwise_invert = bitwise_not = invert
 bitwise_left_shift, bitwise_right_shift = left_shift, right_shift
 deg2rad, rad2deg = radians, degrees
 mod, pow, true_divide = remainder, power, divide
+around = round

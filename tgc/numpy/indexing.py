@@ -39,7 +39,7 @@ def bounded(function: str, indices: Array, size: int, mode: str) -> Array:
     raise AttributeSpecError(f"{function}: mode {mode!r} is not supported; there are raise, clip and wrap")
 
 
-def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str = "raise") -> Array:
+def take(a: ArrayLike, indices: ArrayLike, /, axis: int | None = None, mode: str = "raise") -> Array:
     """Slices of `a` at `indices` along `axis` (None: of the flattened array).
 
     The result has the shape of `a` with `axis` replaced by the shape of `indices`. Modes "clip" and "wrap" bring
@@ -60,7 +60,7 @@ def take(a: ArrayLike, indices: ArrayLike, axis: int | None = None, mode: str = 
     return moveaxis(rows, list(range(k)), list(range(at, at + k)))
 
 
-def take_along_axis(arr: ArrayLike, indices: ArrayLike, axis: int | None = -1) -> Array:
+def take_along_axis(arr: ArrayLike, indices: ArrayLike, /, axis: int | None = -1) -> Array:
     """Elements of `arr` at `indices` along `axis`, place by place along all other axes, which broadcast.
 
     Raises:

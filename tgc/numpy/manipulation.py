@@ -7,22 +7,32 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tgc.errors import ShapeError
+from tgc.errors import AttributeSpecError, ShapeError
 from tgc.numpy.base import Array, ArrayLike, Axes, DTypeLike, along, as_array, axes_of, axis_of, refuse, replace, sizes
 from tgc.ops import arithmetic, movement
 from tgc.ops.arithmetic import as_tensor, result_type
+from tgc.trace import Tracer
 from tgc.types import as_dtype
 
 __all__ = [
     "array_split", "atleast_1d", "atleast_2d", "broadcast_arrays", "broadcast_shapes", "broadcast_to", "concat",
     "concatenate", "expand_dims", "flip", "hstack", "matrix_transpose", "moveaxis", "permute_dims", "ravel",
-    "repeat", "reshape", "roll", "split", "squeeze", "stack", "swapaxes", "tile", "transpose", "vstack",
+    "repeat", "reshape", "roll", "split", "squeeze", "stack", "swapaxes", "tile", "transpose", "unstack", "vstack",
 ]  # fmt: skip
 
 
-def reshape(a: ArrayLike, shape: int | Sequence[int]) -> Array:
-    """The same elements, row-major, under another shape; one size may be -1."""
-    return arithmetic.reshape(as_array(a), shape)
+def reshape(a: ArrayLike, /, shape: int | Sequence[int], *, copy: bool | None = None) -> Array:
+    """The same elements, row-major, under another shape; one size may be -1.
+
+    Args:
+        copy: of an array: True for a new one, False for a view (an error if there is none), None for one if need be.
+    Raises:
+        ValueError: `copy` is False, and the array has no such view.
+    """
+    a = as_array(a)
+    if copy is not None and isinstance(a, np.ndarray):
+        return np.reshape(a, sizes(arithmetic.reshape(a, shape).shape), copy=copy)
+    return arithmetic.reshape(a, shape)
 
 
 def ravel(a: ArrayLike) -> Array:
@@ -38,7 +48,7 @@ def transpose(a: ArrayLike, axes: Sequence[int] | None = None) -> Array:
     return arithmetic.transpose(a, axes)
 
 
-def permute_dims(a: ArrayLike, axes: Sequence[int]) -> Array:
+def permute_dims(a: ArrayLike, /, axes: Sequence[int]) -> Array:
     """Axes permuted."""
     return transpose(a, axes)
 
@@ -57,7 +67,7 @@ def swapaxes(a: ArrayLike, axis1: int, axis2: int) -> Array:
     return arithmetic.transpose(a, perm)
 
 
-def moveaxis(a: ArrayLike, source: int | Sequence[int], destination: int | Sequence[int]) -> Array:
+def moveaxis(a: ArrayLike, /, source: int | Sequence[int], destination: int | Sequence[int]) -> Array:
     """Axes `source` brought to the places `destination`; the others stay in order."""
     a = as_array(a)
     both = [[t] if isinstance(t, int) else list(t) for t in (source, destination)]
@@ -70,7 +80,7 @@ def moveaxis(a: ArrayLike, source: int | Sequence[int], destination: int | Seque
     return arithmetic.transpose(a, perm)
 
 
-def expand_dims(a: ArrayLike, axis: int | Sequence[int]) -> Array:
+def expand_dims(a: ArrayLike, /, axis: int | Sequence[int] = 0) -> Array:
     """Axes of size one inserted, so that they are `axis` of the result."""
     a = as_array(a)
     rank = a.ndim + (1 if isinstance(axis, int) else len(axis))
@@ -82,7 +92,7 @@ def expand_dims(a: ArrayLike, axis: int | Sequence[int]) -> Array:
     return reshape(a, tuple(1 if i in new else next(rest) for i in range(rank)))
 
 
-def squeeze(a: ArrayLike, axis: Axes = None) -> Array:
+def squeeze(a: ArrayLike, /, axis: Axes = None) -> Array:
     """Axes of size one removed: `axis`, or all of them.
 
     Raises:
@@ -127,7 +137,7 @@ def broadcast_arrays(*arrays: ArrayLike) -> tuple[Array, ...]:
 # ----------------------------------------------------------------------------------------------- joining and splitting
 
 
-def concatenate(arrays: Sequence[ArrayLike], axis: int | None = 0, dtype: DTypeLike | None = None) -> Array:
+def concatenate(arrays: Sequence[ArrayLike], /, axis: int | None = 0, dtype: DTypeLike | None = None) -> Array:
     """Arrays joined along an existing axis (None: flattened first), promoted to one dtype.
 
     Raises:
@@ -146,12 +156,19 @@ def concatenate(arrays: Sequence[ArrayLike], axis: int | None = 0, dtype: DTypeL
     return parts[0] if len(parts) == 1 else movement.concat(*parts, axis=place)
 
 
-def stack(arrays: Sequence[ArrayLike], axis: int = 0, dtype: DTypeLike | None = None) -> Array:
+def stack(arrays: Sequence[ArrayLike], /, axis: int = 0, dtype: DTypeLike | None = None) -> Array:
     """Arrays of one shape joined along a new axis."""
     xs = [as_array(a) for a in arrays]
     if len({x.shape for x in xs}) > 1:
         raise refuse("stack", xs, "shapes differ")
     return concatenate([expand_dims(x, axis) for x in xs], axis, dtype)
+
+
+def unstack(x: ArrayLike, /, *, axis: int = 0) -> tuple[Array, ...]:
+    """The slices of `x` along `axis`, without it."""
+    x = as_array(x)
+    at = axis_of("unstack", x, axis)
+    return tuple(x[(slice(None),) * at + (i,)] for i in range(x.shape[at]))
 
 
 def vstack(arrays: Sequence[ArrayLike]) -> Array:
@@ -201,7 +218,7 @@ def split(a: ArrayLike, indices_or_sections: int | Sequence[int], axis: int = 0)
 # ------------------------------------------------------------------------------------------------- repeating and order
 
 
-def tile(a: ArrayLike, reps: int | Sequence[int]) -> Array:
+def tile(a: ArrayLike, /, reps: int | Sequence[int]) -> Array:
     """`a` laid side by side `reps` times along each axis."""
     a, times = as_array(a), sizes(reps)
     rank = max(a.ndim, len(times))
@@ -212,23 +229,39 @@ def tile(a: ArrayLike, reps: int | Sequence[int]) -> Array:
     return reshape(spread, tuple(t * n for t, n in zip(times, shape, strict=True)))
 
 
-def repeat(a: ArrayLike, repeats: int, axis: int | None = None) -> Array:
-    """Each element `repeats` times in a row along `axis`, or of the flattened array."""
+def repeat(a: ArrayLike, repeats: ArrayLike, axis: int | None = None) -> Array:
+    """Each element `repeats` times in a row along `axis`, or of the flattened array.
+
+    `repeats` is static: one number, or one for each element along the axis.
+
+    Raises:
+        AttributeSpecError: `repeats` is traced, as the size of the result must be known.
+        ShapeError: it has not as many elements as the axis.
+    """
+    if isinstance(repeats, Tracer):
+        raise AttributeSpecError(f"repeat needs counts that are known while tracing, not {repeats!r}")
     a = ravel(a) if axis is None else as_array(a)
     at = axis_of("repeat", a, 0 if axis is None else axis)
-    shape = replace(a.shape, at, a.shape[at], operator.index(repeats))
+    times = np.asarray(repeats)
+    if times.size != 1:
+        if times.shape != (a.shape[at],):
+            raise refuse("repeat", [a, times], f"there must be one count, or {a.shape[at]}")
+        places = np.repeat(np.arange(a.shape[at]), times)
+        return moveaxis(movement.take(moveaxis(a, at, 0), places), 0, at)
+    count = operator.index(times.item())
+    shape = replace(a.shape, at, a.shape[at], count)
     spread = along(a, [i for i in range(a.ndim + 1) if i != at + 1], shape)
-    return reshape(spread, replace(a.shape, at, a.shape[at] * repeats))
+    return reshape(spread, replace(a.shape, at, a.shape[at] * count))
 
 
-def flip(m: ArrayLike, axis: Axes = None) -> Array:
+def flip(m: ArrayLike, /, axis: Axes = None) -> Array:
     """Elements in reverse order along `axis`, or along all axes."""
     m = as_array(m)
     axes = axes_of("flip", m, axis)
     return movement.reverse(m, axes=axes) if axes else m
 
 
-def roll(a: ArrayLike, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Array:
+def roll(a: ArrayLike, /, shift: int | Sequence[int], axis: int | Sequence[int] | None = None) -> Array:
     """Elements moved on by `shift` along `axis` (None: of the flattened array), and from the end to the front."""
     a = as_array(a)
     if axis is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tgc.numpy.base import Array, ArrayLike, DTypeLike, along, as_array, axes_of, axis_of, refuse
+from typing import Any
+
+from tgc.numpy.base import Array, ArrayLike, DTypeLike, along, as_array, axes_of, axis_of, check_device, refuse
 from tgc.numpy.manipulation import moveaxis, reshape
 from tgc.numpy.padding import pad
 from tgc.numpy.reductions import sum
@@ -18,9 +20,10 @@ def _distance(rows: int, columns: int) -> Array:
     return arithmetic.subtract(column, row)
 
 
-def eye(N: int, M: int | None = None, k: int = 0, dtype: DTypeLike = F64) -> Array:
+def eye(N: int, M: int | None = None, /, k: int = 0, dtype: DTypeLike | None = None, *, device: Any = None) -> Array:
     """[N, M] with ones on the diagonal `k` places right of the main one, else zeros."""
-    return arithmetic.astype(arithmetic.equal(_distance(N, N if M is None else M), k), dtype)
+    check_device("eye", device)
+    return arithmetic.astype(arithmetic.equal(_distance(N, N if M is None else M), k), F64 if dtype is None else dtype)
 
 
 def identity(n: int, dtype: DTypeLike = F64) -> Array:
@@ -40,13 +43,13 @@ def _matrix(function: str, m: ArrayLike) -> Array:
     return m
 
 
-def tril(m: ArrayLike, k: int = 0) -> Array:
+def tril(m: ArrayLike, /, k: int = 0) -> Array:
     """`m` with zeros above the diagonal `k` places right of the main one."""
     m = _matrix("tril", m)
     return arithmetic.where(arithmetic.less_equal(_distance(*m.shape[-2:]), k), m, arithmetic.zeros_like(m))
 
 
-def triu(m: ArrayLike, k: int = 0) -> Array:
+def triu(m: ArrayLike, /, k: int = 0) -> Array:
     """`m` with zeros below the diagonal `k` places right of the main one."""
     m = _matrix("triu", m)
     return arithmetic.where(arithmetic.greater_equal(_distance(*m.shape[-2:]), k), m, arithmetic.zeros_like(m))

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from tgc.errors import DTypeError
 from tgc.numpy.base import Array, ArrayLike, as_array, axis_of, describe, refuse
-from tgc.numpy.manipulation import broadcast_arrays, moveaxis, ravel
+from tgc.numpy.manipulation import broadcast_arrays, concatenate, moveaxis, ravel
 from tgc.ops import arithmetic, contraction, reduce
 from tgc.ops.arithmetic import as_tensor, result_type
 from tgc.types import BOOL
 
-__all__ = ["dot", "inner", "matmul", "outer", "tensordot", "vdot", "vecdot"]
+__all__ = ["cross", "dot", "inner", "matmul", "matvec", "outer", "tensordot", "vdot", "vecdot", "vecmat"]
 
 
 def operands(function: str, *xs: ArrayLike) -> list[Array]:
@@ -94,3 +94,38 @@ def tensordot(a: ArrayLike, b: ArrayLike, axes: int | tuple[int | Sequence[int],
     if len(left) != len(right) or len(set(left)) != len(left) or len(set(right)) != len(right):
         raise refuse("tensordot", [a, b], f"axes {axes} do not pair distinct axes")
     return _contract("tensordot", a, b, left, right)
+
+
+def matvec(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """[..., m]: matrices [..., m, n] times vectors [..., n]; leading axes broadcast."""
+    x, y = operands("matvec", x1, x2)
+    return arithmetic.matmul(x, arithmetic.reshape(y, (*y.shape, 1)))[..., 0]
+
+
+def vecmat(x1: ArrayLike, x2: ArrayLike, /) -> Array:
+    """[..., n]: vectors [..., m] times matrices [..., m, n]; leading axes broadcast."""
+    x, y = operands("vecmat", x1, x2)
+    return arithmetic.matmul(arithmetic.reshape(x, (*x.shape[:-1], 1, *x.shape[-1:])), y)[..., 0, :]
+
+
+def cross(
+    a: ArrayLike, b: ArrayLike, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> Array:
+    """Cross products of vectors of three components along `axis` (or `axisa`, `axisb`, `axisc`); the others broadcast.
+
+    Raises:
+        ShapeError: a vector has another size (NumPy deprecated those of two components).
+    """
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    x, y = operands("cross", a, b)
+    x, y = moveaxis(x, axis_of("cross", x, axisa), -1), moveaxis(y, axis_of("cross", y, axisb), -1)
+    if x.shape[-1:] != (3,) or y.shape[-1:] != (3,):
+        raise refuse("cross", [x, y], "vectors must have three components")
+    u, v = ([w[..., i : i + 1] for i in range(3)] for w in (x, y))
+    parts = [
+        arithmetic.subtract(arithmetic.multiply(u[i], v[j]), arithmetic.multiply(u[j], v[i]))
+        for i, j in ((1, 2), (2, 0), (0, 1))
+    ]
+    out = concatenate(parts, -1)
+    return moveaxis(out, -1, axis_of("cross", out, axisc))

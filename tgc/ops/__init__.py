@@ -1,6 +1,7 @@
 """Every primitive, each defined once. Importing this package fills the registry."""
 
 from tgc.ops import (
+    activations,
     contraction,
     control,
     creation,
@@ -20,6 +21,6 @@ from tgc.ops import (
 from tgc.ops.kinds import REGISTRY
 
 __all__ = [
-    "REGISTRY", "contraction", "control", "creation", "cumulative", "dynamic", "elementwise", "linalg", "movement",
-    "opaque", "reduce", "region", "scan", "scatter", "sort", "window",
+    "REGISTRY", "activations", "contraction", "control", "creation", "cumulative", "dynamic", "elementwise", "linalg",
+    "movement", "opaque", "reduce", "region", "scan", "scatter", "sort", "window",
 ]  # fmt: skip

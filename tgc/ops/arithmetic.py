@@ -16,9 +16,29 @@ import numpy as np
 from tgc.errors import DTypeError, ShapeError
 from tgc.ops import contraction, creation, elementwise, movement
 from tgc.ops.kinds import Elementwise
-from tgc.types import BF16, BOOL, F16, F32, F64, I64, INTS, U64, UNSIGNED, DType, Shape, as_dtype, is_float
+from tgc.types import (
+    BF16,
+    BOOL,
+    C128,
+    F16,
+    F32,
+    F64,
+    I64,
+    INTS,
+    U64,
+    UNSIGNED,
+    DType,
+    Shape,
+    as_dtype,
+    complex_dtype,
+    is_complex,
+    is_inexact,
+)
 
-WEAK = (bool, int, float)
+WEAK = (bool, int, float, complex)
+
+
+_WEAK_DTYPES = {bool: BOOL, int: I64, float: F64, complex: C128}
 
 
 def is_weak(x: Any) -> bool:
@@ -29,7 +49,7 @@ def is_weak(x: Any) -> bool:
 def dtype_of(x: Any) -> DType:
     """The dtype of a tensor, array or number."""
     if isinstance(x, WEAK) and not isinstance(x, np.generic):
-        return BOOL if isinstance(x, bool) else I64 if isinstance(x, int) else F64
+        return _WEAK_DTYPES[type(x)] if type(x) in _WEAK_DTYPES else as_dtype(np.asarray(x).dtype)
     return as_dtype(x.dtype) if hasattr(x, "dtype") else as_dtype(np.asarray(x).dtype)
 
 
@@ -47,7 +67,9 @@ def result_type(*xs: Any) -> DType:
     for other in strong[1:]:
         dtype = _promote(dtype, other)
     for x in xs:
-        if is_weak(x) and dtype_of(x) == F64 and not is_float(dtype):
+        if is_weak(x) and dtype_of(x) == C128 and not is_complex(dtype):
+            dtype = complex_dtype(dtype)
+        elif is_weak(x) and dtype_of(x) == F64 and not is_inexact(dtype):
             dtype = F64
         elif is_weak(x) and dtype_of(x) == I64 and dtype == BOOL:
             dtype = I64
@@ -115,7 +137,7 @@ def _binary(
 ) -> Callable[[Any, Any], Any]:
     def function(x: Any, y: Any, /) -> Any:
         dtype = result_type(x, y)
-        if real and not is_float(dtype):
+        if real and not is_inexact(dtype):
             dtype = F64
         use = op
         if dtype == BOOL and dtype not in op.domain:
@@ -185,10 +207,10 @@ _power = _binary(e.power, "power", "x ** y.")
 
 def power(x: Any, y: Any, /) -> Any:
     """x ** y. Small whole exponents become products."""
-    if is_weak(y) and not isinstance(y, bool) and y in (1, 2, 3) and (isinstance(y, int) or is_float(dtype_of(x))):
+    if is_weak(y) and not isinstance(y, bool) and y in (1, 2, 3) and (isinstance(y, int) or is_inexact(dtype_of(x))):
         square = multiply(x, x) if y > 1 else x
         return multiply(square, x) if y == 3 else square
-    if is_weak(y) and y == 0.5 and is_float(dtype_of(x)):
+    if is_weak(y) and y == 0.5 and is_inexact(dtype_of(x)):
         return e.sqrt(x)
     return _power(x, y)
 

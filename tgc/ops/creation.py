@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from tgc.errors import AttributeSpecError
 from tgc.ops.batch import by_attrs, sized
 from tgc.ops.kinds import Movement, Primitive, dtype, integer, integers, no_gradient, no_operands, scalar
 from tgc.ops.samples import case, reals, samples
-from tgc.types import BOOL, FLOATS, INTS, NUMBERS, U32, DType, TensorType
+from tgc.types import BOOL, COMPLEXES, FLOATS, INTS, REALS, U32, DType, TensorType
 
 
 def _created(op: Primitive, operands: Sequence[TensorType], *, dtype: Any, shape: Any, **attrs: Any) -> TensorType:
@@ -21,19 +21,29 @@ def _created(op: Primitive, operands: Sequence[TensorType], *, dtype: Any, shape
 
 def _full_type(op: Primitive, operands: Sequence[TensorType], *, value: Any, **attrs: Any) -> TensorType:
     created = _created(op, operands, **attrs)
-    kind = bool if created.dtype == BOOL else int if created.dtype in INTS else float
+    kinds = {BOOL: bool, **dict.fromkeys(INTS, int), **dict.fromkeys(COMPLEXES, tuple)}
+    kind = kinds.get(created.dtype, float)
     if type(value) is not kind:
         raise AttributeSpecError(f"full: {value!r} is no {kind.__name__}, as {created.dtype} needs; use `fill`")
-    if kind is int and not np.iinfo(created.dtype).min <= value <= np.iinfo(created.dtype).max:
+    limits = np.iinfo(created.dtype) if kind is int else None
+    if limits and isinstance(value, int) and not limits.min <= value <= limits.max:
         raise AttributeSpecError(f"full: {value} does not fit {created.dtype}; use `fill`")
     return created
+
+
+Number: TypeAlias = bool | int | float | complex
+
+
+def number(value: Any) -> Number:
+    """The number that attribute `value` holds: complex ones are pairs there."""
+    return complex(*value) if isinstance(value, tuple) else value
 
 
 full = Movement(
     "full",
     attrs={"shape": integers, "dtype": dtype, "value": scalar},
     type_rule=_full_type,
-    reference=lambda *, shape, dtype, value: np.full(shape, value, dtype),
+    reference=lambda *, shape, dtype, value: np.full(shape, number(value), dtype),
     element=lambda s, index, *, shape, dtype, value: s.fill(value, dtype),
     grad=no_gradient,
     batch=no_operands,
@@ -45,6 +55,8 @@ def fill(shape: Sequence[int], dtype: DType, value: Any) -> Any:
     """A tensor filled with one number, converted to `dtype` as NumPy would."""
     if dtype in FLOATS:
         value = float(value)
+    elif dtype in COMPLEXES:
+        value = complex(value)
     else:
         value = np.asarray(value).astype(dtype).item()
     return full(shape=shape, dtype=dtype, value=value)
@@ -57,7 +69,7 @@ def full_like(x: Any, value: float) -> Any:
 
 def _iota_type(op: Primitive, operands: Sequence[TensorType], *, dtype: Any, shape: Any, axis: int) -> TensorType:
     created = _created(op, operands, dtype=dtype, shape=shape)
-    if created.dtype not in NUMBERS or not 0 <= axis < created.rank:
+    if created.dtype not in REALS or not 0 <= axis < created.rank:
         raise op.refuse(f"no axis {axis} in {created}, or no number", operands)
     return created
 

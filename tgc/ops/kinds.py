@@ -64,9 +64,13 @@ def pairs(x: Any) -> tuple[tuple[int, ...], ...]:
     return tuple(integers(p) for p in x)
 
 
-def scalar(x: Any) -> bool | int | float:
-    """Attribute check: a Python number (NumPy scalars are converted)."""
+def scalar(x: Any) -> bool | int | float | tuple[float, float]:
+    """Attribute check: a Python number (NumPy scalars are converted); a complex one as the pair of its parts."""
     x = x.item() if isinstance(x, np.generic | np.ndarray) else x
+    if isinstance(x, complex):
+        return x.real, x.imag
+    if isinstance(x, tuple) and len(x) == 2 and all(type(part) is float for part in x):
+        return x
     if not isinstance(x, bool | int | float):
         raise TypeError(f"expected a number, got {x!r}")
     return x

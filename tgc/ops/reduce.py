@@ -15,7 +15,7 @@ from tgc.ops.elementwise import cast, div, eq, select
 from tgc.ops.kinds import Grad, Reduce, integer, integers, no_gradient
 from tgc.ops.movement import broadcast
 from tgc.ops.samples import Draw, case, distinct, reals, samples
-from tgc.types import BF16, BOOLS, F16, F32, I64, NUMBERS, DType
+from tgc.types import BF16, BOOLS, F16, F32, I64, NUMBERS, REALS, DType
 
 _CASES = (
     case((3, 4, 5), axes=(2,), chunks=0),
@@ -101,7 +101,7 @@ def _reduce(
     grad: Grad,
     draw: Draw,
     empty: bool,
-    domain: frozenset[DType] = NUMBERS,
+    domain: frozenset[DType] = REALS,
 ) -> Reduce:
     """Define a reduction whose state is one number and whose step is one scalar primitive."""
     return Reduce(
@@ -130,11 +130,11 @@ def _highest(dtype: DType) -> Any:
 
 reduce_sum = _reduce(
     "sum", reference=lambda x, axes: np.sum(x, axes, dtype=x.dtype), init=lambda dtype: 0, step="add",
-    grad=lambda g, x, *, out, axes: (_spread(g, x, axes),), draw=reals(), empty=True,
+    grad=lambda g, x, *, out, axes: (_spread(g, x, axes),), draw=reals(), empty=True, domain=NUMBERS,
 )  # fmt: skip
 reduce_prod = _reduce(
     "prod", reference=lambda x, axes: np.prod(x, axes, dtype=x.dtype), init=lambda dtype: 1, step="mul",
-    grad=_prod_grad, draw=reals(0.5, 1.5), empty=True,
+    grad=_prod_grad, draw=reals(0.5, 1.5), empty=True, domain=NUMBERS,
 )  # fmt: skip
 reduce_max = _reduce(
     "max", reference=lambda x, axes: np.max(x, axes), init=_lowest, step="maximum", grad=_extreme_grad,
@@ -180,7 +180,7 @@ def _arg(name: str, reference: Callable[..., Any], worst: Callable[[DType], Any]
         init=lambda s, dtype: (s.const(worst(dtype), dtype), s.const(-1, I64)),
         step=step,
         finish=lambda s, state: state[1],
-        domain=NUMBERS,
+        domain=REALS,
         result=lambda dtype: I64,
         empty=False,
         splits=False,

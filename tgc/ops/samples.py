@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tgc.types import BOOL, DType, is_float
+from tgc.types import BOOL, DType, is_complex, is_float
 
 Draw: TypeAlias = Callable[[np.random.Generator, DType, tuple[int, ...]], np.ndarray]
 
@@ -37,11 +37,16 @@ class Samples:
 
 
 def reals(lo: float = -4.0, hi: float = 4.0) -> Draw:
-    """Numbers between lo and hi: uniform floats, or the integers (booleans) among them."""
+    """Numbers between lo and hi: uniform floats, or the integers (booleans) among them.
+
+    Complex ones have such real parts, and imaginary ones between -2 and 2.
+    """
 
     def draw(rng: np.random.Generator, dtype: DType, shape: tuple[int, ...]) -> np.ndarray:
         if dtype == BOOL:
             return rng.integers(0, 2, shape).astype(dtype)
+        if is_complex(dtype):
+            return np.asarray(rng.uniform(lo, hi, shape) + 1j * rng.uniform(-2, 2, shape), dtype)
         if is_float(dtype):
             return rng.uniform(lo, hi, shape).astype(dtype)
         low, high = max(lo, np.iinfo(dtype).min), min(hi, np.iinfo(dtype).max)
@@ -53,7 +58,7 @@ def reals(lo: float = -4.0, hi: float = 4.0) -> Draw:
 def distinct(lo: float = -4.0, hi: float = 4.0) -> Draw:
     """Evenly spaced floats in random order, zero and a 20th of the range around it left out, for ops with kinks there.
 
-    Integers and booleans are drawn as by `reals`.
+    Integers, booleans and complex numbers are drawn as by `reals`.
     """
     gap = (hi - lo) / 20 if lo < 0 < hi else 0.0
 

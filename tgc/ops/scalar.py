@@ -15,16 +15,17 @@ from tgc.types import I64, U64, DType
 X: TypeAlias = Any
 LAST_PLACE = 2**63 - 1  # beyond every axis
 
-ARITHMETIC = ("add", "sub", "mul", "div", "floor_div", "mod", "pow", "maximum", "minimum", "atan2")
+ARITHMETIC = ("add", "sub", "mul", "div", "floor_div", "mod", "pow", "maximum", "minimum", "atan2", "copysign")
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
-BITWISE = ("bit_and", "bit_or", "bit_xor", "shift_left", "shift_right")
+BITWISE = ("bit_and", "bit_or", "bit_xor", "shift_left", "shift_right", "gcd")
 UNARY = ("neg", "abs", "sign", "floor", "ceil", "round", "trunc", "bit_not")
 MATH = (
     "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos",
-    "tan", "sinh", "cosh", "asin", "acos", "atan", "asinh", "acosh", "atanh",
+    "tan", "sinh", "cosh", "asin", "acos", "atan", "asinh", "acosh", "atanh", "cbrt",
 )  # fmt: skip
 PREDICATES = ("is_nan", "is_inf", "is_finite")
-PRIMITIVES = (*ARITHMETIC, *COMPARISONS, *BITWISE, *UNARY, *MATH, *PREDICATES, "select")
+PARTS = ("real", "imag", "conj", "complex")
+PRIMITIVES = (*ARITHMETIC, *COMPARISONS, *BITWISE, *UNARY, *MATH, *PREDICATES, *PARTS, "select")
 
 
 class Scalars(Protocol):

@@ -16,7 +16,7 @@ from tgc.ops.control_jvp import scan_jvp
 from tgc.ops.elementwise import add, cast, mul, neg, select, sub
 from tgc.ops.kinds import Control, flag, integer, region, texts
 from tgc.ops.samples import samples
-from tgc.types import TensorType, is_float
+from tgc.types import TensorType, is_inexact
 
 
 def stacked(t: TensorType, length: int) -> TensorType:
@@ -130,7 +130,7 @@ def _gradient(
     gs = list(g) if isinstance(g, tuple) else [g]
     node: Node = (out if isinstance(out, list) else [out])[0].value.node
     gs += [None] * (len(body.outputs) - len(gs))
-    real = [k for k in range(carries) if is_float(body.inputs[k].dtype)]
+    real = [k for k in range(carries) if is_inexact(body.inputs[k].dtype)]
     given = [*real, *(k for k in range(carries, len(gs)) if gs[k] is not None)]
     both, reached = joint(body, given)
     inputs, cotangents = both.inputs[: len(body.inputs)], both.inputs[len(body.inputs) :]

@@ -14,11 +14,11 @@ from tgc.ops.elementwise import cast, div, eq, mul, select
 from tgc.ops.kinds import Grad, Primitive, Scatter
 from tgc.ops.movement import as_places, broadcast, reshape, take
 from tgc.ops.samples import Draw, case, distinct, indices, reals, samples
-from tgc.types import ALL, I64, INTS, NUMBERS, TensorType
+from tgc.types import ALL, I64, INTS, NUMBERS, REALS, TensorType
 
 
 def _type(op: Primitive, operands: Sequence[TensorType]) -> TensorType:
-    domain = ALL if op.name == "scatter_set" else NUMBERS
+    domain = {"scatter_set": ALL, "scatter_max": REALS, "scatter_min": REALS}.get(op.name, NUMBERS)
     op.expect(operands, domain, INTS, domain)
     x, index, update = operands
     if update.dtype != x.dtype:

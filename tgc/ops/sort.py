@@ -62,7 +62,7 @@ sort: Opaque = Opaque(
     attrs={},
     type_rule=lambda op, operands: _checked(op, operands, None),
     domain=ALL,
-    reference=lambda x: np.sort(_sortable(x), axis=-1, kind="stable").astype(x.dtype, copy=False),
+    reference=lambda x: np.sort(_sortable(x), axis=-1).astype(x.dtype, copy=False),
     # the inverse of a permutation is what sorts it
     grad=lambda g, x, *, out: (along_last_axis(g, argsort(argsort(x))) if x.size else g,),
     batch=over_leading_axes("sort"),

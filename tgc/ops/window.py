@@ -14,7 +14,7 @@ from tgc.ops.creation import full_like
 from tgc.ops.kinds import Movement, Primitive, integers, no_gradient, pairs
 from tgc.ops.movement import pad
 from tgc.ops.samples import Draw, case, distinct, indices, reals, samples
-from tgc.types import BF16, F16, F32, I32, I64, INTS, NUMBERS, TensorType
+from tgc.types import BF16, F16, F32, I32, I64, INTS, REALS, TensorType
 
 _ATTRS = {"window": integers, "stride": integers, "padding": pairs, "dilation": integers}
 _LEADING = {"window": first(1), "stride": first(1), "padding": first((0, 0)), "dilation": first(1)}
@@ -49,7 +49,7 @@ def _check(op: Primitive, x: TensorType, operands: Sequence[TensorType], attrs: 
 
 
 def _grid_type(op: Primitive, operands: Sequence[TensorType], **attrs: Any) -> TensorType:
-    op.expect(operands, NUMBERS)
+    op.expect(operands, REALS)
     return TensorType(operands[0].dtype, _check(op, operands[0], operands, attrs))
 
 
@@ -222,7 +222,7 @@ window_argmax: Movement = _window(
 
 
 def _scatter_type(op: Primitive, operands: Sequence[TensorType], *, shape: Any, **attrs: Any) -> TensorType:
-    op.expect(operands, NUMBERS, INTS)
+    op.expect(operands, REALS, INTS)
     x = op.made(operands, operands[0].dtype, shape)
     if _check(op, x, operands, attrs) != operands[0].shape or operands[0].shape != operands[1].shape:
         raise op.refuse(f"operands are no window grid of {x}", operands)
@@ -281,7 +281,7 @@ def _scatter_element(
 
 
 def _gather_type(op: Primitive, operands: Sequence[TensorType], **attrs: Any) -> TensorType:
-    op.expect(operands, NUMBERS, INTS)
+    op.expect(operands, REALS, INTS)
     if _check(op, operands[0], operands, attrs) != operands[1].shape:
         raise op.refuse("operand 1 is no window grid of operand 0", operands)
     return TensorType(operands[0].dtype, operands[1].shape)

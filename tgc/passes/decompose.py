@@ -14,7 +14,7 @@ from tgc.ops.creation import fill
 from tgc.ops.kinds import Contraction
 from tgc.passes.manager import Target, register
 from tgc.trace import Trace, Tracer
-from tgc.types import BF16, F16, F32, F64
+from tgc.types import BF16, F16, F32, F64, is_complex
 
 
 def emit_traced(builder: Builder, values: Sequence[Value], f: Callable[..., Any], loc: Loc) -> Value:
@@ -31,7 +31,9 @@ def emit_traced(builder: Builder, values: Sequence[Value], f: Callable[..., Any]
 @register
 @dataclass(frozen=True)
 class Decompose:
-    """conv{padding} -> conv(pad); half precision -> float32 inside; dots without columns -> swapped, or mul and sum."""
+    """conv{padding} -> conv(pad); half precision -> float32 inside; complex numbers -> their parts; dots without
+    columns -> swapped, or mul and sum.
+    """
 
     name: ClassVar[str] = "decompose"
 
@@ -49,12 +51,21 @@ def _rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Valu
     half = dtype in (F16, BF16)
 
     def compute(*operands: Tracer) -> Any:
+        if is_complex(dtype):
+            return _of_parts(lambda x, y: _CANONICAL[node.op.name](x, y, exact=True, **node.attrs), *operands)
         if half:
             operands = tuple(elementwise.cast(x, dtype=held) for x in operands)
         result = _CANONICAL[node.op.name](*operands, exact=dtype in (F32, F64) or half, **node.attrs)
         return elementwise.cast(result, dtype=dtype) if half else result
 
     return (emit_traced(builder, new, compute, node.loc),)
+
+
+def _of_parts(product: Callable[[Any, Any], Any], x: Any, y: Any) -> Any:
+    """A product of complex tensors as four of their parts."""
+    (a, b), (c, d) = ((elementwise.real(z), elementwise.imag(z)) for z in (x, y))
+    re = elementwise.sub(product(a, c), product(b, d))
+    return elementwise.complex_(re, elementwise.add(product(a, d), product(b, c)))
 
 
 def _conv(op: Contraction, by_offsets: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from tgc.ir import Builder, Graph, Node, Value, inline, transform
 from tgc.ops.control import switch
-from tgc.ops.creation import full
-from tgc.ops.kinds import Control, Elementwise, Movement, Primitive, Region
+from tgc.ops.creation import Number, full, number
+from tgc.ops.kinds import Control, Elementwise, Movement, Primitive, Region, scalar
 from tgc.passes.manager import Target, refuse, register
 
 
-def filled(value: Value) -> bool | int | float | None:
+def filled(value: Value) -> Any:
     """The number that fills a value made by `full`, or None."""
     if value.node is not None and value.node.op is full:
-        number: bool | int | float = value.node.attrs["value"]
-        return number
+        return number(value.node.attrs["value"])
     return None
 
 
@@ -85,14 +84,12 @@ class Fold:
 _FILL_KEEPING = frozenset({"broadcast", "reshape", "transpose", "slice", "reverse", "concat"})
 
 
-def _full(builder: Builder, node: Node, value: bool | int | float | None) -> tuple[Value, ...]:
+def _full(builder: Builder, node: Node, value: Number | None) -> tuple[Value, ...]:
     t = node.result.type
-    return builder.emit(full, (), {"shape": t.shape, "dtype": t.dtype, "value": value}, node.loc)
+    return builder.emit(full, (), {"shape": t.shape, "dtype": t.dtype, "value": scalar(value)}, node.loc)
 
 
-def _fill(
-    builder: Builder, node: Node, op: Elementwise, fills: list[bool | int | float | None], new: tuple[Value, ...]
-) -> Value:
+def _fill(builder: Builder, node: Node, op: Elementwise, fills: list[Number | None], new: tuple[Value, ...]) -> Value:
     numbers = [np.asarray(f).astype(v.dtype) for f, v in zip(fills, new, strict=True)]
     with np.errstate(all="ignore"):
         result = np.asarray(op.reference(*numbers, **node.attrs)).astype(node.result.dtype)

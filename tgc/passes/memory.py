@@ -20,7 +20,6 @@ from tgc.ops.kinds import Control, Elementwise
 from tgc.ops.movement import reshape
 from tgc.ops.region import fused, sweeps_before
 from tgc.passes.manager import Target, register
-from tgc.types import TensorType
 
 ALIGNMENT = 64
 
@@ -34,7 +33,7 @@ def overwritable(node: Node, operand: int, result: int) -> bool:
     """
     body = node.body
     source, made = body.inputs[operand], body.outputs[result]
-    if source.type != TensorType(made.dtype, made.shape):
+    if source.type != made.type or made.type.layout is not None:
         return False
     reached = {source}
     for inner in body.nodes:

@@ -18,7 +18,7 @@ from tgc.ir import Builder, Graph, Loc, Op, Value, attr_key
 from tgc.ops import elementwise as e
 from tgc.ops.creation import fill, full
 from tgc.trace import trace
-from tgc.types import ALL, BOOLS, FLOATS, INTS, NUMBERS, DType, TensorType
+from tgc.types import ALL, BOOLS, FLOATS, INTS, REALS, DType, TensorType
 
 COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "eq", "ne", "bit_and", "bit_or", "bit_xor"})
 
@@ -125,17 +125,17 @@ def _define() -> None:
     """The rules. Docstrings are their names; a rule that is wrong for -0 or NaN has no place here."""
     two = np.float32(2).item()
 
-    @rule(NUMBERS)
+    @rule(REALS)
     def _(x: Any) -> Any:
         "relu(relu(x)) -> relu(x)"
         return e.relu(e.relu(x)), e.relu(x)
 
-    @rule(NUMBERS)
+    @rule(REALS)
     def _(x: Any) -> Any:
         "-(-x) -> x"
         return e.neg(e.neg(x)), x
 
-    @rule(NUMBERS)
+    @rule(REALS)
     def _(x: Any) -> Any:
         "abs(abs(x)) -> abs(x)"
         return e.absolute(e.absolute(x)), e.absolute(x)
@@ -145,7 +145,7 @@ def _define() -> None:
         "abs(-x) -> abs(x)"
         return e.absolute(e.neg(x)), e.absolute(x)
 
-    @rule(NUMBERS)
+    @rule(REALS)
     def _(x: Any) -> Any:
         "x * 1 -> x"
         return e.mul(x, _k(x, 1)), x
@@ -175,7 +175,7 @@ def _define() -> None:
         "x + -0 -> x"
         return e.add(x, _k(x, -0.0)), x
 
-    @rule(NUMBERS)
+    @rule(REALS)
     def _(x: Any) -> Any:
         "x - 0 -> x"
         return e.sub(x, _k(x, 0)), x
@@ -200,12 +200,12 @@ def _define() -> None:
         "x ** 2 -> x * x"
         return e.power(x, _k(x, two)), e.mul(x, x)
 
-    @rule(NUMBERS)
+    @rule(REALS)
     def _(x: Any) -> Any:
         "max(x, x) -> x"
         return e.maximum(x, x), x
 
-    @rule(NUMBERS)
+    @rule(REALS)
     def _(x: Any) -> Any:
         "min(x, x) -> x"
         return e.minimum(x, x), x

@@ -10,37 +10,25 @@ from tgc.errors import AttributeSpecError
 from tgc.numpy.base import Array, ArrayLike, as_array, axis_of, sizes
 from tgc.numpy.elementwise import log
 from tgc.numpy.indexing import take
-from tgc.numpy.reductions import sum
 from tgc.numpy.sorting import argsort
-from tgc.ops import creation
-from tgc.ops.arithmetic import add, as_tensor, broadcast_to, equal, shape_of, where
+from tgc.ops.arithmetic import add, shape_of
 from tgc.random.continuous import gumbel
 from tgc.random.discrete import categorical, randint
 from tgc.random.draws import NOT_NEGATIVE, parameter
-from tgc.random.keys import Size, bits, checked
+from tgc.random.keys import Size, bits
 from tgc.trace import Tracer
 from tgc.types import F32, I64, is_float
 
 __all__ = ["choice", "permutation", "shuffle"]
 
 
-def _ranks(words: Array) -> Array:
-    """i64[n]: the rank of each of n numbers, the smallest first; equal ones are ranked in order."""
-    return argsort(argsort(words))
-
-
-def _shuffled(key: Array, n: int) -> Array:
-    """i64[n]: the numbers below n in random order."""
-    return _ranks(bits(key, n))
-
-
 def permutation(key: Array, x: int | ArrayLike, axis: int = 0) -> Array:
     """The numbers 0 .. x-1 (int64), or the slices of a tensor along `axis`, in random order."""
     if isinstance(x, int):
-        return _shuffled(checked(key), x)
+        return argsort(bits(key, x))
     x = as_array(x)
     at = axis_of("permutation", x, axis)
-    return take(x, _shuffled(checked(key), x.shape[at]), at)
+    return take(x, argsort(bits(key, x.shape[at])), at)
 
 
 def shuffle(key: Array, x: ArrayLike, axis: int = 0) -> Array:
@@ -83,15 +71,5 @@ def choice(
         places = permutation(key, n)[:count].reshape(shape)
     else:
         scores = add(weights, gumbel(key, (n,), weights.dtype))
-        places = _sorted(-scores)[:count].reshape(shape)
+        places = argsort(-scores)[:count].reshape(shape)
     return places if isinstance(a, int) else take(a, places, at)
-
-
-def _sorted(x: Array) -> Array:
-    """i64[n]: the places of the numbers in increasing order."""
-    if isinstance(x, np.ndarray):
-        return np.argsort(x, kind="stable")
-    (n,) = x.shape
-    ranks = broadcast_to(_ranks(x).reshape(1, n), (n, n))
-    row, column = (creation.iota(shape=(n, n), dtype=I64, axis=axis) for axis in (0, 1))
-    return sum(where(equal(ranks, row), column, as_tensor(0, I64)), axis=1)

@@ -14,7 +14,7 @@ from tgc.ir import recorder
 from tgc.jit import Jit, argument_type
 from tgc.ops.arithmetic import as_tensor, dtype_of, is_weak, shape_of
 from tgc.trace import Tracer, current
-from tgc.types import SHORT_NAMES, TensorType, is_float
+from tgc.types import SHORT_NAMES, TensorType, is_inexact
 
 
 def compiled(traced: Callable[..., Any], like: Callable[..., Any]) -> Callable[..., Any]:
@@ -63,7 +63,7 @@ def real_leaves(op: str, what: str, tree: Any) -> tuple[list[Any], Any]:
     """
     leaves, structure = flatten(tree)
     for x in leaves:
-        if not is_float(type_of_leaf(x).dtype):
+        if not is_inexact(type_of_leaf(x).dtype):
             mend = "leave it out of the primals" if what == "primal" else "return it as auxiliary value (has_aux=True)"
             raise GradientError(f"{op}: a {what} is {x!r:.80}, not of a floating-point dtype; {mend}")
     return leaves, structure
