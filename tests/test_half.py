@@ -16,6 +16,8 @@ import numpy.typing as npt
 import pytest
 from numba import njit
 
+import tgc
+import tgc.numpy as tnp
 from tgc.backends.cpu.half import bf16_from_f32, f16_from_f32, f32_from_bf16, f32_from_f16
 
 PATTERNS = np.arange(1 << 16, dtype=np.uint16)
@@ -129,6 +131,18 @@ def test_loops_are_vectorized(name: str) -> None:
         apply(loop, np.zeros(1, source), target)
         (text,) = loop.inspect_llvm().values()
         assert re.search(r"\b(shl|lshr|fpext|fptrunc)\b.* <\d+ x (i32|half|float)>", text), convert.__name__
+
+
+@pytest.mark.parametrize("outer", [tnp.tanh, tnp.sinh])
+def test_functions_of_results_narrowed_from_float64(outer: Callable[..., Any]) -> None:
+    """cosh ends in a float64 that is narrowed, tanh in a copysign from it, which LLVM would narrow to float16 at once.
+
+    That takes a function of LLVM's runtime library: before, the kernel did not link.
+    """
+    x = np.linspace(-3, 3, 64).astype(np.float16)
+    got = tgc.jit(lambda x: outer(tnp.cosh(x)))(x)
+    want = outer(tnp.cosh(x))
+    np.testing.assert_array_max_ulp(got, want, 1)
 
 
 def test_processors_without_float16_conversions() -> None:

@@ -401,3 +401,39 @@ def test_every_public_function_has_a_docstring() -> None:
     functions = [f for f in vars(tnp).values() if inspect.isfunction(f)]
     assert len(functions) > 120
     assert not [f.__name__ for f in functions if not f.__doc__]
+
+
+EXTREMES = (
+    np.array([-(2**63), -1, 0, 1, 2**53 + 1, 2**63 - 1]),
+    np.array([[0], [1], [2**53 + 1], [2**64 - 1]], np.uint64),
+)
+
+
+@pytest.mark.parametrize("name", ["equal", "not_equal", "less", "less_equal", "greater", "greater_equal"])
+def test_integers_compare_exactly(name: str) -> None:
+    """Signed with unsigned numbers that float64 cannot hold, and with Python integers beyond their dtype."""
+    signed, unsigned = EXTREMES
+    compare(name, (signed, unsigned))
+    compare(name, (unsigned, signed))
+    for number in (-1, 300, 2**70):
+        want = getattr(np, name)(SMALL, number)
+        same(getattr(tnp, name)(SMALL, number), want, np.bool_)
+        same(getattr(tnp, name)(number, SMALL), getattr(np, name)(number, SMALL), np.bool_)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.uint8, np.uint16, np.uint32, np.uint64])
+def test_indices_of_any_integer_dtype(dtype: Any) -> None:
+    """An index that int64 cannot hold is out of range; it does not count from the end."""
+    index = np.array([2, 0, 1], dtype)
+    same(tnp.take(F, index, 0), np.take(F, index.astype(np.int64), 0), np.float32)
+    outside = np.array([np.iinfo(dtype).max], dtype)
+    graph = graph_of(lambda x, i: tnp.take(x, i, 0), F, outside)
+    with pytest.raises(OutOfRangeError):
+        interpret(graph, F, outside)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int16, np.uint16, np.uint64])
+def test_python_integers_must_fit(dtype: Any) -> None:
+    with pytest.raises(OverflowError, match="out of bounds"):
+        tnp.add(np.ones(2, dtype), np.iinfo(dtype).max + 1)
+    same(tnp.add(np.ones(2, dtype), np.iinfo(dtype).max), np.full(2, np.iinfo(dtype).min, dtype), dtype)

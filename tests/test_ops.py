@@ -19,11 +19,11 @@ from tgc.ops.opaque import Opaque
 from tgc.ops.samples import Case, distinct
 from tgc.runtime.lowered import Lowered
 from tgc.trace import Tracer, trace
-from tgc.types import C64, C128, F32, F64, SHORT_NAMES, DType, is_complex, is_inexact, tensor_type, type_of
+from tgc.types import C64, C128, F32, F64, I32, INTS, SHORT_NAMES, DType, is_complex, is_inexact, tensor_type, type_of
 
 
 def applications() -> Iterator[Any]:
-    """Ops and dtypes, with cases: all of them in one dtype; in the others two, elementwise ones one."""
+    """Ops and dtypes, with cases: all of them in one dtype; in the others two, in most integers and elementwise one."""
     for name, op in OPS.items():
         usable = {d: found for d in SHORT_NAMES if (found := [c for c in cases(op) if operands(op, c, d) is not None])}
         most = F32 if F32 in usable else next(iter(usable))
@@ -32,7 +32,8 @@ def applications() -> Iterator[Any]:
                 continue
             if dtype != most and op is not elementwise.cast:
                 n = len(chosen)
-                chosen = [chosen[i] for i in sorted({k % n, (k + n // 2) % n})] if op.samples.cases else chosen[:1]
+                second = k if dtype in INTS - {I32} else k + n // 2
+                chosen = [chosen[i] for i in sorted({k % n, second % n})] if op.samples.cases else chosen[:1]
             yield pytest.param(op, dtype, chosen, id=f"{name}-{SHORT_NAMES[dtype]}")
 
 

@@ -61,10 +61,14 @@ def _emit_f32_from_f16(context: Any, builder: Any, value: Any) -> Any:
 
 
 def _emit_f16_from_f32(context: Any, builder: Any, value: Any) -> Any:
-    if _has_half(context):
-        return builder.bitcast(builder.fptrunc(value, _F16), _I16)
     bits = builder.bitcast(value, _I32)
     magnitude = builder.and_(bits, _I32(0x7FFFFFFF))
+    sign = builder.and_(builder.lshr(bits, _I32(16)), _I32(0x8000))
+    if _has_half(context):
+        # Without its sign: LLVM makes fptrunc(copysign(x, fptrunc(y))) of a float64 y into a copysign in float16, for
+        # which it narrows y at once, by a function of its runtime library (__truncdfhf2) that no process here defines.
+        narrow = builder.bitcast(builder.fptrunc(builder.bitcast(magnitude, _F32), _F16), _I16)
+        return builder.or_(narrow, builder.trunc(sign, _I16))
     # Added to 0.5, whose last place is the smallest float16, a subnormal result is rounded by the addition.
     small = builder.fadd(builder.bitcast(magnitude, _F32), ir.Constant(_F32, 0.5))
     subnormal = builder.sub(builder.bitcast(small, _I32), _I32(0x3F000000))
@@ -75,7 +79,6 @@ def _emit_f16_from_f32(context: Any, builder: Any, value: Any) -> Any:
     special = builder.select(is_nan, _I32(0x7E00), _I32(0x7C00))
     finite = builder.select(builder.icmp_unsigned("<", magnitude, _I32(113 << 23)), subnormal, normal)
     result = builder.select(builder.icmp_unsigned("<", magnitude, _I32(143 << 23)), finite, special)
-    sign = builder.and_(builder.lshr(bits, _I32(16)), _I32(0x8000))
     return builder.trunc(builder.or_(result, sign), _I16)
 
 
