@@ -36,7 +36,7 @@ def drawn(arg: Any, rng: np.random.Generator, dtype: str) -> Any:
         return arg.array(rng, dtype)
     if isinstance(arg, list):
         return [drawn(a, rng, dtype) for a in arg]
-    if isinstance(arg, np.ndarray) and arg.dtype.kind == "f" and np.dtype(dtype).kind in "fc":
+    if isinstance(arg, np.ndarray) and arg.dtype.kind in "fc" and np.dtype(dtype).kind in "fc":
         return arg.astype(dtype)
     return arg
 
@@ -90,22 +90,24 @@ class Comparison:
         arrays = [leaves[k] for k in places]
         real = [k for k, x in enumerate(arrays) if x.dtype.kind in "fc"]
 
-        def call(f: Callable[..., Any], given: Sequence[Any]) -> list[Any]:
+        def call(xp: Any, f: Callable[..., Any], given: Sequence[Any]) -> list[Any]:
+            if row.hermitian:
+                given = [(x + (xp.conj(x.mT) if x.dtype.kind == "c" else x.mT)) / 2 for x in given]
             filled = dict(zip(places, given, strict=True))
             args = jax.tree.unflatten(structure, [filled.get(k, x) for k, x in enumerate(leaves)])
             return jax.tree.leaves(f(*args, **row.kwargs))
 
-        want = jax.jit(lambda *xs: call(theirs, xs))(*arrays)
+        want = jax.jit(lambda *xs: call(jax.numpy, theirs, xs))(*arrays)
         smooth = row.smooth and real and all(y.dtype.kind in "fc" for y in want)
         weights = [rng.uniform(0.5, 2, y.shape).astype(y.dtype) for y in want]
 
         def form(xp: Any, f: Callable[..., Any], *xs: Any) -> Any:
-            terms = ((w * y).sum() for w, y in zip(weights, call(f, xs), strict=True))
+            terms = ((w * y).sum() for w, y in zip(weights, call(xp, f, xs), strict=True))
             return reduce(lambda a, b: a + b, (xp.real(t) if t.dtype.kind == "c" else t for t in terms))
 
         def both(*xs: Any) -> tuple[Any, Any]:
             grads = tgc.grad(lambda *ys: form(tnp, ours, *ys), argnums=real)(*xs) if smooth else ()
-            return call(ours, xs), grads
+            return call(tnp, ours, xs), grads
 
         got, grads = tgc.jit(both)(*arrays)
         what = f"{row.name} {dtype}"

@@ -46,7 +46,8 @@ class Draw:
 class Row:
     """A function by its dotted name in both libraries, its positional arguments and keywords.
 
-    `smooth` says whether gradients are compared too, `slack` by how much more than usual results may differ.
+    `smooth` says whether gradients are compared too, `slack` by how much more than usual results may differ. Where only
+    one triangle of a matrix is read its gradient is a convention; arguments are made `hermitian` first, in both.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Row:
     smooth: bool = True
     slack: float = 1.0
     kwargs: dict[str, Any] = field(default_factory=dict)
+    hermitian: bool = False
 
 
 def spd(n: int) -> np.ndarray:
@@ -194,8 +196,15 @@ def products() -> Iterator[Row]:
 
 def linear_algebra() -> Iterator[Row]:
     n, s = "numpy.linalg.", spd(4)
-    yield from _rows(n, "inv det cholesky pinv", s, slack=10)
-    yield from _rows(n, "slogdet eigvalsh svdvals", s, slack=10)
+    turned = np.exp(1j * np.arange(4))
+    z = s * turned * turned[:, None].conj()
+    for a, dtypes in ((s, FLOATS), (z, COMPLEX)):
+        yield from _rows(n, "cholesky eigvalsh", a, dtypes=dtypes, hermitian=True, slack=10)
+        yield from _rows(n, "inv det pinv slogdet svdvals qr", a, dtypes=dtypes, slack=10)
+        yield Row(f"{n}norm", (a, "nuc"), dtypes=dtypes, slack=10)
+    for a, dtypes in ((Draw((2, 4, 4)), BOTH), (s, FLOATS)):
+        yield from _rows(n, "eigvals", a, dtypes=dtypes, slack=100)
+    yield Row(f"{n}solve", (z, Draw((4, 2))), dtypes=COMPLEX, slack=10)
     yield Row(f"{n}solve", (s, Draw((4, 2))), slack=10)
     yield Row(f"{n}matrix_power", (s / 8, 3))
     yield from _rows(n, "norm", M, dtypes=BOTH)
@@ -214,8 +223,13 @@ def transforms() -> Iterator[Row]:
     yield from _rows(n, "fft2 ifft2 fftn ifftn", C, dtypes=COMPLEX)
     yield from _rows(n, "rfft2 rfftn", C)
     yield from _rows(n, "fftshift ifftshift", C, dtypes=BOTH)
-    for norm in ("ortho", "forward"):
-        yield Row(f"{n}fft", (C,), kwargs={"norm": norm}, dtypes=COMPLEX)
+    yield from _rows(n, "irfft2 irfftn", C, dtypes=COMPLEX)
+    for options in ({"norm": "ortho"}, {"norm": "forward"}, {"n": 7, "axis": 0}, {"n": 2}):
+        yield from _rows(n, "fft ifft irfft hfft", C, kwargs=options, dtypes=COMPLEX)
+        yield from _rows(n, "rfft ihfft", C, kwargs=options)
+    yield from _rows(n, "fftn ifftn irfftn", C, kwargs={"s": (5, 3), "axes": (2, 0)}, dtypes=COMPLEX)
+    yield Row(f"{n}rfftn", (C,), kwargs={"s": (5, 3), "axes": (2, 0)})
+    yield from _rows(n, "fftfreq rfftfreq", 7, 0.5, dtypes=("float64",))
 
 
 def networks() -> Iterator[Row]:
