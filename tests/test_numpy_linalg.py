@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from gradients import check_gradients
-from traced import both, close
+from traced import both, close, graph_of
 
 import tgc
 import tgc.numpy as tnp
 from tgc.errors import AttributeSpecError, DTypeError, GradientError, LinearAlgebraError, ShapeError
+from tgc.interpret import interpret
 from tgc.numpy import linalg
 from tgc.ops import elementwise
 from tgc.ops.linalg import positive, regular
@@ -156,6 +157,27 @@ def test_eig_of_real_matrices_has_real_gradients() -> None:
         check_gradients(_eig_function, a, rtol=1e-5)
 
 
+def test_exponentials() -> None:
+    """Of diagonalizable matrices of all sizes, of a nilpotent one, of what is too large; and the gradient."""
+    for a in (A / 100, A, 20 * A, CA, (A * 9).astype(F32), CA.astype(C64)):
+        w, v = np.linalg.eig(a.astype(C128))
+        want = v * np.exp(w)[:, None, :] @ np.linalg.inv(v)
+        (got,) = interpret(graph_of(linalg.expm, a), a)
+        assert got.dtype == linalg.expm(a).dtype == a.dtype
+        single = a.dtype in (F32, C64)
+        for found in (got, linalg.expm(a)):
+            np.testing.assert_allclose(found, want, atol=abs(want).max() * (2e-5 if single else 1e-12))
+    close(linalg.expm(np.array([[0, 3], [0, 0]])), [[1, 3], [0, 1]])
+    assert linalg.expm(np.zeros((2, 0, 0))).shape == (2, 0, 0)
+    mixed = linalg.expm(np.stack([np.eye(2) * x for x in (1e6, np.nan, -700.0)]))
+    assert np.isnan(mixed[:2]).all()
+    close(mixed[2], np.eye(2) * np.exp(-700.0))
+    check_gradients(linalg.expm, 3 * A, rtol=1e-5)
+    check_gradients(lambda a, b: _parts(linalg.expm(a + 1j * b)), CA.real, CA.imag, rtol=1e-5)
+    large = np.array([[40.0, 1.0], [0.0, 39.0]], F32)  # the squares of squares that are not wanted overflow
+    assert np.isfinite(tgc.grad(lambda x: tnp.sum(linalg.expm(x)))(large)).all()
+
+
 def test_factors() -> None:
     """Products of factors are what was factored, eagerly and traced, in float32 too."""
     for a in (A, TALL, WIDE, WIDE.astype(F32)):
@@ -216,6 +238,7 @@ def test_gradients_that_do_not_exist() -> None:
     [
         (linalg.det, (TALL,), ShapeError),
         (linalg.inv, (V,), ShapeError),
+        (linalg.expm, (TALL,), ShapeError),
         (linalg.eig, (TALL,), ShapeError),
         (linalg.eigvals, (A.astype(np.float16),), DTypeError),
         (linalg.solve, (A, TALL), ShapeError),

@@ -17,6 +17,7 @@ import numpy as np
 from tgc.errors import AttributeSpecError
 from tgc.numpy.base import Array, ArrayLike, Axes, as_array, axes_of, refuse
 from tgc.numpy.elementwise import absolute, sqrt
+from tgc.numpy.exponential import expm
 from tgc.numpy.manipulation import broadcast_shapes, broadcast_to, expand_dims, matrix_transpose, moveaxis, reshape
 from tgc.numpy.matrices import diagonal as _diagonal
 from tgc.numpy.matrices import eye
@@ -29,7 +30,7 @@ from tgc.ops.matrices import adjoint, eye_like
 from tgc.types import DType, is_complex, is_inexact
 
 __all__ = [
-    "cholesky", "cond", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "inv", "lstsq", "lu",
+    "cholesky", "cond", "cross", "det", "diagonal", "eig", "eigh", "eigvals", "eigvalsh", "expm", "inv", "lstsq", "lu",
     "matmul", "matrix_norm", "matrix_power", "matrix_rank", "matrix_transpose", "multi_dot", "norm", "outer", "pinv",
     "qr", "slogdet", "solve", "solve_triangular", "svd", "svdvals", "tensordot", "trace", "vecdot", "vector_norm",
 ]  # fmt: skip
