@@ -47,8 +47,8 @@ def test_samples_cover_float32() -> None:
     """All ops but those of booleans, integers, complex numbers and keys have samples in float32."""
     without = {op.name for op in PRIMITIVES if not any(d == F32 for c in cases_of(op) for d, _ in applications(op, c))}
     assert without == {
-        "all", "any", "bit_and", "bit_not", "bit_or", "bit_xor", "conj", "gcd", "imag", "random_bits", "real", "shift_left",
-        "shift_right",
+        "all", "any", "bit_and", "bit_not", "bit_or", "bit_xor", "conj", "fft", "gcd", "imag", "irfft", "random_bits",
+        "real", "shift_left", "shift_right",
     }  # fmt: skip
 
 
