@@ -19,7 +19,8 @@ from tgc.types import ALL, BOOL, F64, I64, REALS, U32, is_float
 
 # Made by passes; of several results; or made of functions: these have programs of their own (`control_programs.py`).
 INTERNAL = frozenset({"relayout", "barrier", *(name for name, op in OPS.items() if isinstance(op, Control | Region))})
-APART = frozenset(name for name, op in OPS.items() if isinstance(op, Opaque))  # jump where operands round otherwise
+# Opaque ops jump where operands round otherwise; numbers of programs are real.
+APART = frozenset({"complex", "conj", "imag", "real", *(name for name, op in OPS.items() if isinstance(op, Opaque))})
 ROUGH = frozenset({"stop_gradient", "random_bits"})  # say nothing about slopes
 
 # Where an op of floats is defined, smooth and well-conditioned: (lowest, highest) of each operand.

@@ -16,6 +16,7 @@ from test_passes import TARGET, applied, traced
 import tgc.numpy as tnp
 from tgc.autodiff import differentiate
 from tgc.ir import Graph
+from tgc.ops.cumulative import Cumulative
 from tgc.ops.kinds import Contraction, Elementwise, Movement, Reduce, Scatter
 from tgc.passes import parse_pipeline, run
 from tgc.passes.fuse import Fuse, free
@@ -64,7 +65,7 @@ def check_regions(before: Graph, after: Graph) -> None:
         body = node.body
         assert not body.constants
         kinds = Counter(type(n.op) for n in body.nodes)
-        heavy = {"contraction": Contraction, "reduce": Reduce, "scatter": Scatter}
+        heavy = {"contraction": Contraction, "reduce": Reduce, "scatter": Scatter, "cumulative": Cumulative}
         for kind, op in heavy.items():
             assert (kinds[op] > 0) == (node.attrs["kind"] == kind)
         assert kinds[Contraction] <= 1
