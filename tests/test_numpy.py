@@ -29,7 +29,10 @@ B, C = A > 0, np.array([True, False, True, False])
 HALF, BRAIN = F.astype(np.float16), F.astype(ml_dtypes.bfloat16)
 ODD = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.5, -2.5, 0.5], np.float32)
 M, N, K, S = (RNG.uniform(-1, 1, s) for s in ((2, 3, 4), (2, 4, 5), (4,), (3, 3)))
-TOLERANCE = {np.dtype(np.float16): 2e-3, np.dtype(ml_dtypes.bfloat16): 1e-2, np.dtype(np.float32): 2e-6}
+TOLERANCE = {
+    np.dtype(np.float16): 2e-3, np.dtype(ml_dtypes.bfloat16): 1e-2, np.dtype(np.float32): 2e-6,
+    np.dtype(np.complex64): 2e-6,
+}  # fmt: skip
 
 
 def same(got: Any, want: Any, dtype: Any = None) -> None:
@@ -37,7 +40,8 @@ def same(got: Any, want: Any, dtype: Any = None) -> None:
     want = np.asarray(want)
     assert (got.shape, got.dtype) == (want.shape, np.dtype(dtype or want.dtype))
     tolerance = TOLERANCE.get(got.dtype, 1e-12)
-    np.testing.assert_allclose(got.astype(float), want.astype(float), rtol=tolerance, atol=tolerance)
+    wide = complex if got.dtype.kind == "c" else float
+    np.testing.assert_allclose(got.astype(wide), want.astype(wide), rtol=tolerance, atol=tolerance)
 
 
 def compare(name: str, arrays: tuple[Any, ...], **attrs: Any) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tgc.errors import AttributeSpecError
-from tgc.numpy.base import Array, ArrayLike, Axes, as_array, as_real, axes_of, axis_of, refuse, replace
+from tgc.numpy.base import Array, ArrayLike, Axes, as_array, as_inexact, as_real, axes_of, axis_of, refuse, replace
 from tgc.numpy.indexing import take
 from tgc.numpy.manipulation import concatenate, flip, moveaxis, ravel, reshape
 from tgc.numpy.padding import pad
@@ -29,7 +29,7 @@ from tgc.ops.arithmetic import (
     subtract,
     where,
 )
-from tgc.types import BOOL, F64, I64, is_float
+from tgc.types import BOOL, F64, I64, is_inexact
 
 __all__ = ["convolve", "correlate", "diff", "ediff1d", "gradient", "interp", "trapezoid"]
 
@@ -84,7 +84,7 @@ def ediff1d(ary: ArrayLike, to_end: ArrayLike | None = None, to_begin: ArrayLike
 
 def trapezoid(y: ArrayLike, x: ArrayLike | None = None, dx: ArrayLike = 1.0, axis: int = -1) -> Array:
     """The integral of samples `y` along `axis` by the trapezoidal rule, at places `x` or `dx` apart."""
-    y = as_real(y) if as_array(y).dtype.kind != "c" else as_array(y)
+    y = as_inexact(y)
     at = axis_of("trapezoid", y, axis)
     widths: Array = dx
     if x is not None:
@@ -106,7 +106,7 @@ def gradient(f: ArrayLike, *varargs: ArrayLike, axis: Axes = None, edge_order: i
     Raises:
         ShapeError: an axis has not more than `edge_order` elements, or the distances do not fit the axes.
     """
-    f = as_real(f) if as_array(f).dtype.kind != "c" else as_array(f)
+    f = as_inexact(f)
     axes = axes_of("gradient", f, axis) if not isinstance(axis, Sequence) else [axis_of("gradient", f, a) for a in axis]
     if edge_order not in (1, 2):
         raise AttributeSpecError(f"gradient: edge_order is 1 or 2, not {edge_order}")
@@ -158,10 +158,10 @@ def interp(
     Raises:
         ShapeError: `xp` and `fp` are no vectors of one size, or empty.
     """
-    xs, ys = as_real(xp), as_array(fp)
-    x = as_real(x)
+    xs, ys = as_real(xp, "interp"), as_array(fp)
+    x = as_real(x, "interp")
     dtype = result_type(x, xs, ys)
-    dtype = dtype if is_float(dtype) or dtype.kind == "c" else F64
+    dtype = dtype if is_inexact(dtype) else F64
     if xs.ndim != 1 or xs.shape != ys.shape or not xs.size:
         raise refuse("interp", [xs, ys], "xp and fp must be vectors of one size, not empty")
     ys = as_tensor(ys, dtype)
