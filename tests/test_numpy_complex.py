@@ -25,7 +25,8 @@ ODD = np.array([complex(x, y) for x in PARTS for y in PARTS])
 UNARY = {
     "conj conjugate real imag angle iscomplex isreal": (Z, W, X, I, ODD),
     "isnan isinf isfinite nan_to_num": (Z, ODD),
-    "exp expm1 log log10 log2 log1p sqrt sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh": (Z, W),
+    "exp expm1 log log10 log2 log1p sqrt": (Z, W),
+    "sin cos tan arcsin arccos arctan sinh cosh tanh arcsinh arccosh arctanh": (Z, W),
     "abs sign square reciprocal negative sinc rint logical_not round": (Z, W),
     "sum prod mean var std any all count_nonzero cumsum cumprod trace cov corrcoef": (Z,),
     "nansum nanmean ravel iscomplexobj isrealobj": (Z,),
@@ -87,34 +88,13 @@ def test_attributes_of_tracers() -> None:
 
 
 REAL = [
-    "floor",
-    "ceil",
-    "trunc",
-    "cbrt",
-    "fabs",
-    "degrees",
-    "radians",
-    "isposinf",
-    "isneginf",
-    "signbit",
-    "spacing",
-    "frexp",
-    "modf",
-    "median",
-]
+    "floor", "ceil", "trunc", "cbrt", "fabs", "degrees", "radians", "isposinf", "isneginf", "signbit", "spacing",
+    "frexp", "modf", "median",
+]  # fmt: skip
 REAL_TWO = [
-    "floor_divide",
-    "remainder",
-    "maximum",
-    "minimum",
-    "arctan2",
-    "hypot",
-    "logaddexp",
-    "heaviside",
-    "copysign",
-    "nextafter",
-    "less",
-]
+    "floor_divide", "remainder", "maximum", "minimum", "arctan2", "hypot", "logaddexp", "heaviside", "copysign",
+    "nextafter", "less",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", REAL + REAL_TWO)
