@@ -8,6 +8,8 @@ from typing import Any
 
 from tgc.errors import AttributeSpecError
 from tgc.numpy.base import Array, ArrayLike, Axes, as_array, as_inexact, as_real, axes_of, axis_of, refuse, replace
+from tgc.numpy.cumulative import cumsum
+from tgc.numpy.elementwise import logical_and
 from tgc.numpy.indexing import take
 from tgc.numpy.manipulation import concatenate, flip, moveaxis, ravel, reshape
 from tgc.numpy.padding import pad
@@ -15,6 +17,7 @@ from tgc.numpy.reductions import sum
 from tgc.numpy.sorting import argsort, searchsorted
 from tgc.ops import arithmetic, creation
 from tgc.ops.arithmetic import (
+    absolute,
     add,
     as_tensor,
     broadcast_to,
@@ -29,9 +32,9 @@ from tgc.ops.arithmetic import (
     subtract,
     where,
 )
-from tgc.types import BOOL, F64, I64, is_inexact
+from tgc.types import BOOL, F64, I64, INTS, is_inexact
 
-__all__ = ["convolve", "correlate", "diff", "ediff1d", "gradient", "interp", "trapezoid"]
+__all__ = ["convolve", "correlate", "diff", "ediff1d", "gradient", "interp", "trapezoid", "unwrap"]
 
 
 def _between(a: Array, axis: int, start: int | None, stop: int | None) -> Array:
@@ -225,3 +228,29 @@ def correlate(a: ArrayLike, v: ArrayLike, mode: str = "valid") -> Array:
         start = (x.size - 1) // 2 + (1 - x.size % 2) if x.size else 0
         return full[start : start + y.size]
     return convolve(x, flip(y), mode)
+
+
+def unwrap(p: ArrayLike, discont: float | None = None, axis: int = -1, *, period: float = 2 * math.pi) -> Array:
+    """`p` shifted by multiples of `period` so that no step along `axis` is longer than half of it.
+
+    A step of just one half keeps its sign. Steps shorter than `discont` (at least half a period) stay. Integers with an
+    integer period remain integers.
+
+    Raises:
+        DTypeError: `p` is complex.
+    """
+    p = as_array(p)
+    at = axis_of("unwrap", p, axis)
+    dtype = result_type(p, period)
+    x = as_tensor(p, dtype) if dtype in INTS else as_real(as_tensor(p, dtype), "unwrap")
+    if x.shape[at] == 0:
+        return x
+    half: Any = period // 2 if dtype in INTS else period / 2
+    step = diff(x, axis=at)
+    within = subtract(remainder(add(step, half), period), half)
+    if half * 2 == period:  # the step of one half could go both ways
+        within = where(logical_and(equal(within, -half), greater(step, 0)), half, within)
+    turned = less(absolute(step), period / 2 if discont is None else discont)
+    shift = cumsum(where(turned, 0, subtract(within, step)), at)
+    first = _between(x, at, 0, 1)
+    return concatenate([first, add(_between(x, at, 1, None), as_tensor(shift, dtype))], at)
