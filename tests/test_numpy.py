@@ -327,6 +327,8 @@ def test_creation(name: str, args: tuple[Any, ...], attrs: dict[str, Any]) -> No
 def test_arrays() -> None:
     same(*both(lambda x: tnp.asarray([[x, 1], [2, x]]), np.float32(3)), [[3, 1], [2, 3]], np.float64)
     same(*both(lambda x: tnp.asarray([x, x], np.float32), np.float64(3)), [3, 3], np.float32)
+    for kept in (F, F[:0]):
+        assert tnp.asarray(kept, copy=False) is kept
     assert tnp.asarray(3, np.uint8).dtype == np.uint8
     with pytest.raises(OverflowError, match="300 out of bounds"):
         tnp.asarray(300, np.uint8)

@@ -41,7 +41,7 @@ def asarray(a: ArrayLike, /, dtype: DTypeLike | None = None, *, device: Any = No
     out = a if dtype is None else as_tensor(a, as_dtype(dtype))
     if isinstance(out, Tracer):  # immutable
         return out
-    shared = isinstance(source, np.ndarray) and np.may_share_memory(out, source)
+    shared = out is source or (isinstance(source, np.ndarray) and np.may_share_memory(out, source))
     if copy is False and not shared:
         raise ValueError(f"asarray(copy=False): a {type(source).__name__} does not become an array without a copy")
     return out.copy() if copy and shared else out
