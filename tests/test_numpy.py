@@ -324,6 +324,12 @@ def test_creation(name: str, args: tuple[Any, ...], attrs: dict[str, Any]) -> No
     same(got, getattr(np, name)(*args, **attrs))
 
 
+def test_sizes() -> None:
+    for x in (F, 3, [[1, 2]]):
+        assert (tnp.ndim(x), tnp.shape(x), tnp.size(x)) == (np.ndim(x), np.shape(x), np.size(x))
+    same(*both(lambda x: x[0, 0] + tnp.size(x, -1), F), F[0, 0] + 5)
+
+
 def test_arrays() -> None:
     same(*both(lambda x: tnp.asarray([[x, 1], [2, x]]), np.float32(3)), [[3, 1], [2, 3]], np.float64)
     same(*both(lambda x: tnp.asarray([x, x], np.float32), np.float64(3)), [3, 3], np.float32)
