@@ -12,7 +12,7 @@ import pytest
 from traced import both, graph_of
 
 import tgc.numpy as tnp
-from tgc.errors import AttributeSpecError, DTypeError, OutOfRangeError, ShapeError
+from tgc.errors import AttributeSpecError, AxisError, DTypeError, OutOfRangeError, ShapeError
 from tgc.interpret import interpret
 from tgc.trace import trace
 from tgc.types import tensor_type
@@ -328,6 +328,13 @@ def test_sizes() -> None:
     for x in (F, 3, [[1, 2]]):
         assert (tnp.ndim(x), tnp.shape(x), tnp.size(x)) == (np.ndim(x), np.shape(x), np.size(x))
     same(*both(lambda x: x[0, 0] + tnp.size(x, -1), F), F[0, 0] + 5)
+
+
+def test_axes_that_do_not_exist_are_index_errors() -> None:
+    for call in (lambda: tnp.sum(F, 3), lambda: tnp.expand_dims(F, 5), lambda: tnp.cumsum(F, -4)):
+        with pytest.raises(AxisError, match="out of bounds for a tensor of"):
+            call()
+    assert issubclass(AxisError, IndexError) and issubclass(AxisError, ShapeError)
 
 
 def test_arrays() -> None:

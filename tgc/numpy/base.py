@@ -128,7 +128,7 @@ def axes_of(function: str, x: Array, axis: Axes) -> tuple[int, ...]:
     try:
         return arithmetic.axes_tuple(axis, x.ndim)
     except ShapeError as error:
-        raise refuse(function, [x], str(error)) from None
+        raise type(error)(str(refuse(function, [x], str(error)))) from None
 
 
 def axis_of(function: str, x: Array, axis: int) -> int:

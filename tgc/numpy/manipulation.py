@@ -87,7 +87,7 @@ def expand_dims(a: ArrayLike, /, axis: int | Sequence[int] = 0) -> Array:
     try:
         new = arithmetic.axes_tuple(axis, rank)
     except ShapeError as error:
-        raise refuse("expand_dims", [a], str(error)) from None
+        raise type(error)(str(refuse("expand_dims", [a], str(error)))) from None
     rest = iter(a.shape)
     return reshape(a, tuple(1 if i in new else next(rest) for i in range(rank)))
 
