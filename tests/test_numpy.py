@@ -334,7 +334,8 @@ def test_axes_that_do_not_exist_are_index_errors() -> None:
     for call in (lambda: tnp.sum(F, 3), lambda: tnp.expand_dims(F, 5), lambda: tnp.cumsum(F, -4)):
         with pytest.raises(AxisError, match="out of bounds for a tensor of"):
             call()
-    assert issubclass(AxisError, IndexError) and issubclass(AxisError, ShapeError)
+    assert issubclass(AxisError, IndexError)
+    assert issubclass(AxisError, ShapeError)
 
 
 def test_arrays() -> None:
