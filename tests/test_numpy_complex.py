@@ -10,6 +10,7 @@ from gradients import check_gradients
 from test_numpy import compare, same
 from traced import both, graph_of
 
+import tgc
 import tgc.numpy as tnp
 from tgc.errors import DTypeError
 
@@ -79,6 +80,20 @@ CALLS: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = [
 @pytest.mark.parametrize(("name", "args", "attrs"), CALLS, ids=lambda v: v if isinstance(v, str) else "")
 def test_call(name: str, args: tuple[Any, ...], attrs: dict[str, Any]) -> None:
     compare(name, args, **attrs)
+
+
+AT_INFINITY = (
+    "exp", "cosh", "tanh", "cos", "tan", "arcsin", "arccos", "arctan", "arcsinh", "arccosh", "arctanh", "sqrt", "log",
+)  # fmt: skip
+
+
+def test_kernels_agree_with_numpy_at_infinities_and_nan() -> None:
+    got = tgc.jit(lambda z: [getattr(tnp, name)(z) for name in AT_INFINITY])(ODD)
+    with np.errstate(all="ignore"):
+        for name, g in zip(AT_INFINITY, got, strict=True):
+            want = getattr(np, name)(ODD)
+            np.testing.assert_allclose(g.real, want.real, rtol=1e-12, atol=1e-12, err_msg=name)
+            np.testing.assert_allclose(g.imag, want.imag, rtol=1e-12, atol=1e-12, err_msg=name)
 
 
 def test_attributes_of_tracers() -> None:
