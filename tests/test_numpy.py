@@ -12,7 +12,7 @@ import pytest
 from traced import both, graph_of
 
 import tgc.numpy as tnp
-from tgc.errors import AttributeSpecError, DTypeError, OutOfRangeError, ShapeError
+from tgc.errors import AttributeSpecError, AxisError, DTypeError, OutOfRangeError, ShapeError
 from tgc.interpret import interpret
 from tgc.trace import trace
 from tgc.types import tensor_type
@@ -29,7 +29,10 @@ B, C = A > 0, np.array([True, False, True, False])
 HALF, BRAIN = F.astype(np.float16), F.astype(ml_dtypes.bfloat16)
 ODD = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 1.5, -2.5, 0.5], np.float32)
 M, N, K, S = (RNG.uniform(-1, 1, s) for s in ((2, 3, 4), (2, 4, 5), (4,), (3, 3)))
-TOLERANCE = {np.dtype(np.float16): 2e-3, np.dtype(ml_dtypes.bfloat16): 1e-2, np.dtype(np.float32): 2e-6}
+TOLERANCE = {
+    np.dtype(np.float16): 2e-3, np.dtype(ml_dtypes.bfloat16): 1e-2, np.dtype(np.float32): 2e-6,
+    np.dtype(np.complex64): 2e-6,
+}  # fmt: skip
 
 
 def same(got: Any, want: Any, dtype: Any = None) -> None:
@@ -37,7 +40,8 @@ def same(got: Any, want: Any, dtype: Any = None) -> None:
     want = np.asarray(want)
     assert (got.shape, got.dtype) == (want.shape, np.dtype(dtype or want.dtype))
     tolerance = TOLERANCE.get(got.dtype, 1e-12)
-    np.testing.assert_allclose(got.astype(float), want.astype(float), rtol=tolerance, atol=tolerance)
+    wide = complex if got.dtype.kind == "c" else float
+    np.testing.assert_allclose(got.astype(wide), want.astype(wide), rtol=tolerance, atol=tolerance)
 
 
 def compare(name: str, arrays: tuple[Any, ...], **attrs: Any) -> None:
@@ -320,9 +324,25 @@ def test_creation(name: str, args: tuple[Any, ...], attrs: dict[str, Any]) -> No
     same(got, getattr(np, name)(*args, **attrs))
 
 
+def test_sizes() -> None:
+    for x in (F, 3, [[1, 2]]):
+        assert (tnp.ndim(x), tnp.shape(x), tnp.size(x)) == (np.ndim(x), np.shape(x), np.size(x))
+    same(*both(lambda x: x[0, 0] + tnp.size(x, -1), F), F[0, 0] + 5)
+
+
+def test_axes_that_do_not_exist_are_index_errors() -> None:
+    for call in (lambda: tnp.sum(F, 3), lambda: tnp.expand_dims(F, 5), lambda: tnp.cumsum(F, -4)):
+        with pytest.raises(AxisError, match="out of bounds for a tensor of"):
+            call()
+    assert issubclass(AxisError, IndexError)
+    assert issubclass(AxisError, ShapeError)
+
+
 def test_arrays() -> None:
     same(*both(lambda x: tnp.asarray([[x, 1], [2, x]]), np.float32(3)), [[3, 1], [2, 3]], np.float64)
     same(*both(lambda x: tnp.asarray([x, x], np.float32), np.float64(3)), [3, 3], np.float32)
+    for kept in (F, F[:0]):
+        assert tnp.asarray(kept, copy=False) is kept
     assert tnp.asarray(3, np.uint8).dtype == np.uint8
     with pytest.raises(OverflowError, match="300 out of bounds"):
         tnp.asarray(300, np.uint8)

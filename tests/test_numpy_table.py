@@ -32,7 +32,8 @@ C = np.stack([F[0], F[1]])
 # Name: argument tuples, each with keywords as a last dict if it has any.
 TABLE: dict[str, list[tuple[Any, ...]]] = {
     # elementwise
-    "cbrt": [(F,), (S,)], "fabs": [(F,), (S,)], "sinc": [(F,), (np.zeros(2),)], "fix": [(F,), (S,)],
+    "cbrt": [(F,), (S,)], "fabs": [(F,), (S,)], "sinc": [(F,), (np.zeros(2),)], "i0": [(F * 9,), (np.float32([0, 8, -8.5, 80]),)],
+    "unwrap": [(F * 5,), (F * 5, {"axis": 0, "discont": 4.0}), (A, {"period": 7}), (A, {"period": 6}), (F[:0], {"axis": 0}), (A,)], "fix": [(F,), (S,)],
     "isposinf": [(S,)], "isneginf": [(S,)], "signbit": [(S,), (A,)], "copysign": [(S, S[::-1]), (F, -1.0)],
     "nextafter": [(S[:, None], S), (np.float32([[0], [-1], [1e-40], [2e-38], [3e38], [np.nan], [np.inf]]), np.float32([0, 1, np.inf, -np.inf]))],
     "spacing": [(S,), (F,)], "frexp": [(S,), (F,), (np.float32([3, 1e-45, 1e38]),)], "modf": [(F,), (S,)],

@@ -24,6 +24,11 @@ def graph_of(f: Callable[..., Any], *arrays: np.ndarray) -> Graph:
     return trace(listed, [type_of(np.asarray(a)) for a in arrays])
 
 
+def _wide(x: np.ndarray) -> np.ndarray:
+    """`x` in double precision."""
+    return x.astype(np.complex128 if x.dtype.kind == "c" else np.float64)
+
+
 def both(f: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:
     """The results of `f`, applied to NumPy arrays; its trace must compute the same."""
     out = f(*arrays)
@@ -32,7 +37,7 @@ def both(f: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:
     assert [(y.dtype, y.shape) for y in traced] == [(y.dtype, y.shape) for y in eager]
     for a, b in zip(traced, eager, strict=True):
         rounding = 0 if a.dtype.kind in "biu" else 8 * float(ml_dtypes.finfo(a.dtype).eps)
-        np.testing.assert_allclose(a.astype(np.float64), b.astype(np.float64), rtol=rounding, atol=rounding)
+        np.testing.assert_allclose(_wide(a), _wide(b), rtol=rounding, atol=rounding)
     return eager
 
 
@@ -40,7 +45,7 @@ def close(got: Any, want: Any, tolerance: float = 1e-12) -> None:
     """Equal up to `tolerance`, relative and absolute, and in shape."""
     want = np.asarray(want)
     assert got.shape == want.shape
-    np.testing.assert_allclose(got.astype(np.float64), want.astype(np.float64), rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(_wide(got), _wide(want), rtol=tolerance, atol=tolerance)
 
 
 def ops_of(graph: Graph) -> list[str]:

@@ -21,6 +21,10 @@ class ShapeError(TgcError, ValueError):
     """Operand shapes (or shape-like attributes) do not fit an op."""
 
 
+class AxisError(ShapeError, IndexError):
+    """An axis does not exist."""
+
+
 class DTypeError(TgcError, TypeError):
     """Operand dtypes do not fit an op, or a dtype is not supported."""
 

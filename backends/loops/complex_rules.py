@@ -1,9 +1,9 @@
 """Scalar primitives of complex numbers, in terms of those of real ones: what backends implement for real numbers is
 then enough. A complex expression is a pair of real ones, `complex(re, im)`, or has `real` and `imag` parts.
 
-Branch cuts are C's (Annex G), signed zeros included; formulas are those of Kahan, "Branch cuts for complex elementary
-functions, or much ado about nothing's sign bit", 1987. Where parts are infinite, or where the modulus of a result
-overflows although its parts do not, results may be NaN where NumPy's are not.
+Branch cuts are C's (Annex G), signed zeros included, and so are results at infinities and NaN, which are those of the
+array API standard; formulas are those of Kahan, "Branch cuts for complex elementary functions, or much ado about
+nothing's sign bit", 1987. Where the modulus of a result overflows although its parts do not, they may be NaN.
 """
 
 # mypy: disable-error-code="no-any-return"
@@ -149,9 +149,17 @@ class Complex:
 
     # ------------------------------------------------------------------------------------- exponentials and powers
 
+    def angle(self, y: Expr, any_will_do: Expr) -> Expr:
+        """The angle `y`, which may be infinite or NaN where any will do: zero is then taken for it."""
+        return self.s.select(self.s.is_finite(y), y, self.s.select(any_will_do, self.number(0, y), y))
+
+    def endless(self, z: Expr) -> Expr:
+        """Whether a part is infinite, whatever the other one is."""
+        return self.s.bit_or(self.s.is_inf(real(z)), self.s.is_inf(imag(z)))
+
     def do_exp(self, z: Expr) -> Expr:
-        s, size, y = self.s, self.s.exp(real(z)), imag(z)
-        im = s.select(s.eq(y, self.number(0, z)), y, s.mul(size, s.sin(y)))
+        s, size, y = self.s, self.s.exp(real(z)), self.angle(imag(z), self.s.is_inf(real(z)))
+        im = s.select(s.eq(imag(z), self.number(0, z)), imag(z), s.mul(size, s.sin(y)))
         return pair(s.mul(size, s.cos(y)), im)
 
     def do_exp2(self, z: Expr) -> Expr:
@@ -159,10 +167,10 @@ class Complex:
 
     def do_expm1(self, z: Expr) -> Expr:
         """e^x cos y - 1 without cancellation: expm1(x) cos y - 2 sin(y/2)^2."""
-        s, (x, y) = self.s, (real(z), imag(z))
+        s, x, y = self.s, real(z), self.angle(imag(z), self.s.is_inf(real(z)))
         half = s.sin(s.mul(y, self.number(0.5, z)))
         re = s.sub(s.mul(s.expm1(x), s.cos(y)), s.mul(self.number(2, z), s.mul(half, half)))
-        return pair(re, s.select(s.eq(y, self.number(0, z)), y, s.mul(s.exp(x), s.sin(y))))
+        return pair(re, s.select(s.eq(imag(z), self.number(0, z)), imag(z), s.mul(s.exp(x), s.sin(y))))
 
     def do_log(self, z: Expr) -> Expr:
         """log |z|, where that is near one from |z|^2 - 1, and the angle."""
@@ -217,24 +225,31 @@ class Complex:
 
     def do_sinh(self, z: Expr) -> Expr:
         s, (x, y) = self.s, (real(z), imag(z))
-        return pair(s.mul(s.sinh(x), s.cos(y)), s.mul(s.cosh(x), s.sin(y)))
+        zero = self.number(0, z)
+        re = s.mul(s.sinh(x), s.cos(self.angle(y, s.bit_or(s.is_inf(x), s.eq(x, zero)))))
+        return pair(re, s.select(s.eq(y, zero), y, s.mul(s.cosh(x), s.sin(y))))
 
     def do_cosh(self, z: Expr) -> Expr:
         s, (x, y) = self.s, (real(z), imag(z))
-        return pair(s.mul(s.cosh(x), s.cos(y)), s.mul(s.sinh(x), s.sin(y)))
+        zero, one = self.number(0, z), self.number(1, z)
+        im = s.mul(s.sinh(x), s.sin(self.angle(y, s.bit_or(s.is_inf(x), s.eq(x, zero)))))
+        im = s.select(s.eq(y, zero), s.mul(y, s.copysign(one, x)), im)
+        return pair(s.mul(s.cosh(x), s.cos(self.angle(y, s.is_inf(x)))), im)
 
     def do_tanh(self, z: Expr) -> Expr:
-        s, (x, y) = self.s, (real(z), imag(z))
-        one, most = self.number(1, z), self.number(20, z)
+        s, x, y = self.s, real(z), self.angle(imag(z), self.s.is_inf(real(z)))
+        zero, one, most = self.number(0, z), self.number(1, z), self.number(20, z)
         far = s.gt(s.abs(x), most)
-        near = s.select(far, self.number(0, z), x)
+        near = s.select(far, zero, x)
         t, h = s.tan(y), s.sinh(near)
         spread = s.add(one, s.mul(t, t))
         total = s.add(one, s.mul(spread, s.mul(h, h)))
         re = s.div(s.mul(s.mul(spread, s.sqrt(s.add(one, s.mul(h, h)))), h), total)
         tail = s.exp(s.mul(self.number(-2, z), s.abs(x)))
         beyond = s.mul(s.mul(self.number(4, z), s.mul(s.sin(y), s.cos(y))), tail)
-        return pair(s.select(far, self.s.copysign(one, x), re), s.select(far, beyond, s.div(t, total)))
+        limit = s.select(s.is_finite(y), s.copysign(one, x), self.number(math.nan, z))
+        im = s.select(s.eq(imag(z), zero), imag(z), s.select(far, beyond, s.div(t, total)))
+        return pair(s.select(s.eq(x, zero), x, s.select(far, limit, re)), im)
 
     def do_sin(self, z: Expr) -> Expr:
         return self.unturned(self.do_sinh(self.turned(z)))
@@ -250,21 +265,32 @@ class Complex:
         return self.do_sqrt(self.one_plus(self.do_neg(z))), self.do_sqrt(self.one_plus(z))
 
     def do_acos(self, z: Expr) -> Expr:
-        s, (minus, plus) = self.s, self._roots(z)
+        s, (minus, plus), (x, y) = self.s, self._roots(z), (real(z), imag(z))
         re = s.mul(self.number(2, z), s.atan2(real(minus), real(plus)))
-        return pair(re, s.asinh(imag(self.do_mul(self.do_conj(plus), minus))))
+        im = s.asinh(imag(self.do_mul(self.do_conj(plus), minus)))
+        endless = self.endless(z)
+        re = s.select(endless, s.atan2(s.abs(y), x), re)
+        re = s.select(s.eq(x, self.number(0, z)), self.number(math.pi / 2, z), re)
+        return pair(re, s.select(endless, s.copysign(self.number(math.inf, z), s.neg(y)), im))
 
     def do_asin(self, z: Expr) -> Expr:
-        s, (minus, plus) = self.s, self._roots(z)
-        re = s.atan2(real(z), real(self.do_mul(minus, plus)))
-        return pair(re, s.asinh(imag(self.do_mul(self.do_conj(minus), plus))))
+        s, (minus, plus), (x, y) = self.s, self._roots(z), (real(z), imag(z))
+        im = s.asinh(imag(self.do_mul(self.do_conj(minus), plus)))
+        endless = self.endless(z)
+        re = s.atan2(x, s.select(endless, s.abs(y), real(self.do_mul(minus, plus))))
+        re = s.select(s.eq(x, self.number(0, z)), x, re)
+        return pair(re, s.select(endless, s.copysign(self.number(math.inf, z), y), im))
 
     def do_acosh(self, z: Expr) -> Expr:
-        s = self.s
-        minus = self.do_sqrt(pair(s.sub(real(z), self.number(1, z)), imag(z)))
+        s, (x, y) = self.s, (real(z), imag(z))
+        minus = self.do_sqrt(pair(s.sub(x, self.number(1, z)), y))
         plus = self.do_sqrt(self.one_plus(z))
+        re = s.asinh(real(self.do_mul(self.do_conj(minus), plus)))
         im = s.mul(self.number(2, z), s.atan2(imag(minus), real(plus)))
-        return pair(s.asinh(real(self.do_mul(self.do_conj(minus), plus))), im)
+        endless = self.endless(z)
+        im = s.select(endless, s.atan2(y, x), im)
+        im = s.select(s.eq(x, self.number(0, z)), s.copysign(self.number(math.pi / 2, z), y), im)
+        return pair(s.select(endless, self.number(math.inf, z), re), im)
 
     def do_asinh(self, z: Expr) -> Expr:
         return self.unturned(self.do_asin(self.turned(z)))
@@ -274,8 +300,11 @@ class Complex:
         less = s.sub(one, x)
         ratio = s.div(s.mul(self.number(4, z), x), s.add(s.mul(less, less), s.mul(y, y)))
         angle = s.atan2(s.mul(self.number(2, z), y), s.sub(s.mul(less, s.add(one, x)), s.mul(y, y)))
-        re = self.s.copysign(s.mul(s.log1p(ratio), self.number(0.25, z)), real(z))
-        return pair(re, s.mul(angle, self.number(0.5, z)))
+        re = s.mul(s.log1p(ratio), self.number(0.25, z))
+        endless, zero = self.endless(z), self.number(0, z)
+        re = s.copysign(s.select(s.bit_or(endless, s.eq(x, zero)), zero, re), real(z))
+        turned = s.select(s.is_nan(y), y, s.copysign(self.number(math.pi / 2, z), y))
+        return pair(re, s.select(endless, turned, s.mul(angle, self.number(0.5, z))))
 
     def do_atan(self, z: Expr) -> Expr:
         return self.unturned(self.do_atanh(self.turned(z)))

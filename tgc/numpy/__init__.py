@@ -17,7 +17,9 @@ from tgc.numpy import fft as fft
 from tgc.numpy import linalg as linalg
 from tgc.numpy import methods
 from tgc.numpy.arranging import *  # noqa: F403
+from tgc.numpy.bessel import *  # noqa: F403
 from tgc.numpy.calculus import *  # noqa: F403
+from tgc.numpy.complexes import *  # noqa: F403
 from tgc.numpy.creation import *  # noqa: F403
 from tgc.numpy.cumulative import *  # noqa: F403
 from tgc.numpy.dtypes import *  # noqa: F403

@@ -7,10 +7,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tgc.errors import AttributeSpecError, ConcretizationError, ShapeError
+from tgc.errors import AttributeSpecError, ConcretizationError, DTypeError, ShapeError
 from tgc.ops import arithmetic, movement
 from tgc.trace import Tracer
-from tgc.types import BF16, F16, F32, F64, DType, Shape, as_dtype, is_float, tensor_type
+from tgc.types import BF16, F16, F32, F64, DType, Shape, as_dtype, is_complex, is_inexact, tensor_type
 
 Array: TypeAlias = Any  # a Tracer or a NumPy array
 ArrayLike: TypeAlias = Any  # an Array, a number, or a nested sequence of these
@@ -77,16 +77,36 @@ def concrete(function: str, *arrays: ArrayLike, instead: str = "call it outside 
     return xs
 
 
-def as_real(x: ArrayLike) -> Array:
-    """`x` as an array of floats: other dtypes become float64."""
+def as_inexact(x: ArrayLike) -> Array:
+    """`x` as an array of floats or complex numbers: booleans and integers become float64."""
     x = as_array(x)
-    return x if is_float(x.dtype) else arithmetic.as_tensor(x, F64)
+    return x if is_inexact(x.dtype) else arithmetic.as_tensor(x, F64)
 
 
-def real_operands(*xs: ArrayLike) -> list[Array]:
-    """The operands in one shape and floating-point dtype; ints become float64."""
+def as_real(x: ArrayLike, function: str = "function of real numbers") -> Array:
+    """`x` as an array of floats: booleans and integers become float64.
+
+    Raises:
+        DTypeError: `x` is complex.
+    """
+    x = as_inexact(x)
+    if is_complex(x.dtype):
+        raise DTypeError(f"{function}({describe(x)}) is not defined for complex numbers")
+    return x
+
+
+def real_operands(function: str, *xs: ArrayLike) -> list[Array]:
+    """The operands in one shape and floating-point dtype; ints become float64.
+
+    Raises:
+        DTypeError: one is complex.
+    """
     dtype = arithmetic.result_type(*xs)
-    return arithmetic.elementwise_operands(xs, dtype if is_float(dtype) else F64)
+    if is_complex(dtype):
+        raise DTypeError(
+            f"{function} is not defined for complex numbers: {', '.join(describe(as_array(x)) for x in xs)}"
+        )
+    return arithmetic.elementwise_operands(xs, dtype if is_inexact(dtype) else F64, function)
 
 
 def describe(x: Array) -> str:
@@ -108,7 +128,7 @@ def axes_of(function: str, x: Array, axis: Axes) -> tuple[int, ...]:
     try:
         return arithmetic.axes_tuple(axis, x.ndim)
     except ShapeError as error:
-        raise refuse(function, [x], str(error)) from None
+        raise type(error)(str(refuse(function, [x], str(error)))) from None
 
 
 def axis_of(function: str, x: Array, axis: int) -> int:

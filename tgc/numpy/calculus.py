@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tgc.errors import AttributeSpecError
-from tgc.numpy.base import Array, ArrayLike, Axes, as_array, as_real, axes_of, axis_of, refuse, replace
+from tgc.numpy.base import Array, ArrayLike, Axes, as_array, as_inexact, as_real, axes_of, axis_of, refuse, replace
+from tgc.numpy.cumulative import cumsum
+from tgc.numpy.elementwise import logical_and
 from tgc.numpy.indexing import take
 from tgc.numpy.manipulation import concatenate, flip, moveaxis, ravel, reshape
 from tgc.numpy.padding import pad
@@ -15,6 +17,7 @@ from tgc.numpy.reductions import sum
 from tgc.numpy.sorting import argsort, searchsorted
 from tgc.ops import arithmetic, creation
 from tgc.ops.arithmetic import (
+    absolute,
     add,
     as_tensor,
     broadcast_to,
@@ -29,9 +32,9 @@ from tgc.ops.arithmetic import (
     subtract,
     where,
 )
-from tgc.types import BOOL, F64, I64, is_float
+from tgc.types import BOOL, F64, I64, INTS, is_inexact
 
-__all__ = ["convolve", "correlate", "diff", "ediff1d", "gradient", "interp", "trapezoid"]
+__all__ = ["convolve", "correlate", "diff", "ediff1d", "gradient", "interp", "trapezoid", "unwrap"]
 
 
 def _between(a: Array, axis: int, start: int | None, stop: int | None) -> Array:
@@ -84,7 +87,7 @@ def ediff1d(ary: ArrayLike, to_end: ArrayLike | None = None, to_begin: ArrayLike
 
 def trapezoid(y: ArrayLike, x: ArrayLike | None = None, dx: ArrayLike = 1.0, axis: int = -1) -> Array:
     """The integral of samples `y` along `axis` by the trapezoidal rule, at places `x` or `dx` apart."""
-    y = as_real(y) if as_array(y).dtype.kind != "c" else as_array(y)
+    y = as_inexact(y)
     at = axis_of("trapezoid", y, axis)
     widths: Array = dx
     if x is not None:
@@ -106,7 +109,7 @@ def gradient(f: ArrayLike, *varargs: ArrayLike, axis: Axes = None, edge_order: i
     Raises:
         ShapeError: an axis has not more than `edge_order` elements, or the distances do not fit the axes.
     """
-    f = as_real(f) if as_array(f).dtype.kind != "c" else as_array(f)
+    f = as_inexact(f)
     axes = axes_of("gradient", f, axis) if not isinstance(axis, Sequence) else [axis_of("gradient", f, a) for a in axis]
     if edge_order not in (1, 2):
         raise AttributeSpecError(f"gradient: edge_order is 1 or 2, not {edge_order}")
@@ -158,10 +161,10 @@ def interp(
     Raises:
         ShapeError: `xp` and `fp` are no vectors of one size, or empty.
     """
-    xs, ys = as_real(xp), as_array(fp)
-    x = as_real(x)
+    xs, ys = as_real(xp, "interp"), as_array(fp)
+    x = as_real(x, "interp")
     dtype = result_type(x, xs, ys)
-    dtype = dtype if is_float(dtype) or dtype.kind == "c" else F64
+    dtype = dtype if is_inexact(dtype) else F64
     if xs.ndim != 1 or xs.shape != ys.shape or not xs.size:
         raise refuse("interp", [xs, ys], "xp and fp must be vectors of one size, not empty")
     ys = as_tensor(ys, dtype)
@@ -225,3 +228,29 @@ def correlate(a: ArrayLike, v: ArrayLike, mode: str = "valid") -> Array:
         start = (x.size - 1) // 2 + (1 - x.size % 2) if x.size else 0
         return full[start : start + y.size]
     return convolve(x, flip(y), mode)
+
+
+def unwrap(p: ArrayLike, discont: float | None = None, axis: int = -1, *, period: float = 2 * math.pi) -> Array:
+    """`p` shifted by multiples of `period` so that no step along `axis` is longer than half of it.
+
+    A step of just one half keeps its sign. Steps shorter than `discont` (at least half a period) stay. Integers with an
+    integer period remain integers.
+
+    Raises:
+        DTypeError: `p` is complex.
+    """
+    p = as_array(p)
+    at = axis_of("unwrap", p, axis)
+    dtype = result_type(p, period)
+    x = as_tensor(p, dtype) if dtype in INTS else as_real(as_tensor(p, dtype), "unwrap")
+    if x.shape[at] == 0:
+        return x
+    half: Any = period // 2 if dtype in INTS else period / 2
+    step = diff(x, axis=at)
+    within = subtract(remainder(add(step, half), period), half)
+    if half * 2 == period:  # the step of one half could go both ways
+        within = where(logical_and(equal(within, -half), greater(step, 0)), half, within)
+    turned = less(absolute(step), period / 2 if discont is None else discont)
+    shift = cumsum(where(turned, 0, subtract(within, step)), at)
+    first = _between(x, at, 0, 1)
+    return concatenate([first, add(_between(x, at, 1, None), as_tensor(shift, dtype))], at)

@@ -16,7 +16,7 @@ from tgc.numpy.base import Array, ArrayLike, DTypeLike, accumulator, as_array, c
 from tgc.ops import arithmetic, creation, elementwise
 from tgc.ops.arithmetic import as_tensor, dtype_of, result_type
 from tgc.trace import Tracer
-from tgc.types import BOOL, F64, as_dtype, is_float
+from tgc.types import BOOL, F64, as_dtype, is_inexact
 
 __all__ = [
     "arange", "array", "asanyarray", "asarray", "ascontiguousarray", "copy", "empty", "empty_like", "from_dlpack",
@@ -41,7 +41,7 @@ def asarray(a: ArrayLike, /, dtype: DTypeLike | None = None, *, device: Any = No
     out = a if dtype is None else as_tensor(a, as_dtype(dtype))
     if isinstance(out, Tracer):  # immutable
         return out
-    shared = isinstance(source, np.ndarray) and np.may_share_memory(out, source)
+    shared = out is source or (isinstance(source, np.ndarray) and np.may_share_memory(out, source))
     if copy is False and not shared:
         raise ValueError(f"asarray(copy=False): a {type(source).__name__} does not become an array without a copy")
     return out.copy() if copy and shared else out
@@ -188,7 +188,7 @@ def linspace(
     if num < 0:
         raise AttributeSpecError(f"linspace: num is negative: {num}")
     common = result_type(start, stop)
-    work = common if common.kind in "fc" or is_float(common) else F64
+    work = common if is_inexact(common) else F64
     to = work if dtype is None else as_dtype(dtype)
     first, last = arithmetic.elementwise_operands((start, stop), work, "linspace")
     gaps = num - 1 if endpoint else num
@@ -238,7 +238,7 @@ def geomspace(
         (start, stop), F64 if arithmetic.is_weak(start) else None, "geomspace"
     )
     work = result_type(first, last)
-    first, last = (as_tensor(x, work if is_float(work) else F64) for x in (first, last))
+    first, last = (as_tensor(x, work if is_inexact(work) else F64) for x in (first, last))
     growth = linspace(0.0, elementwise.log(arithmetic.divide(last, first)), num, endpoint, axis=axis)
     rank = growth.ndim
     place = arithmetic.axis_index(axis, rank)

@@ -1,6 +1,7 @@
 """Elementwise functions. All broadcast and promote their operands as NumPy 2 does (NEP 50).
 
-The functions of real variables take integers and booleans to float64, 8-bit ones too (NumPy: float16).
+Transcendental functions take integers and booleans to float64, 8-bit ones too (NumPy: float16). Those that are not
+defined for complex numbers (`floor`, `maximum`, `less`, ...) raise a DTypeError.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from tgc.errors import DTypeError
-from tgc.numpy.base import Array, ArrayLike, as_array, as_real, describe, real_operands
+from tgc.numpy.base import Array, ArrayLike, as_array, as_inexact, as_real, describe, real_operands
+from tgc.numpy.complexes import by_parts
 from tgc.numpy.dtypes import finfo
 from tgc.ops import creation
 from tgc.ops import elementwise as e
@@ -46,7 +48,7 @@ from tgc.ops.arithmetic import (
     where,
 )
 from tgc.ops.kinds import Elementwise
-from tgc.types import BOOL, is_float
+from tgc.types import BOOL, is_complex, is_inexact
 
 __all__ = [
     "abs",
@@ -157,11 +159,11 @@ def _named(function: Unary, name: str, doc: str) -> Unary:
     return function
 
 
-def _real(op: Elementwise, name: str, doc: str) -> Unary:
-    """A function of one real variable."""
+def _inexact(op: Elementwise, name: str, doc: str) -> Unary:
+    """A function of one real or complex variable."""
 
     def function(x: ArrayLike, /) -> Array:
-        return op(as_real(x))
+        return op(as_inexact(x))
 
     return _named(function, name, doc)
 
@@ -171,56 +173,60 @@ def _rounding(op: Elementwise, name: str, doc: str) -> Unary:
 
     def function(x: ArrayLike, /) -> Array:
         x = as_array(x)
-        return op(x) if is_float(x.dtype) else x
+        return x if x.dtype.kind in "biu" else op(x)
 
     return _named(function, name, doc)
 
 
 def _predicate(op: Elementwise, name: str, doc: str, *, exact: bool) -> Unary:
-    """A question about floats; `exact` is the answer for all other dtypes."""
+    """A question about floats and complex numbers; `exact` is the answer for all other dtypes."""
 
     def function(x: ArrayLike, /) -> Array:
         x = as_array(x)
-        return op(x) if is_float(x.dtype) else creation.fill(x.shape, BOOL, exact)
+        return op(x) if is_inexact(x.dtype) else creation.fill(x.shape, BOOL, exact)
 
     return _named(function, name, doc)
 
 
-exp = _real(e.exp, "exp", "e ** x.")
-exp2 = _real(e.exp2, "exp2", "2 ** x.")
-expm1 = _real(e.expm1, "expm1", "e ** x - 1, accurate near 0.")
-log = _real(e.log, "log", "Natural logarithm: -inf at 0, NaN below.")
-log2 = _real(e.log2, "log2", "Logarithm to base 2.")
-log10 = _real(e.log10, "log10", "Logarithm to base 10.")
-log1p = _real(e.log1p, "log1p", "log(1 + x), accurate near 0.")
-sqrt = _real(e.sqrt, "sqrt", "Square root, NaN below 0. Its slope at 0 is infinite.")
-sin = _real(e.sin, "sin", "Sine of an angle in radians.")
-cos = _real(e.cos, "cos", "Cosine of an angle in radians.")
-tan = _real(e.tan, "tan", "Tangent of an angle in radians.")
-arcsin = _real(e.asin, "arcsin", "The angle in [-pi/2, pi/2] whose sine is x.")
-arccos = _real(e.acos, "arccos", "The angle in [0, pi] whose cosine is x.")
-arctan = _real(e.atan, "arctan", "The angle in [-pi/2, pi/2] whose tangent is x.")
-sinh = _real(e.sinh, "sinh", "Hyperbolic sine.")
-cosh = _real(e.cosh, "cosh", "Hyperbolic cosine.")
-tanh = _real(e.tanh, "tanh", "Hyperbolic tangent.")
-arcsinh = _real(e.asinh, "arcsinh", "Inverse of sinh.")
-arccosh = _real(e.acosh, "arccosh", "Inverse of cosh, not negative.")
-arctanh = _real(e.atanh, "arctanh", "Inverse of tanh.")
-rint = _real(e.round, "rint", "The nearest integer, halves to even.")
+exp = _inexact(e.exp, "exp", "e ** x.")
+exp2 = _inexact(e.exp2, "exp2", "2 ** x.")
+expm1 = _inexact(e.expm1, "expm1", "e ** x - 1, accurate near 0.")
+log = _inexact(e.log, "log", "Natural logarithm: -inf at 0, NaN below.")
+log2 = _inexact(e.log2, "log2", "Logarithm to base 2.")
+log10 = _inexact(e.log10, "log10", "Logarithm to base 10.")
+log1p = _inexact(e.log1p, "log1p", "log(1 + x), accurate near 0.")
+sqrt = _inexact(e.sqrt, "sqrt", "Square root, NaN below 0. Its slope at 0 is infinite.")
+sin = _inexact(e.sin, "sin", "Sine of an angle in radians.")
+cos = _inexact(e.cos, "cos", "Cosine of an angle in radians.")
+tan = _inexact(e.tan, "tan", "Tangent of an angle in radians.")
+arcsin = _inexact(e.asin, "arcsin", "The angle in [-pi/2, pi/2] whose sine is x.")
+arccos = _inexact(e.acos, "arccos", "The angle in [0, pi] whose cosine is x.")
+arctan = _inexact(e.atan, "arctan", "The angle in [-pi/2, pi/2] whose tangent is x.")
+sinh = _inexact(e.sinh, "sinh", "Hyperbolic sine.")
+cosh = _inexact(e.cosh, "cosh", "Hyperbolic cosine.")
+tanh = _inexact(e.tanh, "tanh", "Hyperbolic tangent.")
+arcsinh = _inexact(e.asinh, "arcsinh", "Inverse of sinh.")
+arccosh = _inexact(e.acosh, "arccosh", "Inverse of cosh, not negative.")
+arctanh = _inexact(e.atanh, "arctanh", "Inverse of tanh.")
+rint = _inexact(e.round, "rint", "The nearest integer, halves to even.")
 floor = _rounding(e.floor, "floor", "The largest integer that is not larger, in x's dtype.")
 ceil = _rounding(e.ceil, "ceil", "The smallest integer that is not smaller, in x's dtype.")
 trunc = _rounding(e.trunc, "trunc", "The integer part, in x's dtype.")
-isnan = _predicate(e.is_nan, "isnan", "Whether x is NaN.", exact=False)
-isinf = _predicate(e.is_inf, "isinf", "Whether x is an infinity.", exact=False)
+isnan = _predicate(e.is_nan, "isnan", "Whether x is NaN, in one part at least.", exact=False)
+isinf = _predicate(e.is_inf, "isinf", "Whether x is an infinity, in one part at least.", exact=False)
 isfinite = _predicate(e.is_finite, "isfinite", "Whether x is neither NaN nor an infinity.", exact=True)
 
 
-cbrt = _real(e.cbrt, "cbrt", "Cube root, with the sign of x.")
-fabs = _real(e.absolute, "fabs", "|x| as a float.")
+cbrt = _inexact(e.cbrt, "cbrt", "Cube root, with the sign of x.")
+
+
+def fabs(x: ArrayLike, /) -> Array:
+    """|x| of real numbers as a float."""
+    return e.absolute(as_real(x, "fabs"))
 
 
 def sign(x: ArrayLike, /) -> Array:
-    """-1, 0 or 1, NaN for NaN, in x's dtype."""
+    """-1, 0 or 1, of complex numbers x / |x|, NaN for NaN, in x's dtype."""
     return e.sign(as_array(x))
 
 
@@ -234,29 +240,34 @@ def reciprocal(x: ArrayLike, /) -> Array:
     """1 / x.
 
     Raises:
-        DTypeError: x is not real (NumPy returns the useless integer part for integers).
+        DTypeError: x is boolean or of integers (NumPy returns the useless integer part for integers).
     """
     x = as_array(x)
-    if not is_float(x.dtype):
+    if not is_inexact(x.dtype):
         raise DTypeError(f"reciprocal({describe(x)}) needs floats; use divide(1, x)")
     return e.div(creation.full_like(x, 1), x)
 
 
 def degrees(x: ArrayLike, /) -> Array:
     """Degrees of an angle in radians."""
-    return multiply(as_real(x), 180 / math.pi)
+    return multiply(as_real(x, "degrees"), 180 / math.pi)
 
 
 def radians(x: ArrayLike, /) -> Array:
     """Radians of an angle in degrees."""
-    return multiply(as_real(x), math.pi / 180)
+    return multiply(as_real(x, "radians"), math.pi / 180)
 
 
 def round(a: ArrayLike, /, decimals: int = 0) -> Array:
-    """`a` rounded to `decimals` places (of tens, hundreds, ... if negative), halves to even, in its dtype."""
+    """`a` rounded to `decimals` places (of tens, hundreds, ... if negative), halves to even, in its dtype.
+
+    Both parts of complex numbers are rounded.
+    """
     a = as_array(a)
+    if is_complex(a.dtype):
+        return by_parts(lambda part: round(part, decimals), a)
     scale: Any = 10 ** (decimals if decimals > 0 else -decimals)
-    if not is_float(a.dtype):
+    if not is_inexact(a.dtype):
         if decimals >= 0 or a.dtype == BOOL:
             return a
         quotient, rest = divmod(a, scale)
@@ -331,13 +342,13 @@ def fmod(x: ArrayLike, y: ArrayLike, /) -> Array:
 
 def heaviside(x: ArrayLike, at_zero: ArrayLike, /) -> Array:
     """0 below zero, `at_zero` at zero, 1 above, NaN for NaN; ints become float64."""
-    x, at_zero = real_operands(x, at_zero)
+    x, at_zero = real_operands("heaviside", x, at_zero)
     return where(equal(x, 0), at_zero, where(isnan(x), x, as_tensor(greater(x, 0), x.dtype)))
 
 
 def hypot(x: ArrayLike, y: ArrayLike, /) -> Array:
     """sqrt(x * x + y * y) without overflow on the way; its gradient at the origin is 0."""
-    x, y = (absolute(v) for v in real_operands(x, y))
+    x, y = (absolute(v) for v in real_operands("hypot", x, y))
     high, low = maximum(x, y), minimum(x, y)
     infinite = logical_or(isinf(x), isinf(y))
     ratio = divide(low, where(logical_or(equal(high, 0), infinite), 1, high))
@@ -346,7 +357,7 @@ def hypot(x: ArrayLike, y: ArrayLike, /) -> Array:
 
 def logaddexp(x: ArrayLike, y: ArrayLike, /) -> Array:
     """log(e ** x + e ** y) without overflow on the way."""
-    x, y = real_operands(x, y)
+    x, y = real_operands("logaddexp", x, y)
     # Where x == y both gradients must be 1/2: the maximum hands its cotangent to x, so the minimum is one of (y, x).
     high, low = maximum(x, y), minimum(y, x)
     gap = where(isinf(high), 0, subtract(low, high))
@@ -359,9 +370,14 @@ def divmod(x: ArrayLike, y: ArrayLike, /) -> tuple[Array, Array]:
 
 
 def nan_to_num(x: ArrayLike, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Array:
-    """NaN and infinities replaced, these by the extreme finite numbers of x's dtype unless given."""
+    """NaN and infinities replaced, these by the extreme finite numbers of x's dtype unless given.
+
+    In both parts of complex numbers.
+    """
     x = as_array(x)
-    if not is_float(x.dtype):
+    if is_complex(x.dtype):
+        return by_parts(lambda part: nan_to_num(part, nan, posinf, neginf), x)
+    if not is_inexact(x.dtype):
         return x
     info = finfo(x.dtype)
     x = where(isnan(x), nan, x)

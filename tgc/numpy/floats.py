@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from tgc.errors import DTypeError
-from tgc.numpy.base import Array, ArrayLike, as_array, as_real, describe, real_operands
+from tgc.numpy.base import Array, ArrayLike, as_array, as_inexact, as_real, describe, real_operands
 from tgc.numpy.dtypes import finfo
 from tgc.numpy.elementwise import floor, isfinite, isnan, log2, logaddexp, logical_or, sin, trunc
 from tgc.ops import creation
@@ -22,10 +22,11 @@ from tgc.ops.arithmetic import (
     less,
     multiply,
     negative,
+    result_type,
     subtract,
     where,
 )
-from tgc.types import BOOL, F64, I32, is_float
+from tgc.types import BOOL, C128, F64, I32, is_complex, is_float
 
 __all__ = [
     "copysign", "fix", "float_power", "frexp", "isneginf", "isposinf", "ldexp", "logaddexp2", "modf", "nextafter",
@@ -35,7 +36,7 @@ __all__ = [
 
 def copysign(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     """|x1| with the sign of x2, that of zeros and NaN too."""
-    return e.copysign(*real_operands(x1, x2))
+    return e.copysign(*real_operands("copysign", x1, x2))
 
 
 def signbit(x: ArrayLike, /) -> Array:
@@ -53,7 +54,7 @@ def nextafter(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     (BIT 2009). Its formula holds for normal numbers; small ones are scaled up by a power of two, and below twice the
     smallest normal number all floats are evenly spaced.
     """
-    x, to = real_operands(x1, x2)
+    x, to = real_operands("nextafter", x1, x2)
     info = finfo(x.dtype)
     unit, tiny, least = float(info.eps) / 2, float(info.smallest_normal), float(info.smallest_subnormal)
     up = greater(to, x)
@@ -75,7 +76,7 @@ def nextafter(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
 def spacing(x: ArrayLike, /) -> Array:
     """The distance to the next float away from zero, with the sign of x; NaN for infinities."""
-    x = as_real(x)
+    x = as_real(x, "spacing")
     size = absolute(x)
     gap = copysign(subtract(nextafter(size, math.inf), size), x)
     return where(isfinite(x), gap, math.nan)
@@ -86,7 +87,7 @@ def ldexp(x1: ArrayLike, x2: ArrayLike, /) -> Array:
     power = as_array(x2)
     if power.dtype.kind not in "biu":
         raise DTypeError(f"ldexp: exponents must be integers, got {describe(power)}")
-    x = as_real(x1)
+    x = as_real(x1, "ldexp")
     x, power = elementwise_operands((x, as_tensor(power, x.dtype)), x.dtype, "ldexp")
     reach = float(finfo(x.dtype).maxexp - 1)  # 2 ** reach is finite, and 2 ** -reach is normal
     for _ in range(3):  # from the smallest to beyond the largest number
@@ -100,7 +101,7 @@ def frexp(x: ArrayLike, /) -> tuple[Array, Array]:
 
     Zeros, infinities and NaN are their own mantissa, with exponent 0.
     """
-    x = as_real(x)
+    x = as_real(x, "frexp")
     info = finfo(x.dtype)
     tiny = less(absolute(x), float(info.smallest_normal))
     shift = float(info.nmant + 1)
@@ -118,7 +119,7 @@ def frexp(x: ArrayLike, /) -> tuple[Array, Array]:
 
 def modf(x: ArrayLike, /) -> tuple[Array, Array]:
     """(fraction, integer part), both floats with the sign of x."""
-    x = as_real(x)
+    x = as_real(x, "modf")
     whole = trunc(x)
     rest = where(isfinite(x), subtract(x, whole), where(isnan(x), x, 0.0))
     return copysign(rest, x), whole
@@ -131,17 +132,17 @@ def fix(x: ArrayLike, /) -> Array:
 
 def isposinf(x: ArrayLike, /) -> Array:
     """Whether x is positive infinity."""
-    return equal(x, math.inf)
+    return equal(as_real(x, "isposinf"), math.inf)
 
 
 def isneginf(x: ArrayLike, /) -> Array:
     """Whether x is negative infinity."""
-    return equal(x, -math.inf)
+    return equal(as_real(x, "isneginf"), -math.inf)
 
 
 def sinc(x: ArrayLike, /) -> Array:
     """sin(pi x) / (pi x), 1 at zero, where its gradient is 0."""
-    angle = multiply(as_real(x), math.pi)
+    angle = multiply(as_inexact(x), math.pi)
     zero = equal(angle, 0)
     safe = where(zero, 1, angle)
     return where(zero, 1, divide(sin(safe), safe))
@@ -149,10 +150,11 @@ def sinc(x: ArrayLike, /) -> Array:
 
 def logaddexp2(x: ArrayLike, y: ArrayLike, /) -> Array:
     """log2(2 ** x + 2 ** y) without overflow on the way."""
-    x, y = real_operands(x, y)
+    x, y = real_operands("logaddexp2", x, y)
     return divide(logaddexp(multiply(x, math.log(2)), multiply(y, math.log(2))), math.log(2))
 
 
 def float_power(x: ArrayLike, y: ArrayLike, /) -> Array:
-    """x ** y in float64, whatever the dtypes."""
-    return e.power(*elementwise_operands((x, y), F64, "float_power"))
+    """x ** y in float64, or in complex128, whatever the dtypes."""
+    dtype = C128 if is_complex(result_type(x, y)) else F64
+    return e.power(*elementwise_operands((x, y), dtype, "float_power"))

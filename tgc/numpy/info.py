@@ -1,17 +1,18 @@
-"""What the array API standard lets a program ask about a namespace.
+"""What a program may ask about an array, and, by the array API standard, about a namespace.
 
 https://data-apis.org/array-api/2024.12/API_specification/inspection.html
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from tgc.numpy.base import check_device
+from tgc.numpy.base import ArrayLike, as_array, axes_of, check_device
 from tgc.numpy.dtypes import isdtype
 from tgc.types import F64, I64, SHORT_NAMES, DType, as_dtype
 
-__all__ = ["__array_api_version__", "__array_namespace_info__"]
+__all__ = ["__array_api_version__", "__array_namespace_info__", "ndim", "shape", "size"]
 
 __array_api_version__ = "2024.12"
 STANDARD = (
@@ -53,3 +54,19 @@ class Info:
 def __array_namespace_info__() -> Info:  # noqa: N807
     """Capabilities, devices and dtypes of this namespace."""
     return Info()
+
+
+def ndim(a: ArrayLike) -> int:
+    """The number of axes."""
+    return len(shape(a))
+
+
+def shape(a: ArrayLike) -> tuple[int, ...]:
+    """The sizes of the axes."""
+    return tuple(as_array(a).shape)
+
+
+def size(a: ArrayLike, axis: int | None = None) -> int:
+    """The number of elements, or the size of one axis."""
+    x = as_array(a)
+    return math.prod(x.shape[i] for i in axes_of("size", x, axis))

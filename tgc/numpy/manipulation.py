@@ -87,7 +87,7 @@ def expand_dims(a: ArrayLike, /, axis: int | Sequence[int] = 0) -> Array:
     try:
         new = arithmetic.axes_tuple(axis, rank)
     except ShapeError as error:
-        raise refuse("expand_dims", [a], str(error)) from None
+        raise type(error)(str(refuse("expand_dims", [a], str(error)))) from None
     rest = iter(a.shape)
     return reshape(a, tuple(1 if i in new else next(rest) for i in range(rank)))
 
@@ -127,11 +127,11 @@ def broadcast_shapes(*shapes: Sequence[int]) -> tuple[int, ...]:
     return arithmetic.broadcast_shapes(*map(tuple, shapes))
 
 
-def broadcast_arrays(*arrays: ArrayLike) -> tuple[Array, ...]:
+def broadcast_arrays(*arrays: ArrayLike) -> list[Array]:
     """The arrays, all broadcast to one shape."""
     xs = [as_array(a) for a in arrays]
     shape = arithmetic.broadcast_shapes(*(x.shape for x in xs))
-    return tuple(arithmetic.broadcast_to(x, shape) for x in xs)
+    return [arithmetic.broadcast_to(x, shape) for x in xs]
 
 
 # ----------------------------------------------------------------------------------------------- joining and splitting

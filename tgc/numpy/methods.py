@@ -8,6 +8,7 @@ from typing import Any
 import tgc.numpy
 from tgc.errors import AttributeSpecError
 from tgc.numpy import (
+    complexes,
     cumulative,
     elementwise,
     indexing,
@@ -28,6 +29,7 @@ METHODS: dict[str, Callable[..., Any]] = {
         reductions: ("all", "any", "argmax", "argmin", "max", "mean", "min", "prod", "ptp", "std", "sum", "var"),
         sorting: ("argpartition", "argsort", "partition", "searchsorted", "sort"),
         cumulative: ("cumprod", "cumsum"),
+        complexes: ("conj", "conjugate"),
         elementwise: ("clip", "round"),
         manipulation: ("ravel", "repeat", "squeeze", "swapaxes"),
         matrices: ("diagonal",),
@@ -63,6 +65,8 @@ def install() -> None:
     added: dict[str, Any] = {
         "__array_namespace__": _namespace,
         "to_device": _to_device,
+        "real": property(complexes.real),
+        "imag": property(complexes.imag),
         "device": property(lambda x: "cpu"),
         "mT": property(manipulation.matrix_transpose),
         "itemsize": property(lambda x: x.dtype.itemsize),

@@ -10,7 +10,7 @@ from tgc.numpy import reductions
 from tgc.numpy.base import Array, ArrayLike, Axes, DTypeLike, as_array
 from tgc.numpy.elementwise import isnan, logical_not
 from tgc.ops.arithmetic import where
-from tgc.types import is_float
+from tgc.types import is_inexact
 
 __all__ = ["nanargmax", "nanargmin", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum", "nanvar"]
 
@@ -18,7 +18,7 @@ __all__ = ["nanargmax", "nanargmin", "nanmax", "nanmean", "nanmin", "nanprod", "
 def _numbers(a: ArrayLike) -> tuple[Array, Array | None]:
     """An operand, and where it is not NaN (None: everywhere, as for integers)."""
     x = as_array(a)
-    return x, logical_not(isnan(x)) if is_float(x.dtype) else None
+    return x, logical_not(isnan(x)) if is_inexact(x.dtype) else None
 
 
 def nansum(a: ArrayLike, axis: Axes = None, dtype: DTypeLike | None = None, *, keepdims: bool = False) -> Array:

@@ -13,7 +13,7 @@ from tgc.numpy.indexing import take
 from tgc.numpy.manipulation import moveaxis
 from tgc.ops import creation, elementwise, movement, reduce
 from tgc.ops.arithmetic import add, as_tensor, broadcast_to, divide, multiply, reshape, subtract
-from tgc.types import F64, is_float
+from tgc.types import F64, is_inexact
 
 __all__ = ["pad"]
 
@@ -116,14 +116,14 @@ def _repeated(a: Array, axis: int, pair: Sequence[int], mode: str, odd: bool) ->
 
 def _ramp(a: Array, axis: int, n: int, end: float, side: int) -> Array:
     """`n` evenly spaced slices from `end` up to the edge, without the edge."""
-    work = a.dtype if is_float(a.dtype) else F64
+    work = a.dtype if is_inexact(a.dtype) else F64
     edge = as_tensor(take(a, np.asarray([-side]), axis), work)
     steps = as_tensor(np.arange(n)[:: -1 if side else 1], work)
     steps = reshape(steps, [n if i == axis else 1 for i in range(a.ndim)])
     if not n:
         return creation.fill(replace(a.shape, axis, 0), a.dtype, 0)
     ramp = add(multiply(steps, divide(subtract(edge, end), n)), end)
-    return as_tensor(ramp if is_float(a.dtype) else elementwise.trunc(ramp), a.dtype)
+    return as_tensor(ramp if is_inexact(a.dtype) else elementwise.trunc(ramp), a.dtype)
 
 
 def _statistic(a: Array, axis: int, n: int, length: int, side: int, mode: str) -> Array:
@@ -134,12 +134,12 @@ def _statistic(a: Array, axis: int, n: int, length: int, side: int, mode: str) -
         fold: Callable[..., Any] = reduce.reduce_max if mode == "maximum" else reduce.reduce_min
         value = fold(part, axes=(axis,), chunks=0)
     else:
-        work = as_tensor(part, a.dtype if is_float(a.dtype) else F64)
+        work = as_tensor(part, a.dtype if is_inexact(a.dtype) else F64)
         if mode == "median":
             from tgc.numpy.quantiles import median
 
             value = median(work, axis)
         else:
             value = divide(reduce.reduce_sum(work, axes=(axis,), chunks=0), length)
-        value = as_tensor(value if is_float(a.dtype) else elementwise.round(value), a.dtype)
+        value = as_tensor(value if is_inexact(a.dtype) else elementwise.round(value), a.dtype)
     return broadcast_to(reshape(value, replace(a.shape, axis, 1)), replace(a.shape, axis, n))

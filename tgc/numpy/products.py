@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tgc.errors import DTypeError
 from tgc.numpy.base import Array, ArrayLike, as_array, axis_of, describe, refuse
+from tgc.numpy.complexes import conj
 from tgc.numpy.manipulation import broadcast_arrays, concatenate, moveaxis, ravel
 from tgc.ops import arithmetic, contraction, reduce
 from tgc.ops.arithmetic import as_tensor, result_type
@@ -47,9 +48,9 @@ def dot(a: ArrayLike, b: ArrayLike) -> Array:
 
 
 def vdot(a: ArrayLike, b: ArrayLike) -> Array:
-    """Inner product of the flattened operands."""
+    """Inner product of the flattened operands, the first of which is conjugated."""
     a, b = operands("vdot", ravel(a), ravel(b))
-    return _contract("vdot", a, b, [0], [0])
+    return _contract("vdot", conj(a), b, [0], [0])
 
 
 def inner(a: ArrayLike, b: ArrayLike) -> Array:
@@ -67,13 +68,13 @@ def outer(a: ArrayLike, b: ArrayLike) -> Array:
 
 
 def vecdot(x1: ArrayLike, x2: ArrayLike, /, axis: int = -1) -> Array:
-    """Inner products along `axis` of both operands, whose other axes broadcast."""
+    """Inner products along `axis` of both operands, whose other axes broadcast; the first is conjugated."""
     x, y = operands("vecdot", x1, x2)
     x, y = (moveaxis(v, axis_of("vecdot", v, axis), -1) for v in (x, y))
     if x.shape[-1] != y.shape[-1]:
         raise refuse("vecdot", [x, y], f"sizes along axis {axis} differ")
     x, y = broadcast_arrays(x, y)
-    return reduce.reduce_sum(arithmetic.multiply(x, y), axes=(x.ndim - 1,), chunks=0)
+    return reduce.reduce_sum(arithmetic.multiply(conj(x), y), axes=(x.ndim - 1,), chunks=0)
 
 
 def tensordot(a: ArrayLike, b: ArrayLike, axes: int | tuple[int | Sequence[int], int | Sequence[int]] = 2) -> Array:
@@ -103,9 +104,9 @@ def matvec(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 
 
 def vecmat(x1: ArrayLike, x2: ArrayLike, /) -> Array:
-    """[..., n]: vectors [..., m] times matrices [..., m, n]; leading axes broadcast."""
+    """[..., n]: vectors [..., m], conjugated, times matrices [..., m, n]; leading axes broadcast."""
     x, y = operands("vecmat", x1, x2)
-    return arithmetic.matmul(arithmetic.reshape(x, (*x.shape[:-1], 1, *x.shape[-1:])), y)[..., 0, :]
+    return arithmetic.matmul(arithmetic.reshape(conj(x), (*x.shape[:-1], 1, *x.shape[-1:])), y)[..., 0, :]
 
 
 def cross(

@@ -42,7 +42,7 @@ def _quantile(
     if method not in PLACES and method not in ROUNDING and method != "midpoint":
         known = ", ".join([*PLACES, *ROUNDING, "midpoint"])
         raise AttributeSpecError(f"{function}: method {method!r} is not supported; there are {known}")
-    x = as_real(a)
+    x = as_real(a, "quantile")
     dtype = x.dtype if is_weak(q) else result_type(x.dtype, q)
     work = accumulator(dtype) if is_float(dtype) else x.dtype
     share = divide(as_tensor(as_array(q), work), scale)

@@ -7,6 +7,7 @@ import math
 
 from tgc.errors import AttributeSpecError, DTypeError, ShapeError
 from tgc.numpy.base import Array, ArrayLike, Axes, DTypeLike, accumulator, as_array, axes_of, describe, refuse
+from tgc.numpy.complexes import imag, real
 from tgc.numpy.elementwise import isclose, isnan, logical_and, logical_or, truth
 from tgc.ops import arithmetic, creation, reduce
 from tgc.ops import elementwise as e
@@ -25,7 +26,21 @@ from tgc.ops.arithmetic import (
 from tgc.ops.arithmetic import where as choose_where
 from tgc.ops.creation import full_like
 from tgc.ops.kinds import Reduce
-from tgc.types import BOOL, BOOLS, F64, I64, INTS, U8, U64, UNSIGNED, DType, as_dtype, is_float
+from tgc.types import (
+    BOOL,
+    BOOLS,
+    F64,
+    I64,
+    INTS,
+    U8,
+    U64,
+    UNSIGNED,
+    DType,
+    as_dtype,
+    is_complex,
+    is_inexact,
+    real_dtype,
+)
 
 __all__ = [
     "all", "allclose", "amax", "amin", "any", "argmax", "argmin", "array_equal", "array_equiv", "count_nonzero", "max",
@@ -201,7 +216,7 @@ def _averaged(
 ) -> tuple[Array, tuple[int, ...], Array | int, DType]:
     """(operand in the dtype of accumulation, axes, how many elements along them count, dtype of the result)."""
     x = as_array(a)
-    out = as_dtype(dtype) if dtype is not None else x.dtype if x.dtype.kind == "c" or is_float(x.dtype) else F64
+    out = as_dtype(dtype) if dtype is not None else x.dtype if is_inexact(x.dtype) else F64
     axes = axes_of(function, x, axis)
     x = as_tensor(x, accumulator(out))
     if mask is None:
@@ -226,6 +241,11 @@ def mean(
     return average if keepdims else squeezed(average, axes)
 
 
+def _squared(x: Array) -> Array:
+    """|x| ** 2, real."""
+    return add(_squared(real(x)), _squared(imag(x))) if is_complex(x.dtype) else multiply(x, x)
+
+
 def squeezed(x: Array, axes: tuple[int, ...]) -> Array:
     """`x` without `axes`, which have size one."""
     return reshape(x, tuple(n for i, n in enumerate(x.shape) if i not in axes))
@@ -242,7 +262,9 @@ def var(
     keepdims: bool = False,
     where: ArrayLike | None = None,
 ) -> Array:
-    """Mean of the squared distances from the mean, with n - `ddof` in the denominator; dtypes as those of `mean`.
+    """Mean of the squared distances from the mean, with n - `ddof` in the denominator.
+
+    Dtypes as those of `mean`, but the result is always real.
 
     `correction` is another name of `ddof` (array API standard).
     """
@@ -250,10 +272,10 @@ def var(
     total = _fold(reduce.reduce_sum, "var", masked("var", x, where, 0), axes, True)
     count = n if where is None else as_tensor(n, total.dtype)
     distance = masked("var", subtract(x, broadcast_to(divide(total, count), x.shape)), where, 0)
-    total = _fold(reduce.reduce_sum, "var", multiply(distance, distance), axes, True)
+    total = _fold(reduce.reduce_sum, "var", _squared(distance), axes, True)
     less_by = ddof if correction is None else correction
-    left = builtins.max(n - less_by, 0) if where is None else maximum(subtract(count, less_by), 0)
-    variance = as_tensor(divide(total, left), out)
+    left = builtins.max(n - less_by, 0) if where is None else maximum(subtract(real(count), less_by), 0)
+    variance = as_tensor(divide(total, left), real_dtype(out))
     return variance if keepdims else squeezed(variance, axes)
 
 

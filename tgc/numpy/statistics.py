@@ -11,6 +11,7 @@ import numpy as np
 
 from tgc.errors import AttributeSpecError
 from tgc.numpy.base import Array, ArrayLike, Axes, DTypeLike, as_array, as_real, axes_of, concrete, refuse
+from tgc.numpy.complexes import by_parts, conj, real
 from tgc.numpy.creation import linspace
 from tgc.numpy.elementwise import clip, logical_and, sqrt
 from tgc.numpy.indexing import as_indices
@@ -35,7 +36,7 @@ from tgc.ops.arithmetic import (
     where,
 )
 from tgc.trace import Tracer
-from tgc.types import F64, I64, as_dtype, is_float
+from tgc.types import F64, I64, as_dtype, is_complex, is_inexact
 
 __all__ = ["average", "bincount", "corrcoef", "cov", "histogram", "histogram_bin_edges"]
 
@@ -67,7 +68,7 @@ def average(
             raise refuse("average", [x, w], f"weights have neither the shape of the operand nor that of axis {axis}")
         w = reshape(w, [n if i in axes else 1 for i, n in enumerate(x.shape)])
     dtype = result_type(x, w)
-    x, w = (as_tensor(v, dtype if is_float(dtype) or dtype.kind == "c" else F64) for v in (x, w))
+    x, w = (as_tensor(v, dtype if is_inexact(dtype) else F64) for v in (x, w))
     w = broadcast_to(w, x.shape)
     total = sum(w, axis, keepdims=keepdims)
     out = divide(sum(multiply(x, w), axis, keepdims=keepdims), total)
@@ -114,7 +115,7 @@ def cov(
     if w is None:
         center, norm = mean(x, 1, keepdims=True), max(n - less_by, 0)
         centered = subtract(x, center)
-        product = matmul(centered, transpose(centered))
+        product = matmul(centered, conj(transpose(centered)))
         return squeeze(divide(product, norm))
     total = sum(w)
     center = divide(sum(multiply(x, w), 1, keepdims=True), total)
@@ -124,17 +125,21 @@ def cov(
         correction = as_tensor(as_array(aweights), F64) if aweights is not None else None
         spread = total if correction is None else sum(multiply(w, correction))
         norm = subtract(total, multiply(less_by, 1 if correction is None else divide(spread, total)))
-    product = matmul(centered, transpose(multiply(centered, w)))
+    product = matmul(centered, conj(transpose(multiply(centered, w))))
     return squeeze(divide(product, arithmetic.maximum(norm, 0)))
 
 
 def corrcoef(x: ArrayLike, y: ArrayLike | None = None, rowvar: bool = True, *, dtype: DTypeLike | None = None) -> Array:
-    """[N, N]: Pearson's correlation coefficients of N variables, arranged as in `cov`, in [-1, 1]."""
+    """[N, N]: Pearson's correlation coefficients of N variables, arranged as in `cov`.
+
+    They lie in [-1, 1], and so do both parts of complex ones.
+    """
     c = cov(x, y, rowvar, dtype=dtype)
     if not c.ndim or c.shape == (1, 1):
         return reshape(divide(c, c), ())
-    deviation = sqrt(diagonal(c))
-    return clip(divide(divide(c, reshape(deviation, (-1, 1))), deviation), -1, 1)
+    deviation = sqrt(real(diagonal(c)))
+    scaled = divide(divide(c, reshape(deviation, (-1, 1))), deviation)
+    return by_parts(lambda part: clip(part, -1, 1), scaled) if is_complex(scaled.dtype) else clip(scaled, -1, 1)
 
 
 def bincount(x: ArrayLike, weights: ArrayLike | None = None, minlength: int = 0, *, length: int | None = None) -> Array:
@@ -175,13 +180,13 @@ def histogram_bin_edges(a: ArrayLike, bins: Any = 10, range: Sequence[ArrayLike]
         return rule(*concrete("histogram_bin_edges", x, instead="give the number of bins"), bins, range)
     if np.ndim(bins) if not isinstance(bins, Tracer) else bins.ndim:
         return as_array(bins)
-    real = as_real(x)
+    floats = as_real(x, "histogram_bin_edges")
     if range is not None:
-        low, high = (as_tensor(as_array(v), real.dtype) for v in range)
+        low, high = (as_tensor(as_array(v), floats.dtype) for v in range)
     elif x.size:
-        low, high = min(real), largest(real)
+        low, high = min(floats), largest(floats)
     else:
-        low, high = (as_tensor(v, real.dtype) for v in (0.0, 1.0))
+        low, high = (as_tensor(v, floats.dtype) for v in (0.0, 1.0))
     flat = equal(low, high)
     low, high = where(flat, subtract(low, 0.5), low), where(flat, add(high, 0.5), high)
     return linspace(low, high, operator.index(bins) + 1)

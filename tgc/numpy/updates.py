@@ -14,7 +14,7 @@ from tgc.numpy.manipulation import moveaxis, ravel
 from tgc.ops import dynamic, indexing, scatter
 from tgc.ops.arithmetic import as_tensor, broadcast_to, dtype_of, is_weak, reshape, shape_of
 from tgc.ops.kinds import Primitive
-from tgc.types import I64, is_float
+from tgc.types import I64, is_complex, is_inexact
 
 __all__ = ["at", "dynamic_slice", "dynamic_update_slice", "put", "put_along_axis"]
 
@@ -66,8 +66,8 @@ class Places:
         return self._update(scatter.scatter_mul, values)
 
     def divide(self, values: ArrayLike) -> Array:
-        """x[key] /= values, of floats."""
-        if not is_float(self.x.dtype):
+        """x[key] /= values, of floats or complex numbers."""
+        if not is_inexact(self.x.dtype):
             raise DTypeError(f"at[].divide of {describe(self.x)}: it is no tensor of floats; cast it")
         return self.multiply(1 / as_tensor(as_array(values), self.x.dtype))
 
@@ -85,8 +85,9 @@ class Places:
 
     def _update(self, op: Primitive, values: ArrayLike) -> Array:
         x, found = self.x, indexing.target(self.x.shape, self.key)
-        if is_float(dtype_of(values)) and not is_float(x.dtype):
-            raise DTypeError(f"at[] of {describe(x)} cannot take values of {dtype_of(values)}; cast them")
+        given = dtype_of(values)
+        if (is_inexact(given) and not is_inexact(x.dtype)) or (is_complex(given) and not is_complex(x.dtype)):
+            raise DTypeError(f"at[] of {describe(x)} cannot take values of {given}; cast them")
         values = values if is_weak(values) else as_array(values)
         values = broadcast_to(as_tensor(values, x.dtype), (*shape_of(found.rows), *found.rest))
         return reshape(op(reshape(x, (found.count, *found.rest)), found.rows, values), x.shape)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tgc.errors import DTypeError, ShapeError
+from tgc.errors import AxisError, DTypeError, ShapeError
 from tgc.ops import contraction, creation, elementwise, movement
 from tgc.ops.kinds import Elementwise
 from tgc.types import (
@@ -272,7 +272,7 @@ def axis_index(axis: int, rank: int) -> int:
     """
     axis = operator.index(axis)
     if not -rank <= axis < rank:
-        raise ShapeError(f"axis {axis} is out of bounds for a tensor of {rank} dimensions")
+        raise AxisError(f"axis {axis} is out of bounds for a tensor of {rank} dimensions")
     return axis % rank
 
 
