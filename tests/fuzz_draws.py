@@ -222,7 +222,7 @@ def convolution(d: Draft, name: str) -> None:
 
 
 DRAWS: dict[str, Callable[[Draft, str], None]] = {
-    **{name: elementwise for name, op in OPS.items() if isinstance(op, Elementwise)},
+    **{name: elementwise for name, op in OPS.items() if isinstance(op, Elementwise) and name not in APART},
     **{name: reduction for name, op in OPS.items() if isinstance(op, Reduce)},
     **{name: cumulative for name, op in OPS.items() if isinstance(op, Cumulative)},
     "dynamic_slice": dynamic, "dynamic_update_slice": dynamic,
