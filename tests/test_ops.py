@@ -14,7 +14,7 @@ from tgc.autodiff import backward, mark
 from tgc.errors import GradientError
 from tgc.interpret import interpret
 from tgc.ops import elementwise, movement
-from tgc.ops.kinds import Primitive, no_gradient
+from tgc.ops.kinds import Elementwise, Primitive, no_gradient
 from tgc.ops.opaque import Opaque
 from tgc.ops.samples import Case, distinct
 from tgc.runtime.lowered import Lowered
@@ -46,8 +46,7 @@ def assert_near(got: np.ndarray, want: np.ndarray, ulps: float, what: str) -> No
     if not is_inexact(got.dtype) or not ulps:
         np.testing.assert_array_equal(got, want, err_msg=what)
         return
-    to = C128 if is_complex(got.dtype) else F64
-    ulps *= 1 + is_complex(got.dtype)
+    to = np.clongdouble if is_complex(got.dtype) else F64
     wide, exact = got.astype(to), want.astype(got.dtype).astype(to)
     finite = np.isfinite(exact)
     np.testing.assert_array_equal(wide[~finite], exact[~finite], err_msg=what)
@@ -55,6 +54,7 @@ def assert_near(got: np.ndarray, want: np.ndarray, ulps: float, what: str) -> No
     scale = np.maximum(np.abs(exact), TINY[got.dtype])
     if ulps > 2 and scale.size:
         scale = np.maximum(scale, scale.max())
+    ulps *= 1 + is_complex(got.dtype)
     error = np.abs(wide[finite] - exact) / (EPSILON[got.dtype] * scale)
     assert error.size == 0 or error.max() <= ulps, f"{what}: {error.max():.2f} ulp"
 
@@ -62,14 +62,19 @@ def assert_near(got: np.ndarray, want: np.ndarray, ulps: float, what: str) -> No
 @pytest.mark.parametrize(("op", "dtype", "chosen"), list(applications()))
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_forward(op: Primitive, dtype: DType, chosen: list[Case], backend: str) -> None:
-    """The compiled op agrees with its reference, evaluated in float64 for float32 and float64."""
+    """The compiled op agrees with its reference, evaluated in float64 for float32 and float64.
+
+    Elementwise ops on complex128 in a wider type, where the machine has one: NumPy's powers are off by more than ours.
+    """
+    longer = isinstance(op, Elementwise) and op is not elementwise.cast and dtype == C128
     applied = [(c, arrays) for c in chosen if (arrays := operands(op, c, dtype)) is not None]
     graph = together(op, applied)
     inputs = [a for _, arrays in applied for a in arrays]
     results = Lowered(graph, backend=backend).compile()(inputs)
     found = zip(results, interpret(graph, *inputs), graph.outputs, strict=True)
     for c, arrays in applied:
-        exact = references(op, [widened(a) for a in arrays], op.check_attrs(c.attrs))
+        exactly = [a.astype(np.clongdouble) if longer and a.dtype == C128 else widened(a) for a in arrays]
+        exact = references(op, exactly, op.check_attrs(c.attrs))
         for want in exact:
             got, oracle, out = next(found)
             assert got.dtype == out.dtype

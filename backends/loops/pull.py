@@ -96,7 +96,8 @@ class _Fold(Scalar):
 
     def mul(self, total: Expr, x: Expr) -> Expr:
         if is_complex(x.dtype):
-            return COMPLEX.do_mul(total, x)
+            product: Expr = SCALAR.mul(total, x)
+            return product
         return Apply("fold_mul", (total, x), total.dtype)
 
 
