@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from tgc.ir import Builder, Graph, Value, inline, rebuild, recorder
+from tgc.ops.batch import in_front, size_of
 from tgc.ops.creation import full
 from tgc.ops.elementwise import eq, ge, select
 from tgc.ops.kinds import REGISTRY
@@ -23,15 +24,6 @@ from tgc.types import BOOL
 
 Flags: TypeAlias = Sequence[bool]
 Vectorized: TypeAlias = Callable[[Graph, Flags, int, Flags], tuple[Graph, tuple[bool, ...]]]
-
-
-def _size(operands: Sequence[Any], batched: Flags) -> int:
-    return next(int(x.shape[0]) for x, mapped in zip(operands, batched, strict=True) if mapped)
-
-
-def _in_front(x: Any, mapped: bool, size: int) -> Any:
-    """`x` with the mapped axis in front: repeated unless it is `mapped`."""
-    return x if mapped else broadcast(x, axes=tuple(range(1, len(x.shape) + 1)), shape=(size, *x.shape))
 
 
 def _exchanged(x: Any) -> Any:
@@ -54,7 +46,7 @@ def scan_batch(
     vectorized: Vectorized, operands: Sequence[Any], batched: Flags, *, body: Graph, carries: int, xs: int, **attrs: Any
 ) -> Any:
     """A scan of the mapped body; a carry is mapped if it is at first or becomes so in any step."""
-    size = _size(operands, batched)
+    size = size_of(operands, batched)
     mapped = list(batched[:carries])
     while True:
         ys = [False] * (len(body.outputs) - carries)
@@ -62,13 +54,13 @@ def scan_batch(
         if list(made[:carries]) == mapped:
             break
         mapped = list(made[:carries])
-    first = [_in_front(x, was or not now, size) for x, was, now in zip(operands, batched, mapped, strict=False)]
+    first = [in_front(x, was or not now, size) for x, was, now in zip(operands, batched, mapped, strict=False)]
     rows = [_exchanged(x) if b else x for x, b in zip(operands[carries:], batched[carries:], strict=True)][:xs]
     consts = operands[carries + xs :]
     found = _apply("scan", *first, *rows, *consts, body=graph, carries=carries, xs=xs, **attrs)
-    results = [_in_front(x, b, size) for x, b in zip(found[:carries], mapped, strict=True)]
+    results = [in_front(x, b, size) for x, b in zip(found[:carries], mapped, strict=True)]
     for y, b in zip(found[carries:], made[carries:], strict=True):
-        results.append(_exchanged(y) if b else _in_front(y, False, size))
+        results.append(_exchanged(y) if b else in_front(y, False, size))
     return _alone(results)
 
 
@@ -83,7 +75,7 @@ def while_batch(
     **attrs: Any,
 ) -> Any:
     """A loop until all elements are done, in which those that are done stay as they are."""
-    size = _size(operands, batched)
+    size = size_of(operands, batched)
     mapped, consts = list(batched[:carries]), list(batched[carries:])
     while True:
         test, (several,) = vectorized(cond, [*mapped, *consts], size, [False])
@@ -94,9 +86,9 @@ def while_batch(
         mapped = list(made)
     if several:
         test, step = _any_of(test), _where(test, step, carries, size)
-    first = [_in_front(x, was or not now, size) for x, was, now in zip(operands, batched, mapped, strict=False)]
+    first = [in_front(x, was or not now, size) for x, was, now in zip(operands, batched, mapped, strict=False)]
     found = _apply("while_loop", *first, *operands[carries:], cond=test, body=step, carries=carries, **attrs)
-    return _alone([_in_front(x, b, size) for x, b in zip(found, mapped, strict=True)])
+    return _alone([in_front(x, b, size) for x, b in zip(found, mapped, strict=True)])
 
 
 def _any_of(test: Graph) -> Graph:
@@ -124,7 +116,7 @@ def switch_batch(
     vectorized: Vectorized, operands: Sequence[Any], batched: Flags, *, branches: tuple[Graph, ...], places: Any
 ) -> Any:
     """The mapped branches by the same index; if the index is mapped, all branches, and a selection of their results."""
-    size = _size(operands, batched)
+    size = size_of(operands, batched)
     rest = list(batched[1:])
     none = [False] * len(branches[0].outputs)
     if batched[0]:
@@ -133,7 +125,7 @@ def switch_batch(
     wanted = [any(each) for each in zip(*flags, strict=True)]
     graphs = tuple(vectorized(branch, rest, size, wanted)[0] for branch in branches)
     found = _apply("switch", *operands, branches=graphs, places=places)
-    return _alone([_in_front(x, b, size) for x, b in zip(found, wanted, strict=True)])
+    return _alone([in_front(x, b, size) for x, b in zip(found, wanted, strict=True)])
 
 
 def _selected(
