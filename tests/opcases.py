@@ -14,12 +14,30 @@ from tgc.ops.cumulative import Cumulative
 from tgc.ops.kinds import Control, Elementwise, Primitive, Reduce, Region, Scatter
 from tgc.ops.opaque import Opaque
 from tgc.ops.samples import Case, case
-from tgc.types import ALL, BF16, C64, C128, F16, F32, F64, I32, INTS, REALS, U32, DType, is_complex, is_inexact, type_of
+from tgc.types import (
+    ALL,
+    BF16,
+    C64,
+    C128,
+    F8E4M3,
+    F8E5M2,
+    F16,
+    F32,
+    F64,
+    I32,
+    INTS,
+    REALS,
+    U32,
+    DType,
+    is_complex,
+    is_inexact,
+    type_of,
+)
 
 OPS = {name: op for name, op in REGISTRY.items() if isinstance(op, Primitive) and not isinstance(op, Region | Control)}
 ELEMENTWISE = {name: op for name, op in OPS.items() if isinstance(op, Elementwise)}
-EPSILON = {F16: 2.0**-10, BF16: 2.0**-7, F32: 2.0**-23, F64: 2.0**-52}
-TINY = {F16: 2.0**-14, BF16: 2.0**-126, F32: 2.0**-126, F64: 2.0**-1022}
+EPSILON = {F8E4M3: 2.0**-3, F8E5M2: 2.0**-2, F16: 2.0**-10, BF16: 2.0**-7, F32: 2.0**-23, F64: 2.0**-52}
+TINY = {F8E4M3: 2.0**-6, F8E5M2: 2.0**-14, F16: 2.0**-14, BF16: 2.0**-126, F32: 2.0**-126, F64: 2.0**-1022}
 EPSILON |= {C64: EPSILON[F32], C128: EPSILON[F64]}
 TINY |= {C64: TINY[F32], C128: TINY[F64]}
 SHAPES = ((3, 37), (), (0, 4))

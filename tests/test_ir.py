@@ -37,6 +37,7 @@ from tgc.types import (
     F16,
     F32,
     F64,
+    FLOAT8S,
     FLOATS,
     I32,
     I64,
@@ -77,7 +78,7 @@ def test_as_dtype_refuses(name: object) -> None:
 def test_short_names() -> None:
     assert SHORT_NAMES.keys() == ALL
     assert {BY_SHORT_NAME[name] for name in SHORT_NAMES.values()} == ALL
-    assert {d for d in ALL if is_float(d)} == FLOATS
+    assert {d for d in ALL if is_float(d)} == FLOATS | FLOAT8S
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,22 @@ from safetensors import SafetensorError
 from tgc.errors import AttributeSpecError, CacheError, ParseError, VerifyError
 from tgc.ir import Attr, Constant, Graph, Loc, Node, Value, digest_of
 from tgc.ops import REGISTRY
-from tgc.types import BF16, BY_SHORT_NAME, C64, C128, F64, SHORT_NAMES, U16, U64, DType, Layout, TensorType
+from tgc.types import (
+    BF16,
+    BY_SHORT_NAME,
+    C64,
+    C128,
+    F8E4M3,
+    F8E5M2,
+    F64,
+    SHORT_NAMES,
+    U8,
+    U16,
+    U64,
+    DType,
+    Layout,
+    TensorType,
+)
 from tgc.verify import verify
 
 T = TypeVar("T")
@@ -368,7 +383,7 @@ def _write(path: Path, data: bytes) -> None:
 
 
 # Dtypes that the sidecar's format or NumPy's reader does not know: those of their bits, as one more axis.
-_STORED: dict[DType, DType] = {BF16: U16, C64: U64, C128: F64}
+_STORED: dict[DType, DType] = {BF16: U16, F8E4M3: U8, F8E5M2: U8, C64: U64, C128: F64}
 
 
 def save_graph(graph: Graph, path: str | os.PathLike[str]) -> None:

@@ -16,13 +16,14 @@ DType: TypeAlias = np.dtype
 Shape: TypeAlias = tuple[int, ...]
 
 BOOL, F16, BF16, F32, F64 = (np.dtype(t) for t in (np.bool_, np.float16, ml_dtypes.bfloat16, np.float32, np.float64))
+F8E4M3, F8E5M2 = (np.dtype(t) for t in (ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2))
 C64, C128 = (np.dtype(t) for t in (np.complex64, np.complex128))
 I8, I16, I32, I64 = (np.dtype(t) for t in (np.int8, np.int16, np.int32, np.int64))
 U8, U16, U32, U64 = (np.dtype(t) for t in (np.uint8, np.uint16, np.uint32, np.uint64))
 
 SHORT_NAMES: dict[DType, str] = {
     BOOL: "bool", U8: "u8", U16: "u16", U32: "u32", U64: "u64", I8: "i8", I16: "i16", I32: "i32", I64: "i64",
-    F16: "f16", BF16: "bf16", F32: "f32", F64: "f64", C64: "c64", C128: "c128",
+    F8E4M3: "f8e4m3", F8E5M2: "f8e5m2", F16: "f16", BF16: "bf16", F32: "f32", F64: "f64", C64: "c64", C128: "c128",
 }  # fmt: skip
 BY_SHORT_NAME: dict[str, DType] = {name: dtype for dtype, name in SHORT_NAMES.items()}
 
@@ -33,10 +34,13 @@ UNSIGNED = frozenset({U8, U16, U32, U64})
 INTS = frozenset({I8, I16, I32, I64}) | UNSIGNED
 FLOATS = frozenset({F16, BF16, F32, F64})
 COMPLEXES = frozenset({C64, C128})
+FLOAT8S = frozenset({F8E4M3, F8E5M2})  # storage: cast, moved, selected and compared, never computed with
+NARROW = frozenset({F16, BF16}) | FLOAT8S  # computed in float32, where computed with
 INEXACT = FLOATS | COMPLEXES
 REALS = INTS | FLOATS
 NUMBERS = REALS | COMPLEXES
-ALL = BOOLS | NUMBERS
+ORDERED = BOOLS | REALS | FLOAT8S
+ALL = ORDERED | COMPLEXES
 
 
 def as_dtype(dtype: object) -> DType:
@@ -58,13 +62,13 @@ def as_dtype(dtype: object) -> DType:
 
 
 def is_float(dtype: DType) -> bool:
-    """Whether `dtype` is a floating-point dtype (bfloat16 included)."""
-    return dtype in FLOATS
+    """Whether `dtype` is a floating-point dtype (bfloat16 and float8 included)."""
+    return dtype in FLOATS or dtype in FLOAT8S
 
 
 def is_inexact(dtype: DType) -> bool:
     """Whether `dtype` is of floating-point numbers, real or complex: what has gradients."""
-    return dtype in INEXACT
+    return dtype in INEXACT or dtype in FLOAT8S
 
 
 def is_complex(dtype: DType) -> bool:

@@ -29,7 +29,27 @@ from tgc.backends.loops.ir import (
 )  # fmt: skip
 from tgc.errors import BackendError
 from tgc.ops.scalar import MATH
-from tgc.types import BF16, BOOL, F16, F64, I8, I16, I32, I64, SHORT_NAMES, U8, U16, U32, U64, UNSIGNED, DType
+from tgc.types import (
+    BF16,
+    BOOL,
+    F8E4M3,
+    F8E5M2,
+    F16,
+    F64,
+    I8,
+    I16,
+    I32,
+    I64,
+    NARROW,
+    SHORT_NAMES,
+    U8,
+    U16,
+    U32,
+    U64,
+    UNSIGNED,
+    DType,
+    as_dtype,
+)
 
 INFIX = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "bit_and": "&", "bit_or": "|", "bit_xor": "^",
@@ -42,7 +62,7 @@ FLOAT_CALLS = {
 }  # fmt: skip
 INT_CALLS = {"floor_div": "floor_div_int", "mod": "mod_int", "pow": "pow_int", "gcd": "gcd_int"}
 LIBRARY = frozenset({*MATH, "pow", "atan2"})  # functions of `vmath`, one a float dtype
-STORED = {BOOL: "u8", F16: "u16", BF16: "u16"}
+STORED = {BOOL: "u8", F8E4M3: "u8", F8E5M2: "u8", F16: "u16", BF16: "u16"}
 NUMPY = {
     "f32": "float32", "f64": "float64", "i8": "int8", "i16": "int16", "i32": "int32", "i64": "int64",
     "u8": "uint8", "u16": "uint16", "u32": "uint32", "u64": "uint64", "c64": "complex64", "c128": "complex128",
@@ -108,8 +128,8 @@ class Emitter:
         element = f"{x.buffer.name}[{self.address(x.buffer, x.index)}]"
         if x.buffer.dtype == BOOL:
             return f"({element} != 0)"
-        if x.buffer.dtype in (F16, BF16):
-            return f"{self.use('half', f'f32_from_{SHORT_NAMES[x.buffer.dtype]}')}({element})"
+        if x.buffer.dtype in NARROW:
+            return f"{self.use('narrow', f'f32_from_{SHORT_NAMES[x.buffer.dtype]}')}({element})"
         return element
 
     def apply(self, x: Apply) -> str:
@@ -147,9 +167,9 @@ class Emitter:
             self.use("numpy", "inf, nan")
             return f"(abs({args[0]}) {'==' if name == 'is_inf' else '<'} {self.kind(dtype)}(inf))"
         if name.startswith("round_"):
-            short = {"round_float16": "f16", "round_bfloat16": "bf16"}[name]
-            there, back = (self.use("half", n) for n in (f"{short}_from_f32", f"f32_from_{short}"))
-            wide = f"{self.use('half', 'f32_to_odd')}({args[0]})" if dtype == F64 else args[0]
+            short = SHORT_NAMES[as_dtype(name.removeprefix("round_"))]
+            there, back = (self.use("narrow", n) for n in (f"{short}_from_f32", f"f32_from_{short}"))
+            wide = f"{self.use('narrow', 'f32_to_odd')}({args[0]})" if dtype == F64 else args[0]
             return f"{back}({there}({wide}))"
         if name == "index":
             return f"{self.use('scalars', 'wrap_index')}({', '.join(args)})"
@@ -227,8 +247,8 @@ class Emitter:
         text, dtype = self.expr(s.value), s.buffer.dtype
         if dtype == BOOL:
             return f"{self.kind(U8)}({text})"
-        if dtype in (F16, BF16):
-            return f"{self.use('half', f'{SHORT_NAMES[dtype]}_from_f32')}({text})"
+        if dtype in NARROW:
+            return f"{self.use('narrow', f'{SHORT_NAMES[dtype]}_from_f32')}({text})"
         return _bare(text)
 
     def stack(self, s: Stack) -> list[str]:

@@ -7,7 +7,7 @@ both.
 
 Pointers are ``types.CPointer(T)`` in compiled code and `Pointer` in Python; ``p[i]`` reads and writes the
 i-th element in both, without bounds checks. bool arrays are addressed as u8, float16 and bfloat16 arrays as u16
-(conversions: ``half.py``).
+(conversions: ``narrow.py``).
 """
 
 import ctypes

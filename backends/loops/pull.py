@@ -18,19 +18,17 @@ from tgc.ir import Graph, Node, Value
 from tgc.ops.creation import number
 from tgc.ops.kinds import Elementwise, Movement
 from tgc.ops.scalar import COMPARISONS, PREDICATES, PRIMITIVES
-from tgc.types import BF16, BOOL, F16, F32, F64, I64, U32, DType, TensorType, is_complex, real_dtype
-
-HALVES = (F16, BF16)
+from tgc.types import BOOL, F32, F64, I64, NARROW, U32, DType, TensorType, is_complex, real_dtype
 
 
 def compute_dtype(dtype: DType) -> DType:
-    """The dtype in which scalars of `dtype` are held: half precision is computed in float32."""
-    return F32 if dtype in HALVES else dtype
+    """The dtype in which scalars of `dtype` are held: narrower floats than float32 are computed in it."""
+    return F32 if dtype in NARROW else dtype
 
 
 def rounded(x: Expr, dtype: DType) -> Expr:
-    """`x` as a tensor of `dtype` would hold it: half-precision results are rounded after every op, as NumPy does."""
-    return Apply(f"round_{dtype.name}", (x,), F32) if dtype in HALVES else x
+    """`x` as a tensor of `dtype` would hold it: narrow floats are rounded after every op, as NumPy does."""
+    return Apply(f"round_{dtype.name}", (x,), F32) if dtype in NARROW else x
 
 
 class Scalar:
@@ -39,7 +37,7 @@ class Scalar:
     def const(self, value: Any, dtype: DType) -> Expr:
         if is_complex(dtype):
             return pair(*(Const(float(x), real_dtype(dtype)) for x in (np.real(value), np.imag(value))))
-        value = np.asarray(value).astype(dtype).item() if dtype in HALVES else value
+        value = np.asarray(value).astype(dtype).item() if dtype in NARROW else value
         held = compute_dtype(dtype)
         return Const(bool(value) if held == BOOL else float(value) if held.kind == "f" else int(value), held)
 
@@ -52,7 +50,7 @@ class Scalar:
             return x if x.dtype == held else COMPLEX.cast(x, dtype)
         if is_complex(dtype):
             return pair(self.cast(x, real_dtype(dtype)), Const(0.0, real_dtype(dtype)))
-        if x.dtype == held or (x.dtype == F64 and dtype in HALVES):
+        if x.dtype == held or (x.dtype == F64 and dtype in NARROW):
             return rounded(x, dtype)  # from float64 in one step
         if isinstance(x, Const) and x.dtype == I64 and held.kind in "iuf" and 0 <= x.value < 128:
             return Const(float(x.value) if held.kind == "f" else x.value, held)

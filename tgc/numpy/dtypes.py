@@ -13,16 +13,17 @@ from tgc.numpy.base import Array, ArrayLike, DTypeLike, as_array, check_device
 from tgc.ops import arithmetic
 from tgc.ops.arithmetic import dtype_of
 from tgc.trace import Tracer
-from tgc.types import FLOATS, DType, as_dtype, is_float
+from tgc.types import COMPLEXES, F16, F32, F64, DType, as_dtype, is_float
 
 __all__ = [
     "astype", "bfloat16", "bool", "bool_", "can_cast", "complex64", "complex128", "complexfloating", "dtype", "finfo",
-    "float16", "float32", "float64", "floating", "generic", "iinfo", "inexact", "int8", "int16", "int32", "int64",
-    "integer", "iscomplexobj", "isdtype", "isrealobj", "isscalar", "issubdtype", "ndarray", "number", "promote_types",
-    "result_type", "signedinteger", "uint8", "uint16", "uint32", "uint64", "unsignedinteger",
+    "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64", "floating", "generic", "iinfo", "inexact", "int8",
+    "int16", "int32", "int64", "integer", "iscomplexobj", "isdtype", "isrealobj", "isscalar", "issubdtype", "ndarray",
+    "number", "promote_types", "result_type", "signedinteger", "uint8", "uint16", "uint32", "uint64", "unsignedinteger",
 ]  # fmt: skip
 
 bfloat16 = ml_dtypes.bfloat16
+float8_e4m3fn, float8_e5m2 = ml_dtypes.float8_e4m3fn, ml_dtypes.float8_e5m2
 bool_, float16, float32, float64 = np.bool_, np.float16, np.float32, np.float64
 int8, int16, int32, int64 = np.int8, np.int16, np.int32, np.int64
 uint8, uint16, uint32, uint64 = np.uint8, np.uint16, np.uint32, np.uint64
@@ -32,6 +33,7 @@ integer, signedinteger, unsignedinteger = np.integer, np.signedinteger, np.unsig
 dtype, ndarray = np.dtype, np.ndarray
 bool = np.bool_
 
+NUMPY_FLOATS = frozenset({F16, F32, F64})  # that NumPy itself has
 KINDS: dict[str, str] = {  # letters of `numpy.dtype.kind`; those of ml_dtypes count as floats
     "bool": "b", "signed integer": "i", "unsigned integer": "u", "integral": "iu", "real floating": "f",
     "complex floating": "c", "numeric": "iufc",
@@ -39,7 +41,7 @@ KINDS: dict[str, str] = {  # letters of `numpy.dtype.kind`; those of ml_dtypes c
 
 
 def kind_of(dtype: DType) -> str:
-    """One letter for the kind of a dtype: b, i, u, f (bfloat16 included) or c."""
+    """One letter for the kind of a dtype: b, i, u, f (bfloat16 and float8 included) or c."""
     return "f" if is_float(dtype) else dtype.kind
 
 
@@ -91,12 +93,12 @@ def isdtype(dtype: DTypeLike, kind: DTypeLike | tuple[DTypeLike, ...]) -> Any:
 
 
 def issubdtype(arg1: DTypeLike, arg2: DTypeLike) -> Any:
-    """Whether a dtype lies below another in NumPy's hierarchy; bfloat16 is floating."""
+    """Whether a dtype lies below another in NumPy's hierarchy; those of ml_dtypes are floating."""
     if isinstance(arg1, type) and issubclass(arg1, np.generic) and arg1.__module__ == "numpy":
         return np.issubdtype(arg1, arg2)
     found = as_dtype(arg1)
     ancestors = (np.floating, np.inexact, np.number, np.generic)
-    return arg2 in ancestors if found in FLOATS and found.kind == "V" else np.issubdtype(found, arg2)
+    return arg2 in ancestors if is_float(found) and found not in NUMPY_FLOATS else np.issubdtype(found, arg2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +122,9 @@ class FloatInfo:
 
 
 def finfo(dtype: DTypeLike | ArrayLike) -> FloatInfo:
-    """Limits of a floating-point dtype; bfloat16 included, of complex ones those of their parts."""
+    """Limits of a floating-point dtype; those of ml_dtypes included, of complex ones those of their parts."""
     found = as_dtype(dtype.dtype if isinstance(dtype, Tracer | np.ndarray) else dtype)
-    info = np.finfo(found) if found.kind in "fc" else ml_dtypes.finfo(found)  # type: ignore[no-untyped-call]
+    info = np.finfo(found) if found in NUMPY_FLOATS | COMPLEXES else ml_dtypes.finfo(found)  # type: ignore[no-untyped-call]
     kinds = {f.name: int if f.type == "int" else float for f in fields(FloatInfo) if f.name != "dtype"}
     return FloatInfo(np.dtype(info.dtype), **{name: kind(getattr(info, name)) for name, kind in kinds.items()})  # type: ignore[arg-type]
 

@@ -23,6 +23,7 @@ from tgc.types import (
     F16,
     F32,
     F64,
+    FLOAT8S,
     I64,
     INTS,
     U64,
@@ -79,6 +80,8 @@ def result_type(*xs: Any) -> DType:
 def _promote(a: DType, b: DType) -> DType:
     if a == b:
         return a
+    if a in FLOAT8S or b in FLOAT8S:
+        raise DTypeError(f"{a} and {b} do not meet in one dtype: float8 is for storage; cast it to another float")
     if {a, b} == {F16, BF16}:
         return F32
     if BF16 in (a, b):  # NumPy has no rule: as with float16

@@ -11,7 +11,7 @@ from tgc.errors import AttributeSpecError
 from tgc.ops.batch import by_attrs, sized
 from tgc.ops.kinds import Movement, Primitive, dtype, integer, integers, no_gradient, no_operands, scalar
 from tgc.ops.samples import case, reals, samples
-from tgc.types import BOOL, COMPLEXES, FLOATS, INTS, REALS, U32, DType, TensorType
+from tgc.types import BOOL, COMPLEXES, INTS, REALS, U32, DType, TensorType, is_float
 
 
 def _created(op: Primitive, operands: Sequence[TensorType], *, dtype: Any, shape: Any, **attrs: Any) -> TensorType:
@@ -53,7 +53,7 @@ full = Movement(
 
 def fill(shape: Sequence[int], dtype: DType, value: Any) -> Any:
     """A tensor filled with one number, converted to `dtype` as NumPy would."""
-    if dtype in FLOATS:
+    if is_float(dtype):
         value = float(value)
     elif dtype in COMPLEXES:
         value = complex(value)

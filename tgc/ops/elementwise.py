@@ -23,6 +23,7 @@ from tgc.types import (
     INEXACT,
     INTS,
     NUMBERS,
+    ORDERED,
     REALS,
     SHORT_NAMES,
     DType,
@@ -231,7 +232,7 @@ trunc = _unary("trunc", np.trunc, no_gradient, distinct(-9, 9))
 # ------------------------------------------------------------------------------------- comparisons and predicates
 
 
-def _comparison(name: str, reference: Callable[..., Any], domain: frozenset[DType] = BOOLS | REALS) -> Elementwise:
+def _comparison(name: str, reference: Callable[..., Any], domain: frozenset[DType] = ORDERED) -> Elementwise:
     draws = samples(reals(-3, 3), reals(-3, 3))
     return elementwise(
         name, arity=2, domain=domain, reference=reference, grad=no_gradient, result=boolean, samples=draws

@@ -26,7 +26,7 @@ import numpy as np
 from tgc.errors import AttributeSpecError, DTypeError, LinearAlgebraError, OutOfRangeError, ShapeError
 from tgc.ir import Attr, Graph, Op, recorder
 from tgc.ops.samples import Samples
-from tgc.types import BOOL, SHORT_NAMES, DType, TensorType, as_dtype, type_of
+from tgc.types import BOOL, FLOAT8S, SHORT_NAMES, DType, TensorType, as_dtype, type_of
 
 Grad: TypeAlias = Callable[..., tuple[Any, ...]]
 Batch: TypeAlias = Callable[..., Any]  # (operands, whether each has the mapped axis in front, **attrs) -> result(s), so
@@ -207,7 +207,8 @@ class Primitive(Op):
         for i, (t, domain) in enumerate(zip(operands, domains, strict=True)):
             if t.dtype not in domain:
                 names = ", ".join(SHORT_NAMES[d] for d in SHORT_NAMES if d in domain)
-                raise DTypeError(f"{self.name}: operand {i} is {t}; its dtype must be one of {names}")
+                hint = "; float8 is for storage: cast it to another float" if t.dtype in FLOAT8S else ""
+                raise DTypeError(f"{self.name}: operand {i} is {t}; its dtype must be one of {names}{hint}")
 
 
 @dataclass(frozen=True, eq=False, repr=False)

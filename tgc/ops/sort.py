@@ -14,7 +14,7 @@ from tgc.ops.kinds import Primitive, flag, no_gradient
 from tgc.ops.movement import reshape, take
 from tgc.ops.opaque import Opaque, over_leading_axes
 from tgc.ops.samples import case, distinct, reals, samples
-from tgc.types import ALL, BF16, F32, I64, DType, TensorType
+from tgc.types import ALL, F16, F32, I64, NARROW, DType, TensorType
 
 _CASES = (case((3, 7)), case((5,)), case((2, 3, 4)), case((2, 0)), case((0, 3)), case((300,)))
 
@@ -26,7 +26,7 @@ def increasing(rng: np.random.Generator, dtype: DType, shape: tuple[int, ...]) -
 
 def _sortable(x: np.ndarray) -> np.ndarray:
     """`x` in a dtype in which NumPy knows that NaNs come last."""
-    return x.astype(F32) if x.dtype == BF16 else x
+    return x.astype(F32) if x.dtype in NARROW - {F16} else x
 
 
 def _checked(op: Primitive, operands: Sequence[TensorType], dtype: DType | None) -> tuple[TensorType, ...]:

@@ -16,7 +16,7 @@ from tgc.ops.arithmetic import add, as_tensor, broadcast_shapes, broadcast_to, i
 from tgc.ops.elementwise import is_nan
 from tgc.random.keys import Size, bits
 from tgc.trace import Tracer
-from tgc.types import BF16, F16, F32, F64, INTS, DType, as_dtype, is_float
+from tgc.types import BF16, F16, F32, F64, FLOATS, INTS, DType, as_dtype
 
 DIGITS: dict[DType, int] = {F16: 11, BF16: 8, F32: 24, F64: 53}
 
@@ -24,7 +24,7 @@ DIGITS: dict[DType, int] = {F16: 11, BF16: 8, F32: 24, F64: 53}
 def float_dtype(dtype: DTypeLike) -> DType:
     """The dtype of a draw of floats, or DTypeError."""
     checked: DType = as_dtype(dtype)
-    if not is_float(checked):
+    if checked not in FLOATS:
         raise DTypeError(f"random numbers of this distribution are floats, not {checked}")
     return checked
 
