@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -126,3 +127,11 @@ def test_gradients(f: Any) -> None:
 def test_complex_values_do_not_fit_real_tensors() -> None:
     with pytest.raises(DTypeError, match="cannot take values of complex64"):
         graph_of(lambda x, z: x.at[0].set(z[0]), X, Z)
+
+
+@pytest.mark.parametrize("convert", [lambda z: tnp.astype(z, np.float32), lambda z: tnp.asarray(z, dtype=np.int64)])
+def test_imaginary_parts_are_not_dropped(convert: Callable[[Any], Any]) -> None:
+    z = np.ones(3, np.complex64)
+    for f in (convert, tgc.jit(convert)):
+        with pytest.raises(DTypeError, match="take real or abs"):
+            f(z)

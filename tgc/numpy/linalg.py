@@ -16,7 +16,8 @@ import numpy as np
 
 from tgc.errors import AttributeSpecError
 from tgc.numpy.base import Array, ArrayLike, Axes, as_array, axes_of, refuse
-from tgc.numpy.elementwise import absolute, sqrt
+from tgc.numpy.complexes import conj
+from tgc.numpy.elementwise import absolute, sqrt, where
 from tgc.numpy.exponential import expm
 from tgc.numpy.manipulation import broadcast_shapes, broadcast_to, expand_dims, matrix_transpose, moveaxis, reshape
 from tgc.numpy.matrices import diagonal as _diagonal
@@ -26,6 +27,7 @@ from tgc.numpy.products import matmul, outer, tensordot, vecdot
 from tgc.numpy.reductions import count_nonzero, max, min, sum
 from tgc.ops import arithmetic, elementwise
 from tgc.ops import linalg as ops
+from tgc.ops.arithmetic import as_tensor
 from tgc.ops.matrices import adjoint, eye_like
 from tgc.types import DType, is_complex, is_inexact
 
@@ -205,11 +207,19 @@ def slogdet(a: ArrayLike, /) -> SlogdetResult:
     return SlogdetResult(*ops.slogdet(_inexact(a)))
 
 
-def pinv(a: ArrayLike, /, rcond: float | None = None, *, rtol: float | None = None) -> Array:
-    """The pseudo-inverse; singular values below `rtol` (by default max(m, n) * eps) times the largest count as zero."""
+def pinv(a: ArrayLike, /, rcond: ArrayLike | None = None, *, rtol: ArrayLike | None = None) -> Array:
+    """The pseudo-inverse; singular values up to `rtol` (by default max(m, n) * eps) times the largest count as zero.
+
+    `rtol` (NumPy's older name: `rcond`) is a number, or an array of one a matrix, whose gradient is that of the SVD.
+    """
     a = _inexact(a)
     limit = rtol if rtol is not None else rcond if rcond is not None else _tolerance(a)
-    return ops.pinv(a, rcond=float(limit))
+    if isinstance(limit, int | float | np.floating):
+        return ops.pinv(a, rcond=float(limit))
+    u, s, vh = svd(a, full_matrices=False)
+    kept = s > max(s, -1, keepdims=True) * as_tensor(as_array(limit), s.dtype)[..., None]
+    inverse = where(kept, 1 / where(kept, s, 1), 0)
+    return matmul(matrix_transpose(conj(vh)) * inverse[..., None, :], matrix_transpose(conj(u)))
 
 
 def _tolerance(a: Array) -> float:

@@ -26,6 +26,7 @@ from tgc.types import (
     FLOAT8S,
     I64,
     INTS,
+    REALS,
     U64,
     UNSIGNED,
     DType,
@@ -91,7 +92,13 @@ def _promote(a: DType, b: DType) -> DType:
 
 
 def as_tensor(x: Any, dtype: DType) -> Any:
-    """`x` in `dtype`: tracers are cast, numbers and arrays converted at once (Python numbers must fit: NEP 50)."""
+    """`x` in `dtype`: tracers are cast, numbers and arrays converted at once (Python numbers must fit: NEP 50).
+
+    Raises:
+        DTypeError: it would lose imaginary parts.
+    """
+    if dtype in REALS and is_complex(dtype_of(x)):
+        raise DTypeError(f"{dtype_of(x)} does not become {dtype}, without imaginary parts: take real or abs of it")
     if hasattr(x, "trace") and not isinstance(x, np.ndarray | np.generic):  # arrays have a method of that name
         return x if x.dtype == dtype else elementwise.cast(x, dtype=dtype)
     if is_weak(x) and isinstance(x, int) and dtype in INTS and not isinstance(x, bool):
