@@ -152,6 +152,16 @@ def measure(
     return found
 
 
+def profile(team: Sequence[Worker], found: dict[str, Any]) -> dict[str, Any] | None:
+    """tgc's profile of the workload that was just measured, with its best number of threads; None without tgc."""
+    best = found.get("tgc", {}).get("best")
+    for w in team:
+        if w.implementation == "tgc" and str(w.threads) == best:
+            time.sleep(SETTLE)
+            return w.ask("profile")
+    return None
+
+
 def check(workload: Workload, able: Sequence[Worker]) -> None:
     """Set the workload up in all workers and compare what their variants compute with what the first one does.
 

@@ -5,7 +5,7 @@ It reads requests from standard input and answers each on standard output, a lin
     {"do": "setup", "workload": NAME, "folder": F}    {"results": {VARIANT: number of arrays}}
     {"do": "choose", "seconds": S}                    {"variant": the quickest one, which is kept}
     {"do": "time", "seconds": S}                      {"ns": [of each call]}
-    {"do": "profile"}                                 {"kernels": rows, none where there is no profiler}
+    {"do": "profile"}                                 what the variant's profile is, {} where there is none
 
 `setup` leaves array k that a variant computes in F/VARIANT.k.npy. The process ends with its input; an exception ends it
 too, with the traceback on standard error.
@@ -61,7 +61,7 @@ class Server:
 
     def profile(self) -> dict[str, Any]:
         (variant,) = self._variants.values()
-        return {"kernels": variant.profile() if variant.profile else []}
+        return variant.profile() if variant.profile else {}
 
 
 def main() -> None:

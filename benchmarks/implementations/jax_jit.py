@@ -22,10 +22,10 @@ from benchmarks.workloads.base import (
 if hasattr(os, "sched_setaffinity"):
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: thread_count()])
 
-import jax  # noqa: E402  # with those cores
-import numpy as np  # noqa: E402
-from jax import lax, nn  # noqa: E402
-from jax import numpy as jnp  # noqa: E402
+import jax  # with those cores
+import numpy as np
+from jax import lax, nn
+from jax import numpy as jnp
 
 
 class Ops:

@@ -23,7 +23,7 @@ from benchmarks.workloads.base import (
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import tensorflow as tf  # noqa: E402  # quietly
+import tensorflow as tf  # quietly
 
 tf.config.threading.set_intra_op_parallelism_threads(thread_count())
 tf.config.threading.set_inter_op_parallelism_threads(1)

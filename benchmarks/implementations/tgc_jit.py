@@ -77,9 +77,14 @@ def _native(program: Program, inputs: Inputs) -> Inputs:
     return {name: channels_last(inputs[name], t) for name, t in program.tensors.items()}
 
 
-def _profile(jitted: Any, *args: Any, **kwargs: Any) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = jitted.profile(*args, **kwargs).as_dicts()
-    return found
+def _profile(jitted: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    found = jitted.profile(*args, **kwargs)
+    return {
+        "kernels": found.as_dicts(),
+        "wall_s": found.wall,
+        "explained": found.explained,
+        "roofline": vars(found.roofline),
+    }
 
 
 def calls(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
@@ -124,7 +129,7 @@ class Training:
         *self.state, loss = self._jitted(*self.state, rate, self._batch)
         return loss
 
-    def profile(self) -> list[dict[str, Any]]:
+    def profile(self) -> dict[str, Any]:
         return _profile(self._jitted, *self.state, TIMED_RATE, self._batch)
 
 

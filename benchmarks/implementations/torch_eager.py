@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn import functional as F
+from torch.nn import functional
 
 from benchmarks.workloads.base import BATCH_NORM, Arrays, Inputs, Program, Tensor, Variant, trained
 
@@ -45,7 +45,7 @@ def from_torch(array: np.ndarray, tensor: Tensor) -> np.ndarray:
 class Ops:
     """The vocabulary."""
 
-    relu, gelu, reshape = F.relu, F.gelu, torch.reshape
+    relu, gelu, reshape = functional.relu, functional.gelu, torch.reshape
     tanh, exp, sigmoid, transpose = torch.tanh, torch.exp, torch.sigmoid, torch.permute
 
     def __init__(self, *, training: bool = False) -> None:
@@ -58,19 +58,19 @@ class Ops:
         return (x.mT if tx else x) @ (y.mT if ty else y)
 
     def dense(self, x: Any, w: Any, b: Any = None) -> Any:
-        return F.linear(x, w, b)
+        return functional.linear(x, w, b)
 
     def embed(self, table: Any, ids: Any) -> Any:
-        return F.embedding(ids, table)
+        return functional.embedding(ids, table)
 
     def layer_norm(self, x: Any, scale: Any = None, bias: Any = None) -> Any:
-        return F.layer_norm(x, x.shape[-1:], scale, bias)
+        return functional.layer_norm(x, x.shape[-1:], scale, bias)
 
     def conv(self, x: Any, w: Any, b: Any = None, **attrs: Any) -> Any:
-        return F.conv2d(x, w, b, **attrs)
+        return functional.conv2d(x, w, b, **attrs)
 
     def conv_transpose(self, x: Any, w: Any, **attrs: Any) -> Any:
-        return F.conv_transpose2d(x, w, **attrs)
+        return functional.conv_transpose2d(x, w, **attrs)
 
     def conv_input_grad(self, g: Any, w: Any, shape: tuple[int, ...], **attrs: int) -> Any:
         x = g.new_empty([shape[a] for a in ORDERS["image"]])
@@ -87,7 +87,7 @@ class Ops:
         return torch.ops.aten.convolution_backward(g, x, w, None, *attrs, mask)
 
     def max_pool(self, x: Any, size: int, stride: int, padding: int = 0) -> Any:
-        return F.max_pool2d(x, size, stride, padding)
+        return functional.max_pool2d(x, size, stride, padding)
 
     def mean_pixels(self, x: Any) -> Any:
         return x.mean((2, 3))
@@ -96,12 +96,12 @@ class Ops:
         return x.flatten(1)
 
     def attention(self, q: Any, k: Any, v: Any) -> Any:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
 
     def batch_norm(self, x: Any, p: Any, name: str) -> Any:
         arrays = [p[f"{name}.{part}"] for part in ("mean", "variance", "scale", "bias")]
         momentum, epsilon = 1 - BATCH_NORM["momentum"], BATCH_NORM["epsilon"]
-        return F.batch_norm(x, *arrays, training=self.training, momentum=momentum, eps=epsilon)
+        return functional.batch_norm(x, *arrays, training=self.training, momentum=momentum, eps=epsilon)
 
 
 for _name, _value in list(vars(Ops).items()):  # functions of a namespace take no self
@@ -154,7 +154,7 @@ def training(program: Program, inputs: Inputs, compiler: Compiler = lambda f: f)
 
         def loss() -> torch.Tensor:
             logits = program.function(Ops(training=True), p, **data)
-            return F.cross_entropy(logits.flatten(0, -2), labels)
+            return functional.cross_entropy(logits.flatten(0, -2), labels)
 
         loss_of = compiler(loss)
 

@@ -30,7 +30,7 @@ import numpy as np
 Inputs = dict[str, np.ndarray]
 Arrays = list[np.ndarray]
 
-BATCH_NORM = dict(epsilon=1e-5, momentum=0.9)
+BATCH_NORM: dict[str, Any] = dict(epsilon=1e-5, momentum=0.9)
 CHECKED, CHECKED_RATE = 3, 1e-3  # steps whose results are compared, and their learning rate
 # While steps are timed the parameters hardly move: else all implementations would soon compute with the denormal
 # numbers that gradients become once the one batch is known by heart.
@@ -44,12 +44,12 @@ class Variant:
     Attributes:
         call: does the work once; this is what is timed.
         results: does it from the initial state; what must agree with the other implementations. Called once, first.
-        profile: the rows of a call's profile (see `tgc.runtime.profile`), where there is a profiler.
+        profile: of a call, where there is a profiler: its kernels, wall and roofline (see `tgc.runtime.profile`).
     """
 
     call: Callable[[], object]
     results: Callable[[], Arrays]
-    profile: Callable[[], list[dict[str, Any]]] | None = None
+    profile: Callable[[], dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,8 @@ class Profile:
         table = ["  ".join([*(c.rjust(w) for c, w in zip(line, widths, strict=False)), line[-1]]) for line in lines]
         table.append(
             f"a call takes {self.wall * 1e6:.1f} us, of which the rows explain {100 * self.explained:.1f} %; "
-            f"the limit is {self.roofline.flops / 1e9:.0f} GFLOP/s (float32) and {self.roofline.bandwidth / 1e9:.1f} GB/s"
+            f"the limit is {self.roofline.flops / 1e9:.0f} GFLOP/s (float32) "
+            f"and {self.roofline.bandwidth / 1e9:.1f} GB/s"
         )
         return "\n".join(table)
 
