@@ -9,13 +9,15 @@ import matplotlib as mpl
 import numpy as np
 
 from benchmarks.implementations import IMPLEMENTATIONS
+from benchmarks.report import figure as digits
 
 mpl.use("Agg")
 
 from matplotlib import pyplot as plt  # without a display
 
 COLORS = dict(zip(IMPLEMENTATIONS, plt.get_cmap("tab10").colors, strict=False))  # type: ignore[attr-defined]
-MOST_KERNELS = 30  # bars of the roofline's right half
+SMALLEST = 0.02  # part of its call that a kernel must take to have a bar
+MOST = 6  # bars of a workload
 
 
 def save(result: dict[str, Any], folder: Path, stem: str) -> list[Path]:
@@ -36,7 +38,7 @@ def _best(found: dict[str, Any]) -> dict[str, float]:
 
 
 def times(result: dict[str, Any]) -> Any:
-    """Bars of each implementation's time, as a multiple of tgc's."""
+    """Bars of each implementation's time, as a multiple of tgc's: to the right of it the slower ones."""
     rows = [w for w in result["workloads"].values() if w.get("group", "programs") == "programs"]
     rows = [w for w in rows if "tgc" in w["implementations"]]
     if not rows:
@@ -49,24 +51,34 @@ def times(result: dict[str, Any]) -> Any:
         top = y
         for name in (n for n in names if n in b):
             ratio = b[name] / b["tgc"]
-            axes.barh(y, ratio, 0.15, color=COLORS[name], label=None if name in seen else name)
-            axes.text(ratio * 1.02, y, f"{b[name]:#.3g} ms", va="center", fontsize=6)
+            axes.barh(y, ratio - 1, 0.15, left=1, color=COLORS[name], label=None if name in seen else name)
+            axes.text(max(ratio, 1) * 1.03, y, f"{digits(b[name])} ms, {name}", va="center", fontsize=6)
             seen.add(name)
             y += 0.16
         ticks.append((top + y - 0.16) / 2)
         y += 0.25
     axes.set_yticks(ticks, [w["title"] for w in rows])
     axes.invert_yaxis()
-    axes.set_xscale("log")
-    axes.margins(x=0.12, y=0.01)
-    axes.axvline(1, color="black", linewidth=0.8)
-    axes.set_xlabel("time relative to tgc (log scale; longer bars are slower)")
+    _ratios(axes, right=1.6)
+    axes.margins(y=0.01)
+    axes.set_xlabel("time relative to tgc's (log scale): quicker than tgc to the left of the line, slower to the right")
     handles = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
     axes.legend(
         [handles[n] for n in names], names, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0), frameon=False
     )
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _ratios(axes: Any, *, right: float) -> None:
+    """Make x a scale of ratios around 1, with room for labels."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    axes.set_xlim(min(low, 0.9), max(high, 1.1) * right)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=20))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.axvline(1, color="black", linewidth=0.8)
 
 
 def sweeps(result: dict[str, Any]) -> Any:
@@ -77,28 +89,33 @@ def sweeps(result: dict[str, Any]) -> Any:
             groups.setdefault(w["group"], []).append(w)
     if not groups:
         return None
-    sizes = [len(rows) for rows in groups.values()]
+    sizes = [len(rows) + 3 for rows in groups.values()]
     figure, all_axes = plt.subplots(
-        len(groups), 1, squeeze=False, figsize=(9, 1.2 * len(groups) + 0.3 * sum(sizes)), layout="constrained",
-        height_ratios=[n + 2 for n in sizes],
+        len(groups), 1, squeeze=False, sharex=True, figsize=(9, 1 + 0.22 * sum(sizes)), layout="constrained",
+        height_ratios=sizes,
     )  # fmt: skip
+    handles = {}
     for axes, (title, rows) in zip(all_axes[:, 0], groups.items(), strict=True):
         for k, w in enumerate(rows):
             b = _best(w["implementations"])
             peers = [name for name in IMPLEMENTATIONS if name in b and name != "tgc"]
             for j, name in enumerate(peers):
-                at = k + 0.8 * ((j + 0.5) / len(peers) - 0.5)
-                axes.barh(at, b[name] / b["tgc"], 0.75 / len(peers), color=COLORS[name], label=name)
+                at, ratio = k + 0.8 * ((j + 0.5) / len(peers) - 0.5), b[name] / b["tgc"]
+                handles[name] = axes.barh(at, ratio - 1, 0.75 / len(peers), left=1, color=COLORS[name])
+                axes.text(max(ratio, 1) * 1.02, at, f"{ratio:.2f}", va="center", fontsize=5)
         axes.set_yticks(range(len(rows)), [w["title"] for w in rows], fontsize=7)
         axes.invert_yaxis()
         axes.margins(y=0.02)
-        axes.axvline(1, color="black", linewidth=0.8)
         axes.set_title(title, loc="left", fontsize=10)
-        axes.set_xlabel("times as quick as the peer", fontsize=8)
-        handles, names = axes.get_legend_handles_labels()
-        unique = dict(zip(names, handles, strict=True))
-        axes.legend(unique.values(), unique.keys(), fontsize=7, frameon=False, loc="lower right")
+        axes.tick_params(labelbottom=True, labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
+    for axes in all_axes[:, 0]:
+        axes.axvline(1, color="black", linewidth=0.8)
+    _ratios(all_axes[0, 0], right=1.15)
+    all_axes[-1, 0].set_xlabel(
+        "times as quick as the peer (log scale): tgc is the quicker one to the right of the line"
+    )
+    figure.legend(handles.values(), handles.keys(), ncols=4, loc="outside upper center", frameon=False)
     return figure
 
 
@@ -112,18 +129,18 @@ def roofline(result: dict[str, Any]) -> Any:
     if not profiles:
         return None
     roof = next(iter(profiles.values()))["roofline"]
-    figure, (left, right) = plt.subplots(1, 2, figsize=(15, 8), width_ratios=[1.2, 1], layout="constrained")
+    heavy = [(title, row) for title, profile in profiles.items() for row in _heaviest(profile)]
+    size = (15, max(6, 1 + 0.17 * len(heavy)))
+    figure, (left, right) = plt.subplots(1, 2, figsize=size, width_ratios=[1.1, 1], layout="constrained")
     colors = dict(zip(profiles, plt.get_cmap("tab20").colors, strict=False))  # type: ignore[attr-defined]
-    heavy = []
     intensities = [1.0]
     for title, profile in profiles.items():
-        rows = [row for row in profile["kernels"] if row["flops"] and row["seconds"] > 0]
+        rows = [row for row in profile["kernels"] if row["flops"] and row["seconds"] > 0.005 * profile["wall_s"]]
         x = [row["flops"] / row["bytes"] for row in rows]
         y = [row["flops"] / row["seconds"] / 1e9 for row in rows]
         area = [12 + 250 * row["seconds"] / profile["wall_s"] for row in rows]
         left.scatter(x, y, area, color=colors[title], alpha=0.7, edgecolors="black", linewidths=0.3, label=title)
         intensities += x
-        heavy += [(row["seconds"] / profile["wall_s"], title, row) for row in profile["kernels"] if row["limit"]]
     x = np.geomspace(min(intensities) / 2, max(*intensities, 2 * roof["flops"] / roof["bandwidth"]), 200)
     left.plot(x, np.minimum(roof["flops"], x * roof["bandwidth"]) / 1e9, color="black")
     left.set(xscale="log", yscale="log", xlabel="FLOPs per byte", ylabel="GFLOP/s")
@@ -135,19 +152,27 @@ def roofline(result: dict[str, Any]) -> Any:
     for handle in legend.legend_handles:
         handle.set_sizes([30])
     left.grid(alpha=0.3)
-    shown = sorted(heavy, key=lambda item: -item[0])[:MOST_KERNELS]
-    for k, (part, title, row) in enumerate(shown):
-        right.barh(k, 100 * row["share"], color=colors[title])
-        right.text(100 * row["share"], k, f" {100 * row['share']:.0f}", va="center", fontsize=6)
-        right.text(1, k, f"{_short(row['name'])}, {100 * part:.0f} % of the call", va="center", fontsize=6)
-    right.set_yticks(range(len(shown)), [title for _, title, _ in shown], fontsize=6)
+    labels = []
+    for k, (title, row) in enumerate(heavy):
+        share = 100 * row["share"]
+        right.barh(k, min(share, 150), color=colors[title])
+        right.text(min(share, 150) + 1, k, f"{share:.0f}", va="center", fontsize=6)
+        labels.append(f"{_short(row['name'])}, {100 * row['seconds'] / profiles[title]['wall_s']:.0f} %")
+    right.set_yticks(range(len(heavy)), labels, fontsize=6)
+    right.set_xlim(0, 165)
     right.invert_yaxis()
     right.margins(y=0.01)
     right.axvline(100, color="black", linewidth=0.8)
-    right.set_xlabel("% of the limit (above 100: from caches)")
-    right.set_title("kernels that take most of their call", fontsize=9)
+    right.set_xlabel("% of the limit (above 100: data come from caches)")
+    right.set_title("kernels that take most of their call, and the part of it", fontsize=9)
     right.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _heaviest(profile: dict[str, Any]) -> list[dict[str, Any]]:
+    """Kernels of a call that take most of its time."""
+    rows = [row for row in profile["kernels"] if row["limit"] and row["seconds"] >= SMALLEST * profile["wall_s"]]
+    return sorted(rows, key=lambda row: -row["seconds"])[:MOST]
 
 
 def _short(name: str) -> str:
