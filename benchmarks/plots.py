@@ -14,6 +14,7 @@ from benchmarks.report import figure as digits
 mpl.use("Agg")
 
 from matplotlib import pyplot as plt  # without a display
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 COLORS = dict(zip(IMPLEMENTATIONS, plt.get_cmap("tab10").colors, strict=False))  # type: ignore[attr-defined]
 SMALLEST = 0.02  # part of its call that a kernel must take to have a bar
@@ -112,9 +113,7 @@ def sweeps(result: dict[str, Any]) -> Any:
     for axes in all_axes[:, 0]:
         axes.axvline(1, color="black", linewidth=0.8)
     _ratios(all_axes[0, 0], right=1.15)
-    all_axes[-1, 0].set_xlabel(
-        "times as quick as the peer (log scale): tgc is the quicker one to the right of the line"
-    )
+    all_axes[-1, 0].set_xlabel("times as quick as the peer (log scale): tgc is quicker to the right of the line")
     figure.legend(handles.values(), handles.keys(), ncols=4, loc="outside upper center", frameon=False)
     return figure
 
@@ -141,8 +140,8 @@ def roofline(result: dict[str, Any]) -> Any:
         area = [12 + 250 * row["seconds"] / profile["wall_s"] for row in rows]
         left.scatter(x, y, area, color=colors[title], alpha=0.7, edgecolors="black", linewidths=0.3, label=title)
         intensities += x
-    x = np.geomspace(min(intensities) / 2, max(*intensities, 2 * roof["flops"] / roof["bandwidth"]), 200)
-    left.plot(x, np.minimum(roof["flops"], x * roof["bandwidth"]) / 1e9, color="black")
+    line = np.geomspace(min(intensities) / 2, max(*intensities, 2 * roof["flops"] / roof["bandwidth"]), 200)
+    left.plot(line, np.minimum(roof["flops"], line * roof["bandwidth"]) / 1e9, color="black")
     left.set(xscale="log", yscale="log", xlabel="FLOPs per byte", ylabel="GFLOP/s")
     left.set_title(
         f"limit {roof['flops'] / 1e9:.0f} GFLOP/s, {roof['bandwidth'] / 1e9:.0f} GB/s; area: part of the call's time",

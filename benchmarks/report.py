@@ -25,7 +25,8 @@ def tables(result: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
         rows = [("workload", *columns, "tgc to the best peer")]
         rows += [(w["title"], *_times(w["implementations"], columns)) for w in workloads]
         yield f"{group}, milliseconds: median (least), threads; the best variant and number of threads of each", rows
-    if group_means := [(g, mean) for g, w in groups.items() if (mean := geometric_mean(w)) is not None]:
+    group_means = [(g, mean) for g, w in groups.items() if (mean := geometric_mean(w)) is not None]
+    if len(group_means) > 1:
         rows = [("geometric mean over rows with peers", "tgc to the best peer")]
         yield "all rows", rows + [(g, f"{mean:.2f}x") for g, mean in group_means]
     if result["startup"]:
