@@ -99,9 +99,9 @@ class Ops:
         return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
 
     def batch_norm(self, x: Any, p: Any, name: str) -> Any:
-        arrays = [p[f"{name}.{part}"] for part in ("mean", "variance", "scale", "bias")]
+        mean, variance, scale, bias = (p[f"{name}.{part}"] for part in ("mean", "variance", "scale", "bias"))
         momentum, epsilon = 1 - BATCH_NORM["momentum"], BATCH_NORM["epsilon"]
-        return functional.batch_norm(x, *arrays, training=self.training, momentum=momentum, eps=epsilon)
+        return functional.batch_norm(x, mean, variance, scale, bias, self.training, momentum, epsilon)
 
 
 for _name, _value in list(vars(Ops).items()):  # functions of a namespace take no self
