@@ -46,7 +46,7 @@ class Ops:
         return (x.mT if tx else x) @ (y.mT if ty else y)
 
     def dense(self, x: Any, w: Any, b: Any = None) -> Any:
-        return x @ w + b
+        return x @ w if b is None else x @ w + b
 
     def embed(self, table: Any, ids: Any) -> Any:
         return table[ids]

@@ -47,7 +47,8 @@ class Ops:
         return tf.matmul(x, y, transpose_a=tx, transpose_b=ty)
 
     def dense(self, x: Any, w: Any, b: Any = None) -> Any:
-        return tf.nn.bias_add(tf.tensordot(x, w, 1), b)
+        y = tf.tensordot(x, w, 1)
+        return y if b is None else tf.nn.bias_add(y, b)
 
     def layer_norm(self, x: Any, scale: Any = None, bias: Any = None) -> Any:
         mean, variance = tf.nn.moments(x, [-1], keepdims=True)
