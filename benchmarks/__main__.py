@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks import harness, machine, report, startup
+from benchmarks.implementations import IMPLEMENTATIONS, installed
 from benchmarks.workloads import WORKLOADS
 from tgc.backends.cpu.target import thread_count
 
@@ -21,9 +24,15 @@ NAMES = [*WORKLOADS, "startup"]
 
 
 def run(
-    names: Sequence[str], implementations: Sequence[str], threads: Sequence[int], *, quick: bool, console: Console
+    names: Sequence[str],
+    implementations: Sequence[str],
+    threads: Sequence[int],
+    *,
+    quick: bool,
+    console: Console,
+    keep: Callable[[dict[str, Any]], object] = lambda result: None,
 ) -> dict[str, Any]:
-    """Measure what is named; the result is what is written as JSON."""
+    """Measure what is named; the result, which is written as JSON, is also given to `keep` after each row."""
     settings, starts = (harness.QUICK, startup.QUICK) if quick else (harness.Settings(), startup.Settings())
     result: dict[str, Any] = {
         "machine": machine.describe(),
@@ -40,7 +49,10 @@ def run(
                 turns = settings.rounds * sum(each.implementation in w.implementations for each in team)
                 task = progress.add_task(w.name, total=turns)
                 found = harness.measure(w, team, settings, lambda task=task: progress.advance(task))  # type: ignore[misc]
-                result["workloads"][w.name] = {"title": w.title, "implementations": found}
+                row = {"title": w.title, "group": w.group, "implementations": found}
+                result["workloads"][w.name] = row | {"profile": harness.profile(team, found)}
+                progress.remove_task(task)
+                keep(result)
         if "startup" in names:
             task = progress.add_task("startup", total=startup.turns(starts))
             result["startup"] = startup.measure(starts, lambda: progress.advance(task))
@@ -53,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add = options.add_argument
     add("--quick", action="store_true", help="a look within two minutes, too short for figures to be relied on")
     add("--only", nargs="+", action="extend", choices=NAMES, metavar="NAME", help=f"of {', '.join(NAMES)}")
-    add("--implementations", nargs="+", choices=harness.PACKAGES, help="columns; all that are installed by default")
-    add("--threads", nargs="+", type=int, default=sorted({1, thread_count()}), help="default: 1 and the cores")
+    add("--implementations", nargs="+", choices=IMPLEMENTATIONS, help="columns; all that are installed by default")
+    add("--threads", nargs="+", type=int, help="1 and the cores by default, the cores alone if quick")
     add("--out", type=Path, help="JSON file; results/latest.json beside this file, or quick.json, by default")
     add("--show", type=Path, metavar="FILE", help="print the tables of an earlier result and measure nothing")
     given = options.parse_args(arguments)
@@ -64,18 +76,35 @@ def main(arguments: Sequence[str] | None = None) -> None:
         report.show(json.loads(given.show.read_text(encoding="utf-8")), out)
         return
     log = Console(stderr=True)
-    asked = given.implementations or list(harness.PACKAGES)
-    there = harness.installed(asked)
+    asked = given.implementations or list(IMPLEMENTATIONS)
+    there = installed(asked)
     for name in asked:
         if name not in there:
             log.print(f"{name} is not installed: its column is left out")
-    names = [name for name in NAMES if not given.only or name in given.only]
-    result = run(names, there, given.threads, quick=given.quick, console=log)
+    names = given.only or [name for name in NAMES if not given.quick or (name in WORKLOADS and WORKLOADS[name].quick)]
+    names = [name for name in NAMES if name in names]
+    threads = given.threads or sorted({thread_count()} if given.quick else {1, thread_count()})
     path = given.out or RESULTS / ("quick.json" if given.quick else "latest.json")
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+    def keep(result: dict[str, Any]) -> None:
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        os.replace(part, path)
+
+    result = run(names, there, threads, quick=given.quick, console=log, keep=keep)
+    keep(result)
+    table = path.with_suffix(".md")
+    table.write_text(report.markdown(result) + "\n", encoding="utf-8")
     report.show(result, out)
-    log.print(f"written to {path}", highlight=False, soft_wrap=True)
+    written = [path, table]
+    if find_spec("matplotlib") is None:
+        log.print("matplotlib is not installed (pip install -e '.[bench]'): the plots are left out")
+    else:
+        from benchmarks import plots
+
+        written += plots.save(result, path.parent, path.stem)
+    log.print(f"written to {', '.join(map(str, written))}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

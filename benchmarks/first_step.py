@@ -10,39 +10,36 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Any
 
 IMPORTING = time.perf_counter()
 
-from benchmarks.workloads import cnn  # noqa: E402  # timed
+from benchmarks.implementations.tgc_jit import Training  # noqa: E402  # timed
+from benchmarks.workloads import cnn  # noqa: E402
 from tgc.runtime.cache import KernelCache  # noqa: E402
 
 LATER = 5  # steps of which the quickest stands for a step that compiles nothing
 
 
-def seconds(training: cnn.Training, inputs: dict[str, Any]) -> float:
+def seconds(training: Training) -> float:
     """Time of one step."""
     start = time.perf_counter()
-    training.step(inputs["x"], inputs["y"])
+    training.step()
     return time.perf_counter() - start
-
-
-def later(training: cnn.Training, inputs: dict[str, Any]) -> float:
-    """Time of one step of a size that has been seen."""
-    return min(seconds(training, inputs) for _ in range(LATER))
 
 
 def main() -> None:
     """Print what is measured."""
     imported = time.perf_counter() - IMPORTING
-    first, other = (cnn.batch(int(size))() for size in sys.argv[1:])
-    training = cnn.Training(first["p"])
-    whole = seconds(training, first)
+    programs = [cnn.program(int(size), trains=True) for size in sys.argv[1:]]
+    first, other = (p.inputs() for p in programs)
+    training = Training(programs[0], first)
+    whole = seconds(training)
     print(json.dumps({"import_s": imported, "first_step_s": whole}), flush=True)
     cache = KernelCache.default()
     before = sum(1 for _ in cache.entries())
-    new = seconds(training, other)
-    cost = (new - later(training, other)) * 1e3
+    training.use(other)
+    new = seconds(training)
+    cost = (new - min(seconds(training) for _ in range(LATER))) * 1e3
     print(json.dumps({"new_batch_ms": cost, "new_kernels": sum(1 for _ in cache.entries()) - before}))
 
 

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +25,6 @@ from benchmarks.timing import Summary
 from benchmarks.workloads.base import Arrays, Workload
 
 ROOT = Path(__file__).parents[1]
-
-# implementation -> the package that must be installed; the order is that of the columns
-PACKAGES = {"tgc": "tgc", "torch": "torch", "numpy": "numpy"}
 
 # the variables that set the number of threads, for whichever library a worker runs
 THREADS = ("TGC_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -113,11 +109,6 @@ def workers(implementations: Sequence[str], threads: Sequence[int]) -> Iterator[
         yield made
 
 
-def installed(implementations: Sequence[str]) -> list[str]:
-    """Those implementations whose packages are there."""
-    return [name for name in implementations if find_spec(PACKAGES[name]) is not None]
-
-
 def measure(
     workload: Workload, team: Sequence[Worker], settings: Settings, turn: Callable[[], object] = lambda: None
 ) -> dict[str, Any]:
@@ -159,6 +150,16 @@ def measure(
     for each in found.values():
         each["best"] = min(each["threads"], key=lambda n: each["threads"][n]["median_ms"])
     return found
+
+
+def profile(team: Sequence[Worker], found: dict[str, Any]) -> dict[str, Any] | None:
+    """tgc's profile of the workload that was just measured, with its best number of threads; None without tgc."""
+    best = found.get("tgc", {}).get("best")
+    for w in team:
+        if w.implementation == "tgc" and str(w.threads) == best:
+            time.sleep(SETTLE)
+            return w.ask("profile")
+    return None
 
 
 def check(workload: Workload, able: Sequence[Worker]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.harness import PACKAGES
+from benchmarks.implementations import IMPLEMENTATIONS
 from benchmarks.machine import summary
 
 Rows = list[tuple[str, ...]]
@@ -16,16 +17,33 @@ Rows = list[tuple[str, ...]]
 
 def tables(result: dict[str, Any]) -> Iterator[tuple[str, Rows]]:
     """Caption and rows (the first one a heading) of each table of a result."""
-    workloads = result["workloads"]
-    columns = [name for name in PACKAGES if any(name in w["implementations"] for w in workloads.values())]
-    if workloads:
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for w in result["workloads"].values():
+        groups.setdefault(w.get("group", "programs"), []).append(w)
+    for group, workloads in groups.items():
+        columns = [name for name in IMPLEMENTATIONS if any(name in w["implementations"] for w in workloads)]
         rows = [("workload", *columns, "tgc to the best peer")]
-        rows += [(w["title"], *_times(w["implementations"], columns)) for w in workloads.values()]
-        yield "milliseconds: median (least), threads; the quickest variant and number of threads of each", rows
+        rows += [(w["title"], *_times(w["implementations"], columns)) for w in workloads]
+        yield f"{group}, milliseconds: median (least), threads; the best variant and number of threads of each", rows
+    group_means = [(g, mean) for g, w in groups.items() if (mean := geometric_mean(w)) is not None]
+    if len(group_means) > 1:
+        rows = [("geometric mean over rows with peers", "tgc to the best peer")]
+        yield "all rows", rows + [(g, f"{mean:.2f}x") for g, mean in group_means]
     if result["startup"]:
         rows = [("figure", "median", "least", "unit")]
         rows += [(s["name"], figure(s["median"]), figure(s["least"]), s["unit"]) for s in result["startup"]]
         yield "compiling and calling (tgc)", rows
+
+
+def geometric_mean(workloads: Sequence[dict[str, Any]]) -> float | None:
+    """Of how much quicker than the best peer tgc is, over the workloads that both have; None if there are none."""
+    logs = []
+    for w in workloads:
+        best = {name: each["threads"][each["best"]]["median_ms"] for name, each in w["implementations"].items()}
+        own = best.pop("tgc", None)
+        if own and best:
+            logs.append(math.log(min(best.values()) / own))
+    return math.exp(sum(logs) / len(logs)) if logs else None
 
 
 def figure(x: float) -> str:

@@ -5,6 +5,7 @@ It reads requests from standard input and answers each on standard output, a lin
     {"do": "setup", "workload": NAME, "folder": F}    {"results": {VARIANT: number of arrays}}
     {"do": "choose", "seconds": S}                    {"variant": the quickest one, which is kept}
     {"do": "time", "seconds": S}                      {"ns": [of each call]}
+    {"do": "profile"}                                 what the variant's profile is, {} where there is none
 
 `setup` leaves array k that a variant computes in F/VARIANT.k.npy. The process ends with its input; an exception ends it
 too, with the traceback on standard error.
@@ -22,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.implementations import variants
 from benchmarks.timing import timed
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.base import Variant
@@ -36,8 +38,7 @@ class Server:
 
     def setup(self, workload: str, folder: str) -> dict[str, Any]:
         self._variants = {}  # frees the memory of the last workload
-        found = WORKLOADS[workload]
-        self._variants = found.implementations[self._implementation](found.inputs())
+        self._variants = variants(self._implementation, WORKLOADS[workload])
         counts = {}
         for label, variant in self._variants.items():
             arrays = variant.results()
@@ -57,6 +58,10 @@ class Server:
     def time(self, seconds: float) -> dict[str, Any]:
         (variant,) = self._variants.values()
         return {"ns": timed(variant.call, seconds)}
+
+    def profile(self) -> dict[str, Any]:
+        (variant,) = self._variants.values()
+        return variant.profile() if variant.profile else {}
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from tgc.errors import DTypeError, ShapeError, TraceError
 from tgc.ir import recorder
 from tgc.locks import Lock
 from tgc.runtime.lowered import Lowered
+from tgc.runtime.profile import Profile
 from tgc.runtime.registry import Executable, get_backend
 from tgc.trace import Tracer, trace
 from tgc.types import BOOL, C128, F64, I64, TensorType, as_dtype, type_of
@@ -49,6 +50,21 @@ class Compiled:
             TraceError: the arguments have another structure than those it was lowered for.
             ShapeError, DTypeError: an array has another type.
         """
+        return self.run(self._fitting(args, kwargs))
+
+    def profile(self, *args: Any, **kwargs: Any) -> Profile:
+        """Where the time of such a call goes, kernel by kernel, beside the machine's limits; its string is a table.
+
+        The call is made some times over; donated arguments are left as they are.
+
+        Raises:
+            TraceError, ShapeError, DTypeError: as a call does.
+        """
+        backend = get_backend(self.lowered.backend)
+        return backend.profile(self.executable, _native(self._fitting(args, kwargs)))
+
+    def _fitting(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[np.ndarray]:
+        """The arrays of a call, of the types that it was compiled for."""
         leaves: list[Any]
         leaves, structure = optree.tree_flatten((args, kwargs))  # type: ignore[arg-type]
         if structure != self.lowered.arguments:
@@ -59,15 +75,14 @@ class Compiled:
                 raise ShapeError(f"argument {v.name} has shape {a.shape}; it was compiled for {v.type}")
             if a.dtype.newbyteorder("=") != v.dtype:
                 raise DTypeError(f"argument {v.name} has dtype {a.dtype}; it was compiled for {v.type}")
-        return self.run(arrays)
+        return arrays
 
     def run(self, arrays: Sequence[np.ndarray]) -> Any:
         """The results for arrays that are known to fit."""
         if self.lowered.donated:
             _check_donated(arrays, self.lowered.donated)
-        native = [a if a.dtype.isnative else a.astype(a.dtype.newbyteorder("=")) for a in arrays]
         assert self.lowered.results is not None
-        return optree.tree_unflatten(self.lowered.results, self.executable(native))
+        return optree.tree_unflatten(self.lowered.results, self.executable(_native(arrays)))
 
 
 class Jit:
@@ -101,6 +116,12 @@ class Jit:
                 if entry is None:
                     entry = self._entries[key] = self._trace(dynamic, fixed).compile()
         return entry.run(arrays)
+
+    def profile(self, *args: Any, **kwargs: Any) -> Profile:
+        """The profile of such a call: see `Compiled.profile`."""
+        dynamic, fixed = self._split(args, kwargs)
+        args, kwargs = dynamic
+        return self._trace(dynamic, fixed).compile().profile(*args, **kwargs)
 
     def lower(self, *args: Any, **kwargs: Any) -> LoweredFunction:
         """The traced graph for such arguments, with every stage of its compilation.
@@ -248,6 +269,11 @@ def _array(x: Any) -> np.ndarray:
     raise TraceError(
         f"argument {x!r:.80} of type {type(x).__name__} is no array; make it static, or register it as a pytree"
     )
+
+
+def _native(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Arrays in the machine's byte order."""
+    return [a if a.dtype.isnative else a.astype(a.dtype.newbyteorder("=")) for a in arrays]
 
 
 def _check_donated(arrays: Sequence[np.ndarray], donated: Sequence[int]) -> None:

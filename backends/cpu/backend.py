@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+
+from tgc.backends.cpu import profiler, roofline
 from tgc.backends.cpu.callback import Callback, opaque_nodes
 from tgc.backends.cpu.driver import Driver
 from tgc.backends.cpu.emit import emit
@@ -21,6 +24,8 @@ from tgc.ops.kinds import Control
 from tgc.ops.movement import reshape
 from tgc.ops.region import fused
 from tgc.runtime.cache import KernelCache
+from tgc.runtime.profile import Profile, Roofline
+from tgc.runtime.registry import Executable
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,11 @@ class CpuBackend:
     @cached_property
     def driver(self) -> Driver:
         return Driver(self.target, self.cache, self.loader)
+
+    @cached_property
+    def roofline(self) -> Roofline:
+        """The limits of the machine, measured when they are first asked for."""
+        return roofline.measure(self.target, self.driver, self.cache, self.loader)
 
     def launches(self, graph: Graph) -> list[Launch]:
         """The kernels of a planned graph and of its bodies, in order.
@@ -105,3 +115,8 @@ class CpuBackend:
             callback = Callback(node)
             loaded[node] = [(callback, callback.address)]
         return CpuProgram(graph, donated, loaded, self.driver)
+
+    def profile(self, executable: Executable, arrays: Sequence[np.ndarray]) -> Profile:
+        """Where the time of a call of what `compile` returned goes; no array is overwritten."""
+        assert isinstance(executable, CpuProgram)
+        return profiler.profile(executable, arrays, self.roofline)

@@ -1,6 +1,7 @@
-"""The workloads, by name, in the order of the table."""
+"""The workloads, by name, in the order of the tables."""
 
-from benchmarks.workloads import cnn, elementwise, products
+from benchmarks.workloads import cnn, convolutions, elementwise, matmuls, resnet, transformer
 from benchmarks.workloads.base import Workload
 
-WORKLOADS: dict[str, Workload] = {w.name: w for w in (*cnn.WORKLOADS, *elementwise.WORKLOADS, *products.WORKLOADS)}
+MODULES = (cnn, transformer, resnet, elementwise, matmuls, convolutions)
+WORKLOADS: dict[str, Workload] = {w.name: w for module in MODULES for w in module.WORKLOADS}

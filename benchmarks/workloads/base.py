@@ -1,17 +1,40 @@
-"""What a workload is, and how functions of arrays become its implementations."""
+"""What a workload is: one program, written once in a vocabulary that every implementation has.
+
+A program is a function `f(ops, p, **data)` of arrays: `p` holds its parameters by name, which are constants unless it
+is trained, and `ops` are the operations beyond `+ - *`, in the terms of NumPy with channels last:
+
+    relu gelu tanh sigmoid exp softmax(x)              softmax along the last axis
+    reshape(x, shape)  transpose(x, order)
+    matmul(x, y, tx, ty)                               the last two axes of x, y transposed first if asked to
+    dense(x, w, b)  embed(table, ids)  layer_norm(x, scale, bias)
+    conv(x, w, b, stride, padding, dilation, groups)   padding: pixels on each side
+    conv_transpose, conv_input_grad, conv_kernel_grad  those of `conv`, see convolutions.py
+    max_pool(x, size, stride, padding)  mean_pixels(x)  flatten(x)
+    batch_norm(x, p, name)                             in training, updates the statistics name.mean and name.variance
+    attention(q, k, v)                                 causal, [batch, heads, time, dim]
+    cross_entropy(logits, labels)                      mean over all labels
+
+An implementation has those that its workloads need.
+"""
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-import tgc
-
-Inputs = dict[str, Any]  # NumPy arrays, or nested dicts of them
+Inputs = dict[str, np.ndarray]
 Arrays = list[np.ndarray]
+
+BATCH_NORM: dict[str, Any] = dict(epsilon=1e-5, momentum=0.9)
+CHECKED, CHECKED_RATE = 3, 1e-3  # steps whose results are compared, and their learning rate
+# While steps are timed the parameters hardly move: else all implementations would soon compute with the denormal
+# numbers that gradients become once the one batch is known by heart.
+TIMED_RATE = 1e-7
 
 
 @dataclass(frozen=True)
@@ -21,13 +44,83 @@ class Variant:
     Attributes:
         call: does the work once; this is what is timed.
         results: does it from the initial state; what must agree with the other implementations. Called once, first.
+        profile: of a call, where there is a profiler: its kernels, wall and roofline (see `tgc.runtime.profile`).
     """
 
     call: Callable[[], object]
     results: Callable[[], Arrays]
+    profile: Callable[[], dict[str, Any]] | None = None
 
 
-Setup = Callable[[Inputs], Mapping[str, Variant]]  # variants by a label that can be part of a file's name
+@dataclass(frozen=True)
+class Tensor:
+    """An array of a program: what its axes mean, and what numbers it is filled with.
+
+    Attributes:
+        kind: `plain`; `image` [n, height, width, channels]; `filter` [height, width, in, out]; `matrix` [in, out];
+            `features`, a matrix whose rows are the pixels of an image, [height, width, channels, out]; `table` of an
+            embedding; `bias`, `scale`, `mean`, `variance`; `ids`, integers.
+        shape: of that kind.
+        below: the end of the range of `ids`.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    below: int = 0
+
+    def draw(self, rng: np.random.Generator) -> np.ndarray:
+        """Random numbers as they are usual for such an array; float32, ids int32."""
+        match self.kind:
+            case "ids":
+                return rng.integers(0, self.below, self.shape, dtype=np.int32)
+            case "filter" | "matrix" | "features":  # Glorot's limit
+                pixels = self.shape[:-2] if self.kind == "filter" else ()
+                ends = math.prod(pixels) * (math.prod(self.shape[len(pixels) : -1]) + self.shape[-1])
+                limit = math.sqrt(6 / ends)
+                return rng.uniform(-limit, limit, self.shape).astype(np.float32)
+            case "bias" | "mean":
+                return rng.uniform(-0.1, 0.1, self.shape).astype(np.float32)
+            case "scale" | "variance":
+                return rng.uniform(0.5, 1.5, self.shape).astype(np.float32)
+            case "table":
+                return rng.standard_normal(self.shape, dtype=np.float32) * np.float32(0.02)
+            case _:
+                return rng.standard_normal(self.shape, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Program:
+    """A function of arrays in the vocabulary.
+
+    Attributes:
+        function: as the module says; in training, the logits of `labels` are what it returns.
+        data: its arguments, without labels.
+        parameters: by name.
+        labels: of a training step.
+        result: the kind of the result.
+    """
+
+    function: Callable[..., Any]
+    data: Mapping[str, Tensor]
+    parameters: Mapping[str, Tensor] = field(default_factory=dict)
+    labels: Tensor | None = None
+    result: str = "plain"
+
+    @property
+    def tensors(self) -> dict[str, Tensor]:
+        """All of them by name."""
+        labels = {} if self.labels is None else {"labels": self.labels}
+        return {**self.parameters, **self.data, **labels}
+
+    @property
+    def trained(self) -> list[str]:
+        """The parameters that have gradients."""
+        return [name for name, t in self.parameters.items() if t.kind not in ("mean", "variance")]
+
+    def inputs(self) -> Inputs:
+        """Arrays for all tensors, the same in every process."""
+        rng = np.random.default_rng(0)
+        return {name: t.draw(rng) for name, t in self.tensors.items()}
 
 
 @dataclass(frozen=True)
@@ -37,68 +130,59 @@ class Workload:
     Attributes:
         name: as on the command line.
         title: as in the table.
-        inputs: makes the inputs, the same in every process.
-        implementations: by name. Of several variants the quickest is compared.
+        program: what is computed.
+        peers: the implementations beside tgc.
+        trains: whether a training step (gradients and Adam's update) is measured rather than a call.
         tolerance: by how much results may differ, relative to the greatest magnitude in the array.
+        group: of the table that the row belongs to.
+        quick: whether the quick mode has it.
     """
 
     name: str
     title: str
-    inputs: Callable[[], Inputs]
-    implementations: Mapping[str, Setup]
+    program: Program
+    peers: tuple[str, ...]
+    trains: bool = False
     tolerance: float = 1e-5
+    group: str = "programs"
+    quick: bool = False
+
+    @property
+    def implementations(self) -> tuple[str, ...]:
+        return ("tgc", *self.peers)
 
 
-def normal(**shapes: tuple[int, ...]) -> Callable[[], Inputs]:
-    """Makes float32 arrays of standard normal numbers."""
-
-    def make() -> Inputs:
-        rng = np.random.default_rng(0)
-        return {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
-
-    return make
+def thread_count() -> int:
+    """The number of threads of this worker."""
+    return int(os.environ["OMP_NUM_THREADS"])
 
 
-def stateless(call: Callable[[], Any]) -> Variant:
+def stateless(call: Callable[[], Any], **more: Any) -> Variant:
     """A variant whose calls all return the same one array."""
-    return Variant(call, lambda: [np.asarray(call())])
+    return Variant(call, lambda: [np.asarray(call())], **more)
 
 
-# One function of arrays is an implementation's whole program. For a new peer, add its wrapper here (`torch.compile`:
-# as `torch_eager`, with the function compiled) and its name and package to `PACKAGES` in harness.py.
+def trained(step: Callable[[float], Any], moments: Callable[[], Arrays], **more: Any) -> Variant:
+    """A variant of a training step; what is compared are the gradients (from the first moments) and the losses."""
+
+    def results() -> Arrays:
+        losses = [float(step(CHECKED_RATE))]
+        gradients = [np.array(m) * 10 for m in moments()]  # m = (1 - b1) g after the first step
+        losses += [float(step(CHECKED_RATE)) for _ in range(1, CHECKED)]
+        return [np.array(losses), *gradients]
+
+    return Variant(lambda: step(TIMED_RATE), results, **more)
 
 
-def tgc_jit(f: Callable[..., Any]) -> Setup:
-    """`f` of the inputs, compiled by tgc."""
+def adam(sqrt: Any, p: Any, g: Any, m: Any, v: Any, t: Any, rate: Any, b1: float = 0.9, b2: float = 0.999) -> Any:
+    """New parameter and moments of the step number t, as torch.optim.Adam has them.
 
-    def setup(inputs: Inputs) -> Mapping[str, Variant]:
-        compiled = tgc.jit(f)
-        return {"jit": stateless(lambda: compiled(**inputs))}
-
-    return setup
-
-
-def numpy_calls(f: Callable[..., Any]) -> Setup:
-    """`f` of the inputs, run by NumPy."""
-
-    def setup(inputs: Inputs) -> Mapping[str, Variant]:
-        return {"numpy": stateless(lambda: f(**inputs))}
-
-    return setup
+    Its epsilon is added after the bias correction.
+    """
+    m, v = b1 * m + (1 - b1) * g, b2 * v + (1 - b2) * g * g
+    return p - rate / (1 - b1**t) * m / (sqrt(v) / sqrt(1 - b2**t) + 1e-8), m, v
 
 
-def torch_eager(f: Callable[..., Any]) -> Setup:
-    """`f` of the module `torch` and the inputs as tensors, run op by op."""
-
-    def setup(inputs: Inputs) -> Mapping[str, Variant]:
-        import torch
-
-        tensors = {name: torch.from_numpy(array) for name, array in inputs.items()}
-
-        def call() -> Any:
-            with torch.inference_mode():
-                return f(torch, **tensors)
-
-        return {"eager": stateless(call)}
-
-    return setup
+def channels_last(array: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """An array as implementations with channels last take it: pixels of `features` flattened."""
+    return array.reshape(-1, tensor.shape[-1]) if tensor.kind == "features" else array

@@ -12,6 +12,7 @@ import numpy as np
 from tgc.errors import BackendError
 from tgc.ir import Graph
 from tgc.passes.manager import Target
+from tgc.runtime.profile import Profile
 
 
 class Executable(Protocol):
@@ -34,6 +35,9 @@ class Backend(Protocol):
 
     def compile(self, graph: Graph, donated: Sequence[int]) -> Executable:
         """An executable of a planned graph (pipeline stage `memory`)."""
+
+    def profile(self, executable: Executable, arrays: Sequence[np.ndarray]) -> Profile:
+        """Where the time of a call of what `compile` returned goes; no array is overwritten."""
 
 
 @cache

@@ -1,0 +1,118 @@
+"""Runs a program launch by launch and takes the time of each.
+
+The program knows nothing of it: a copy of it gets a driver that runs the rows of a frame one at a time, following the
+branches between them, so that a call that is not profiled pays nothing.
+"""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tgc.backends.cpu.driver import BRANCH, COPY, STEERING, Driver, Frame
+from tgc.backends.cpu.program import CpuProgram
+from tgc.ir import Node
+from tgc.runtime.profile import Profile, Roofline, Row, flops, itemsize, traffic
+
+ROUNDS = 7
+
+
+class _Stepper:
+    """Stands for the driver of a program.
+
+    Attributes:
+        spent: for each row of the last run the nanoseconds of all its turns, and their number.
+        total: nanoseconds of the last run.
+    """
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self.frame, self.threads = driver.frame, driver.threads
+        self.spent: dict[int, tuple[int, int]] = {}
+        self.total = 0
+
+    def run(self, frame: Frame) -> int:
+        """All rows, as `Driver.run` does it."""
+        now, run = time.perf_counter_ns, self._driver.run
+        began = now()
+        self.spent = {}
+        empty = min(self._empty(frame) for _ in range(20))
+        k, rows, failed = 0, frame.launches.tolist(), 0
+        while k < len(rows) and not failed:
+            code, a, b, c, _ = rows[k]
+            if code == BRANCH:
+                k = c if frame.bases[a] < b else k + 1
+                continue
+            start = now()
+            failed = run(frame, k, k + 1)
+            taken = now() - start
+            before, turns = self.spent.get(k, (0, 0))
+            self.spent[k] = before + max(taken - empty, 0), turns + 1
+            k += 1
+        self.total = now() - began
+        return failed
+
+    def _empty(self, frame: Frame) -> int:
+        start = time.perf_counter_ns()
+        self._driver.run(frame, 0, 0)
+        return time.perf_counter_ns() - start
+
+
+def profile(program: CpuProgram, arrays: Sequence[np.ndarray], roofline: Roofline) -> Profile:
+    """The profile of calls with these arrays, of which none is overwritten.
+
+    Raises:
+        OutOfRangeError, LinearAlgebraError: as the program does.
+    """
+    stepper = _Stepper(program.driver)
+    stepped = copy.copy(program)
+    stepped.driver = stepper  # type: ignore[assignment]
+    walls: list[int] = []
+    outside: list[int] = []
+    rounds: list[dict[int, tuple[int, int]]] = []
+    for _ in range(ROUNDS + 1):
+        for run in (program, stepped):
+            own = [a.copy() if k in program.donated else a for k, a in enumerate(arrays)]
+            start = time.perf_counter_ns()
+            results = run(own)
+            taken = time.perf_counter_ns() - start
+            del results
+            if run is program:
+                walls.append(taken)
+        outside.append(taken - stepper.total)
+        rounds.append(stepper.spent)
+    del walls[0], outside[0], rounds[0]  # the first call warms caches and threads
+    call = Row("(the call: arrays, dispatch)", "call", 1, statistics.median(outside) * 1e-9, 0, 0, 0.0)
+    return Profile((call, *_rows(program, rounds, roofline)), statistics.median(walls) * 1e-9, roofline)
+
+
+def _rows(program: CpuProgram, rounds: Sequence[dict[int, tuple[int, int]]], roofline: Roofline) -> list[Row]:
+    """A row for each node that launched, one for all copies, one for the steering of loops."""
+    gathered: dict[Any, list[int]] = {}  # rows of the frame, by what they belong to
+    for k in sorted(rounds[0]):
+        owner = program._owners[k]
+        code = int(program._launches[k, 0])
+        what = owner[0] if owner else "copy" if code == COPY else "loops and branches"
+        assert owner or code < STEERING
+        gathered.setdefault(what, []).append(k)
+    found = []
+    for what, rows in gathered.items():
+        seconds = statistics.median(sum(r[k][0] for k in rows) for r in rounds) * 1e-9
+        launches = sum(rounds[0][k][1] for k in rows)
+        if isinstance(what, Node):
+            owner = program._owners[rows[0]]
+            assert owner is not None
+            times = rounds[0][rows[0]][1]
+            work, data = flops(what.body) * times, traffic(what) * times
+            limit = roofline.seconds(work, data, itemsize(what))
+            found.append(Row(owner[1].name, str(what.attrs["kind"]), launches, seconds, work, data, limit, what.loc))
+        else:
+            data = sum(2 * int(program._launches[k, 2]) * rounds[0][k][1] for k in rows) if what == "copy" else 0
+            limit = roofline.seconds(0, data)
+            found.append(Row(f"({what})", "copy", launches, seconds, 0, data, limit))
+    return found

@@ -1,0 +1,141 @@
+"""tgc: `tgc.jit`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+import tgc
+from benchmarks.workloads.base import (
+    BATCH_NORM,
+    TIMED_RATE,
+    Inputs,
+    Program,
+    Variant,
+    adam,
+    channels_last,
+    stateless,
+    trained,
+)
+from tgc import nn
+from tgc import numpy as tnp
+from tgc.ops import contraction
+
+
+def _conv_attrs(stride: int, padding: int, dilation: int, groups: int) -> dict[str, Any]:
+    return dict(stride=(stride,) * 2, padding=((padding,) * 2,) * 2, dilation=(dilation,) * 2, groups=groups)
+
+
+class Ops:
+    """The vocabulary."""
+
+    relu, gelu, sigmoid, softmax = nn.relu, nn.gelu, nn.sigmoid, nn.softmax
+    tanh, exp, reshape, transpose = tnp.tanh, tnp.exp, tnp.reshape, tnp.transpose
+    dense, embed, layer_norm, cross_entropy = nn.dense, nn.embedding, nn.layer_norm, nn.cross_entropy
+    conv, conv_transpose = nn.conv, nn.conv_transpose
+
+    def __init__(self, *, training: bool = False) -> None:
+        self.training = training
+        self.updates: dict[str, Any] = {}
+
+    def matmul(self, x: Any, y: Any, tx: bool = False, ty: bool = False) -> Any:
+        return (x.mT if tx else x) @ (y.mT if ty else y)
+
+    def conv_input_grad(self, g: Any, w: Any, shape: tuple[int, ...], **attrs: int) -> Any:
+        return contraction.conv_input_grad(g, w, shape=shape, **_conv_attrs(**attrs))
+
+    def conv_kernel_grad(self, g: Any, x: Any, shape: tuple[int, ...], **attrs: int) -> Any:
+        return contraction.conv_kernel_grad(x, g, kernel=shape[:2], **_conv_attrs(**attrs))
+
+    def max_pool(self, x: Any, size: int, stride: int, padding: int = 0) -> Any:
+        return nn.max_pool(x, size, stride=stride, padding=padding)
+
+    def mean_pixels(self, x: Any) -> Any:
+        return x.mean((1, 2))
+
+    def flatten(self, x: Any) -> Any:
+        return x.reshape(x.shape[0], -1)
+
+    def attention(self, q: Any, k: Any, v: Any) -> Any:
+        return nn.dot_product_attention(q, k, v, is_causal=True)
+
+    def batch_norm(self, x: Any, p: Any, name: str) -> Any:
+        arrays = [p[f"{name}.{part}"] for part in ("mean", "variance", "scale", "bias")]
+        y, *new = nn.batch_norm(x, *arrays, training=self.training, unbiased=True, **BATCH_NORM)
+        self.updates |= zip((f"{name}.mean", f"{name}.variance"), new, strict=True)
+        return y
+
+
+for _name, _value in list(vars(Ops).items()):  # functions of a namespace take no self
+    if not _name.startswith("_") and getattr(_value, "__module__", __name__) != __name__:
+        setattr(Ops, _name, staticmethod(_value))
+
+
+def _native(program: Program, inputs: Inputs) -> Inputs:
+    return {name: channels_last(inputs[name], t) for name, t in program.tensors.items()}
+
+
+def _profile(jitted: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    found = jitted.profile(*args, **kwargs)
+    return {
+        "kernels": found.as_dicts(),
+        "wall_s": found.wall,
+        "explained": found.explained,
+        "roofline": vars(found.roofline),
+    }
+
+
+def calls(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
+    """One function; the parameters are constants."""
+    native = _native(program, inputs)
+    p = {name: native[name] for name in program.parameters}
+    data = {name: native[name] for name in program.data}
+    compiled = tgc.jit(lambda data: program.function(Ops(), p, **data))
+    return {"jit": stateless(lambda: compiled(data), profile=lambda: _profile(compiled, data))}
+
+
+class Training:
+    """A jitted training step with donated state, and that state."""
+
+    def __init__(self, program: Program, inputs: Inputs) -> None:
+        self.program, native = program, _native(program, inputs)
+        p = {name: native[name].copy() for name in program.parameters}
+        zeros = ({name: np.zeros_like(p[name]) for name in program.trained} for _ in range(2))
+        self.state: list[Any] = [p, *zeros, np.zeros((), np.float32)]
+        self.use(inputs)
+        self._jitted = tgc.jit(self._step, donate=("p", "m", "v", "t"))
+
+    def use(self, inputs: Inputs) -> None:
+        """Train on the data and labels of `inputs` from now on."""
+        self._batch = {name: inputs[name] for name in (*self.program.data, "labels")}
+
+    def _step(self, p: Any, m: Any, v: Any, t: Any, rate: Any, batch: Any) -> Any:
+        data = {name: x for name, x in batch.items() if name != "labels"}
+
+        def loss(some: Any) -> Any:
+            ops = Ops(training=True)
+            return nn.cross_entropy(self.program.function(ops, {**p, **some}, **data), batch["labels"]), ops.updates
+
+        (value, new), grads = tgc.value_and_grad(loss, has_aux=True)({k: p[k] for k in self.program.trained})
+        t, p = t + 1, {**p, **new}
+        for k, g in grads.items():
+            p[k], m[k], v[k] = adam(tnp.sqrt, p[k], g, m[k], v[k], t, rate)
+        return p, m, v, t, value
+
+    def step(self, rate: float = TIMED_RATE) -> Any:
+        """The loss of the batch before the update that it brings."""
+        *self.state, loss = self._jitted(*self.state, rate, self._batch)
+        return loss
+
+    def profile(self) -> dict[str, Any]:
+        return _profile(self._jitted, *self.state, TIMED_RATE, self._batch)
+
+
+def training(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
+    """Forward, backward and update as one program."""
+    made = Training(program, inputs)
+    shapes = {k: program.parameters[k].shape for k in program.trained}
+    moments = lambda: [made.state[1][k].reshape(s) for k, s in shapes.items()]  # noqa: E731
+    return {"one program": trained(made.step, moments, profile=made.profile)}
