@@ -312,6 +312,24 @@ def test_constants_are_packed(columns: int, pack: bool, layout: str) -> None:
     assert packed.storage == ((-(-columns // 32), 3, 32) if layout else (3, columns))
 
 
+@pytest.mark.parametrize(
+    ("m", "k", "n", "packed"),
+    [
+        (96, 256, 512, True),
+        (95, 256, 512, False),  # few rows: the copy would cost as much as the product
+        (96, 128, 512, False),  # stays in the cache as it is
+        (96, 8192, 512, False),  # one panel alone fills the cache
+    ],
+)
+def test_large_operands_are_packed(m: int, k: int, n: int, packed: bool) -> None:
+    made, _ = applied(Layout(), traced(lambda x, y: x @ y, f"f32[{m},{k}]", f"f32[{k},{n}]"))
+    assert ops(made) == (["relayout", "dot"] if packed else ["dot"])
+    again, _ = applied(Layout(), made)
+    assert again == made
+    made, _ = applied(Layout(), traced(lambda x, y: x @ y.T, f"f32[{m},{k}]", f"f32[{n},{k}]"))
+    assert str(made.nodes[0].result.type) == f"f32[{n},{k}]" + ("{0,1;0:32}" if packed else "{1,0}")
+
+
 def test_filters_are_packed() -> None:
     filters = np.arange(3 * 3 * 2 * 40, dtype=np.float32).reshape(3, 3, 2, 40) / 100
     attrs = {"stride": (1, 1), "padding": ((0, 0),) * 2, "dilation": (1, 1), "groups": 1}

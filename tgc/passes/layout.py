@@ -8,11 +8,12 @@ Three rewrites, each of which turns movement of data into addressing:
   computes channels-last throughout.
 - A dot reads transposed operands in place: their axes are renamed.
 - Right operands of contractions get a layout with contiguous columns, packed in panels as wide as a register tile if
-  they are constants or `pack` asks for it. The relayout of a constant is folded.
+  they are constants, or large and read by many rows. The relayout of a constant is folded.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -154,10 +155,10 @@ class Layout:
             op, attrs, operands = node.op, dict(node.attrs), list(new)
             if op is contraction.dot:
                 operands, attrs = _absorb(operands, attrs)
-            constant = operands[1] in adopted and self.pack
             columns = _columns(op, operands, attrs)
             if columns is not None:
-                operands[1] = _contiguous(builder, node, operands, columns, constant, target)
+                panels = self.pack and (operands[1] in adopted or _worth_packing(op, operands, attrs, target))
+                operands[1] = _contiguous(builder, node, operands, columns, panels, target)
             return builder.emit(op, operands, attrs, node.loc, types=[r.type for r in node.results])
 
         return transform(graph, rewrite)
@@ -188,10 +189,31 @@ def _columns(op: Contraction, operands: list[Value], attrs: Mapping[str, Any]) -
     return next((a for a, dim in enumerate(axes.rhs) if names and names[-1] in dim), None)
 
 
+ROWS = 96  # of a product for which its right operand is packed at each call: the copy then costs a few percent
+
+
+def _worth_packing(op: Contraction, operands: list[Value], attrs: Mapping[str, Any], target: Target) -> bool:
+    """Whether a right operand that is no constant is so large, and read so often, that packing it pays.
+
+    A panel is read in one stream and stays in the second-level cache for all rows, if it fits; columns of a wide matrix
+    cost a page a row, and rows that are a power of two apart share few sets of the cache.
+    """
+    lhs, rhs = (v.type for v in operands)
+    axes = op.axis_map(lhs, rhs, **attrs)
+    in_rhs = {name for dim in axes.rhs for name in dim}
+    rows = math.prod(axes.extents[name] for dim in axes.out for name in dim if name not in in_rhs)
+    batch = {name for dim in axes.out for name in dim} & {name for dim in axes.lhs for name in dim} & in_rhs
+    matrix = rhs.nbytes // max(1, math.prod(axes.extents[name] for name in batch))
+    kept = {name for dim in axes.out for name in dim}
+    summed = math.prod(size for name, size in axes.extents.items() if name not in kept)
+    panel = summed * 2 * target.lanes(rhs.dtype) * rhs.dtype.itemsize
+    return rows >= ROWS and matrix > target.l2_bytes // 2 and panel <= target.l2_bytes
+
+
 def _contiguous(
-    builder: Builder, node: Node, operands: list[Value], columns: int, constant: bool, target: Target
+    builder: Builder, node: Node, operands: list[Value], columns: int, panels: bool, target: Target
 ) -> Value:
-    """The right operand with its columns contiguous; constants packed in panels of a register tile."""
+    """The right operand with its columns contiguous, in panels as wide as a register tile where that pays."""
     rhs = operands[1]
     if rhs.node is not None and rhs.node.op is movement.relayout:
         return rhs  # this pass has been here
@@ -201,7 +223,7 @@ def _contiguous(
     lanes = target.lanes(rhs.dtype)
     panel = lanes if n <= lanes else 2 * lanes
     groups: Any = node.attrs.get("groups", 1)
-    if constant and n > panel and groups == 1:
+    if panels and n > panel and groups == 1:
         layout: dict[str, Any] = {"order": (columns, *others), "tiles": ((columns, panel),)}
     elif columns == rank - 1:
         return rhs

@@ -31,6 +31,10 @@ class Target(Protocol):
     def threads(self) -> int:
         """Threads that share a launch."""
 
+    @property
+    def l2_bytes(self) -> int:
+        """Second-level cache of one core."""
+
 
 class Pass(Protocol):
     """Graph -> Graph; pure. Applied to the bodies of control flow too, unless `whole` says that it sees to them."""
