@@ -357,6 +357,31 @@ def test_split(x: str, axes: tuple[int, ...], chunks: list[int]) -> None:
     assert [node.attrs["chunks"] for node in after.nodes] == chunks
 
 
+@pytest.mark.parametrize(
+    ("x", "y", "contract", "parts"),
+    [
+        ("f32[65536,4]", "f32[65536,6]", ((0,), (0,)), True),
+        ("f32[4,65536]", "f32[65536,6]", ((1,), (0,)), True),
+        ("f32[4,65535]", "f32[65535,6]", ((1,), (0,)), False),  # not divisible
+        ("f32[512,32]", "f32[512,128]", ((0,), (0,)), True),
+        ("f32[128,64]", "f32[128,128]", ((0,), (0,)), False),  # not long
+        ("f32[4096,256]", "f32[4096,256]", ((0,), (0,)), False),  # enough tiles for all threads
+    ],
+)
+def test_split_of_products(x: str, y: str, contract: Any, parts: bool) -> None:
+    g = traced(lambda x, y: OPS["dot"](x, y, batch=((), ()), contract=contract), x, y)
+    after, _ = applied(Split(), g)
+    assert ops(after) == (["reshape", "reshape", "dot", "sum"] if parts else ["dot"])
+    assert after.outputs[0].type == g.outputs[0].type
+    assert applied(Split(), after)[0] == after
+
+
+def test_split_of_products_over_two_axes() -> None:
+    g = traced(lambda x, y: OPS["dot"](x, y, batch=((), ()), contract=((0, 2), (2, 1))), "f32[64,3,4]", "f32[5,4,64]")
+    after, _ = applied(Split(least=1), g)
+    assert ops(after) == ["reshape", "reshape", "dot", "sum"]
+
+
 def test_split_leaves_positions_alone() -> None:
     """The place of the largest element is not the largest of places."""
     g = traced(lambda x: OPS["argmax"](x, axes=(0,), chunks=0), "f32[9000]")

@@ -41,6 +41,7 @@ from tgc.ir import Node
 from tgc.ops.kinds import AxisMap, Contraction
 from tgc.types import F32, F64, I64, DType, TensorType
 
+STREAMED, GROUPED = 10, 4  # second-level caches full: of a right operand read over and over, of a group of rows
 LEVELS = 3  # loops over k inside of a register tile; slower ones run around it
 
 
@@ -51,6 +52,9 @@ class TileTarget(Protocol):
 
     @property
     def vector_registers(self) -> int: ...
+
+    @property
+    def l2_bytes(self) -> int: ...
 
 
 def tile_shape(target: TileTarget, dtype: DType, m: int, n: int) -> tuple[int, int]:
@@ -130,6 +134,7 @@ class _Contraction:
         self.m = math.prod(self.extent[a] for a in self.roles.m)
         self.n = self.extent[self.column]
         self.rows, self.columns = tile_shape(target, self.dtype, self.m, self.n)
+        self.l2_bytes = target.l2_bytes
         self.lhs_step = strides(lhs, self.map.lhs)
         self.packed = self._packed(rhs)
         self.rhs_step = strides(rhs, self.map.rhs, skip=self.packed)
@@ -160,13 +165,15 @@ class _Contraction:
         rhs = self._integers("b", [*r.batch, *r.n[:-1], *r.k], self.rhs_step)
         count = pull.integer("blocks", blocks) * pull.integer("panels", panels)
         m = pull.integer("rows", self.m)
-        by_rows = blocks >= 16 and self.node.operands[0].type.nbytes > self.node.operands[1].type.nbytes
-        m_step = pull.integer("m_step", panels if by_rows else 1)
-        n_step = pull.integer("n_step", 1 if by_rows else blocks)
+        group = pull.integer("group", self._group(blocks))  # of row blocks that meet a panel before the next one does
+        turn, first = Var("tile") % count, Var("first")
         body: list[Stmt] = [Let(v, x) for v, x in unflatten([Axis(a, self.extent[a]) for a in outer], tile // count)]
         body += [
-            Let("panel", tile % count // n_step % Var("panels")),
-            Let("row", tile % count // m_step % Var("blocks") * self.rows),
+            Let("first", turn // (group * Var("panels")) * group),
+            Let("turn", turn - first * Var("panels")),
+            Let("blocks_here", SCALAR.minimum(group, Var("blocks") - first)),
+            Let("panel", Var("turn") // Var("blocks_here")),
+            Let("row", (first + Var("turn") % Var("blocks_here")) * self.rows),
             Let("column", Var("panel") * self.columns),
         ]
         a, b = (pull.buffers[v] for v in self.node.operands)
@@ -196,6 +203,19 @@ class _Contraction:
         tiles = math.prod(self.extent[x] for x in outer) * panels * blocks
         flops = 2 * math.prod(self.extent.values())
         return finish(self.name, pull, [*stacks, *body], tiles=tiles, work=flops // 8)
+
+    def _group(self, blocks: int) -> int:
+        """How many blocks of rows pass by a panel of columns before the next panel.
+
+        One, if the right operand stays in the caches of the machine: its panels are one stream, and the rows stay in
+        the first level. Else a group of rows that stays in the caches, so that the right operand is read but once for
+        each. Few rows are one group.
+        """
+        lhs, rhs = (v.type for v in self.node.operands)
+        if blocks >= 16 and rhs.nbytes <= STREAMED * self.l2_bytes:
+            return 1
+        row = math.prod(self.extent[a] for a in self.roles.k) * lhs.dtype.itemsize
+        return min(blocks, max(1, GROUPED * self.l2_bytes // (self.rows * row)))
 
     def _panel_step(self, rhs: TensorType) -> int:
         if self.packed is None:
