@@ -330,6 +330,23 @@ def test_large_operands_are_packed(m: int, k: int, n: int, packed: bool) -> None
     assert str(made.nodes[0].result.type) == f"f32[{n},{k}]" + ("{0,1;0:32}" if packed else "{1,0}")
 
 
+@pytest.mark.parametrize(
+    ("x", "y", "layout"),
+    [
+        ("f32[1024,160]", "f32[1024,100]", "{1,0;1:14}"),
+        ("f32[3,1024,160]", "f32[3,1024,100]", "{2,0,1;2:14}"),
+        ("f32[1024,160]", "f32[1024,90]", ""),  # few columns
+        ("f32[256,160]", "f32[256,100]", ""),  # stays in the cache
+    ],
+)
+def test_large_transposed_operands_are_packed_in_rows(x: str, y: str, layout: str) -> None:
+    order = (1, 0) if x.count(",") == 1 else (0, 2, 1)
+    made, _ = applied(Layout(), traced(lambda x, y: x.transpose(*order) @ y, x, y))
+    (product,) = (node for node in made.nodes if node.op.name == "dot")
+    assert str(product.operands[0].type) == x + layout
+    assert applied(Layout(), made)[0] == made
+
+
 def test_filters_are_packed() -> None:
     filters = np.arange(3 * 3 * 2 * 40, dtype=np.float32).reshape(3, 3, 2, 40) / 100
     attrs = {"stride": (1, 1), "padding": ((0, 0),) * 2, "dilation": (1, 1), "groups": 1}

@@ -1,6 +1,6 @@
 """Layout selection.
 
-Three rewrites, each of which turns movement of data into addressing:
+Four rewrites, each of which turns movement of data into addressing:
 
 - Transposes sink. f(transpose(x)) becomes transpose(f(x)) for whatever can work in the other axis order (elementwise
   ops, windows, padding, reductions), until two of them meet and cancel, a reduction swallows one or the end of the
@@ -9,6 +9,7 @@ Three rewrites, each of which turns movement of data into addressing:
 - A dot reads transposed operands in place: their axes are renamed.
 - Right operands of contractions get a layout with contiguous columns, packed in panels as wide as a register tile if
   they are constants, or large and read by many rows. The relayout of a constant is folded.
+- Large left operands whose rows are the fastest axis are packed in blocks of rows as high as a register tile.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from tgc.ops import contraction, movement
 from tgc.ops.creation import full
 from tgc.ops.kinds import Contraction, Elementwise, Reduce
 from tgc.passes.manager import Target, refuse, register
+from tgc.passes.tiles import tile_shape
 
 Perm = tuple[int, ...]
 
@@ -159,6 +161,8 @@ class Layout:
             if columns is not None:
                 panels = self.pack and (operands[1] in adopted or _worth_packing(op, operands, attrs, target))
                 operands[1] = _contiguous(builder, node, operands, columns, panels, target)
+            if op is contraction.dot and self.pack and columns is not None:
+                operands[0] = _packed_rows(builder, node, operands, attrs, columns, target)
             return builder.emit(op, operands, attrs, node.loc, types=[r.type for r in node.results])
 
         return transform(graph, rewrite)
@@ -210,6 +214,25 @@ def _worth_packing(op: Contraction, operands: list[Value], attrs: Mapping[str, A
     return rows >= ROWS and matrix > target.l2_bytes // 2 and panel <= target.l2_bytes
 
 
+def _packed_rows(
+    builder: Builder, node: Node, operands: list[Value], attrs: Mapping[str, Any], columns: int, target: Target
+) -> Value:
+    """The left operand of a dot, in blocks of rows where it is large and its rows are the fastest axis in memory.
+
+    One step along what is summed would be a row of memory away, another page and the same set of the cache.
+    """
+    lhs = operands[0].type
+    batch, contract = attrs["batch"][0], attrs["contract"][0]
+    rows = [a for a in range(lhs.rank) if a not in batch and a not in contract]
+    n = operands[1].shape[columns]
+    matrix = lhs.nbytes // max(1, math.prod(lhs.shape[a] for a in batch))
+    if rows != [lhs.rank - 1] or lhs.layout or n < ROWS or lhs.shape[-1] < ROWS or matrix <= target.l2_bytes // 2:
+        return operands[0]
+    block, _ = tile_shape(target, lhs.dtype, lhs.shape[-1], n)
+    layout: dict[str, Any] = {"order": (lhs.rank - 1, *range(lhs.rank - 1)), "tiles": ((lhs.rank - 1, block),)}
+    return builder.emit(movement.relayout, operands[:1], layout, node.loc)[0]
+
+
 def _contiguous(
     builder: Builder, node: Node, operands: list[Value], columns: int, panels: bool, target: Target
 ) -> Value:
@@ -220,8 +243,7 @@ def _contiguous(
     rank = rhs.type.rank
     others = tuple(a for a in range(rank) if a != columns)
     n = rhs.shape[columns]
-    lanes = target.lanes(rhs.dtype)
-    panel = lanes if n <= lanes else 2 * lanes
+    _, panel = tile_shape(target, rhs.dtype, node.result.type.size, n)
     groups: Any = node.attrs.get("groups", 1)
     if panels and n > panel and groups == 1:
         layout: dict[str, Any] = {"order": (columns, *others), "tiles": ((columns, panel),)}

@@ -32,6 +32,10 @@ class Target(Protocol):
         """Threads that share a launch."""
 
     @property
+    def vector_registers(self) -> int:
+        """Number of vector registers."""
+
+    @property
     def l2_bytes(self) -> int:
         """Second-level cache of one core."""
 
