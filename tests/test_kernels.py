@@ -218,6 +218,25 @@ def test_what_a_guarded_branch_shares_has_a_name() -> None:
     check(case)
 
 
+PRODUCTS: dict[str, tuple[Any, tuple[int, ...], tuple[int, ...]]] = {  # matrices of 2 MiB and more, ragged tiles
+    "NT": (lambda x, y: x @ y.T, (97, 1051), (1021, 1051)),
+    "TN": (lambda x, y: x.T @ y, (1051, 1021), (1051, 1023)),
+    "TN_batch": (lambda x, y: x.transpose(0, 2, 1) @ y, (2, 1051, 1021), (2, 1051, 97)),
+    "split": (lambda x, y: x.T @ y, (8192, 20), (8192, 30)),
+}
+
+
+@pytest.mark.parametrize(("f", "x", "y"), PRODUCTS.values(), ids=PRODUCTS)
+def test_large_products(f: Any, x: tuple[int, ...], y: tuple[int, ...]) -> None:
+    """Packed and split ones; sums of small integers are exact in any order."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-4, 5, shape).astype(np.float32) for shape in (x, y))
+    compiled = tgc.jit(f)
+    np.testing.assert_array_equal(compiled(a, b), f(a, b))
+    c = rng.standard_normal(y, np.float32)
+    np.testing.assert_array_equal(compiled(a, c), compiled(a, c))
+
+
 def test_a_bad_index_is_a_status() -> None:
     case = FLOATS["take"]
     (launch,) = launches(tgc.jit(case.f).lower(*case.args))

@@ -255,7 +255,9 @@ def test_fold_leaves_errors_to_the_program() -> None:
     ("x", "y", "contract", "want"),
     [
         ("f32[3,4]", "f32[4,5]", ((1,), (0,)), "dot"),
-        ("f32[3,4]", "f32[4]", ((1,), (0,)), "dot"),
+        ("f32[3,4]", "f32[4]", ((1,), (0,)), "mul sum"),  # along the rows of a matrix as they lie in memory
+        ("f32[4,3]", "f32[4]", ((0,), (0,)), "dot"),
+        ("f32[1,4]", "f32[5,4]", ((1,), (1,)), "mul sum"),
         ("f32[4]", "f32[4,5]", ((0,), (0,)), "dot"),
         ("f32[4]", "f32[4]", ((0,), (0,)), "mul sum"),
         ("f32[3]", "f32[4]", ((), ()), "mul"),
@@ -312,6 +314,41 @@ def test_constants_are_packed(columns: int, pack: bool, layout: str) -> None:
     assert packed.storage == ((-(-columns // 32), 3, 32) if layout else (3, columns))
 
 
+@pytest.mark.parametrize(
+    ("m", "k", "n", "packed"),
+    [
+        (96, 256, 512, True),
+        (95, 256, 512, False),  # few rows: the copy would cost as much as the product
+        (96, 128, 512, False),  # stays in the cache as it is
+        (96, 8192, 512, False),  # one panel alone fills the cache
+    ],
+)
+def test_large_operands_are_packed(m: int, k: int, n: int, packed: bool) -> None:
+    made, _ = applied(Layout(), traced(lambda x, y: x @ y, f"f32[{m},{k}]", f"f32[{k},{n}]"))
+    assert ops(made) == (["relayout", "dot"] if packed else ["dot"])
+    again, _ = applied(Layout(), made)
+    assert again == made
+    made, _ = applied(Layout(), traced(lambda x, y: x @ y.T, f"f32[{m},{k}]", f"f32[{n},{k}]"))
+    assert str(made.nodes[0].result.type) == f"f32[{n},{k}]" + ("{0,1;0:32}" if packed else "{1,0}")
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "layout"),
+    [
+        ("f32[1024,160]", "f32[1024,100]", "{1,0;1:14}"),
+        ("f32[3,1024,160]", "f32[3,1024,100]", "{2,0,1;2:14}"),
+        ("f32[1024,160]", "f32[1024,90]", ""),  # few columns
+        ("f32[256,160]", "f32[256,100]", ""),  # stays in the cache
+    ],
+)
+def test_large_transposed_operands_are_packed_in_rows(x: str, y: str, layout: str) -> None:
+    order = (1, 0) if x.count(",") == 1 else (0, 2, 1)
+    made, _ = applied(Layout(), traced(lambda x, y: x.transpose(*order) @ y, x, y))
+    (product,) = (node for node in made.nodes if node.op.name == "dot")
+    assert str(product.operands[0].type) == x + layout
+    assert applied(Layout(), made)[0] == made
+
+
 def test_filters_are_packed() -> None:
     filters = np.arange(3 * 3 * 2 * 40, dtype=np.float32).reshape(3, 3, 2, 40) / 100
     attrs = {"stride": (1, 1), "padding": ((0, 0),) * 2, "dilation": (1, 1), "groups": 1}
@@ -337,6 +374,31 @@ def test_split(x: str, axes: tuple[int, ...], chunks: list[int]) -> None:
     g = traced(lambda x: OPS["sum"](x, axes=axes, chunks=0), x)
     after, _ = applied(Split(chunks=16, least=1 << 13), g)
     assert [node.attrs["chunks"] for node in after.nodes] == chunks
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "contract", "parts"),
+    [
+        ("f32[65536,4]", "f32[65536,6]", ((0,), (0,)), True),
+        ("f32[4,65536]", "f32[65536,6]", ((1,), (0,)), True),
+        ("f32[4,65535]", "f32[65535,6]", ((1,), (0,)), False),  # not divisible
+        ("f32[512,32]", "f32[512,128]", ((0,), (0,)), True),
+        ("f32[128,64]", "f32[128,128]", ((0,), (0,)), False),  # not long
+        ("f32[4096,256]", "f32[4096,256]", ((0,), (0,)), False),  # enough tiles for all threads
+    ],
+)
+def test_split_of_products(x: str, y: str, contract: Any, parts: bool) -> None:
+    g = traced(lambda x, y: OPS["dot"](x, y, batch=((), ()), contract=contract), x, y)
+    after, _ = applied(Split(), g)
+    assert ops(after) == (["reshape", "reshape", "dot", "sum"] if parts else ["dot"])
+    assert after.outputs[0].type == g.outputs[0].type
+    assert applied(Split(), after)[0] == after
+
+
+def test_split_of_products_over_two_axes() -> None:
+    g = traced(lambda x, y: OPS["dot"](x, y, batch=((), ()), contract=((0, 2), (2, 1))), "f32[64,3,4]", "f32[5,4,64]")
+    after, _ = applied(Split(least=1), g)
+    assert ops(after) == ["reshape", "reshape", "dot", "sum"]
 
 
 def test_split_leaves_positions_alone() -> None:

@@ -39,32 +39,18 @@ from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype, physical
 from tgc.errors import BackendError
 from tgc.ir import Node
 from tgc.ops.kinds import AxisMap, Contraction
-from tgc.types import F32, F64, I64, DType, TensorType
+from tgc.passes.tiles import Shaped, tile_shape
+from tgc.types import F32, F64, I64, TensorType
 
+STREAMED, GROUPED = 10, 4  # second-level caches full: of a right operand read over and over, of a group of rows
 LEVELS = 3  # loops over k inside of a register tile; slower ones run around it
 
 
-class TileTarget(Protocol):
-    """What tile shapes depend on."""
-
-    def lanes(self, dtype: DType) -> int: ...
+class TileTarget(Shaped, Protocol):
+    """What the choice and the order of tiles depends on."""
 
     @property
-    def vector_registers(self) -> int: ...
-
-
-def tile_shape(target: TileTarget, dtype: DType, m: int, n: int) -> tuple[int, int]:
-    """Rows and columns of a register tile.
-
-    Two vectors of columns and as many rows as accumulators leave room (beside two of rhs and one broadcast); fewer
-    for small results. Sizes only choose among few shapes, so that another batch size seldom means another kernel.
-    """
-    lanes = target.lanes(dtype)
-    vectors = 1 if n <= lanes else 2
-    most = (target.vector_registers - vectors - 1) // vectors
-    most = min(most, 14)
-    rows = next((r for r in (1, 4, 8) if m <= r <= most), most)
-    return rows, vectors * lanes
+    def l2_bytes(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -130,7 +116,9 @@ class _Contraction:
         self.m = math.prod(self.extent[a] for a in self.roles.m)
         self.n = self.extent[self.column]
         self.rows, self.columns = tile_shape(target, self.dtype, self.m, self.n)
-        self.lhs_step = strides(lhs, self.map.lhs)
+        self.l2_bytes = target.l2_bytes
+        self.lhs_packed = self._packed_rows(lhs)
+        self.lhs_step = strides(lhs, self.map.lhs, skip=self.lhs_packed)
         self.packed = self._packed(rhs)
         self.rhs_step = strides(rhs, self.map.rhs, skip=self.packed)
         if self.packed is None and self.rhs_step[self.column] != 1 and self.n > 1:
@@ -147,6 +135,15 @@ class _Contraction:
             )
         return axis
 
+    def _packed_rows(self, lhs: TensorType) -> int | None:
+        """The axis of the left operand that is cut into blocks of rows."""
+        if lhs.layout is None or not lhs.layout.tiles:
+            return None
+        ((axis, size),) = lhs.layout.tiles
+        if len(self.roles.m) != 1 or self.map.lhs[axis] != {self.roles.m[0]: 1} or size != self.rows:
+            raise BackendError(f"{self.node.op.name}: layout {lhs.layout} of {lhs} does not pack blocks of {self.rows}")
+        return axis
+
     def _integers(self, prefix: str, names: Sequence[str], values: Mapping[str, int]) -> dict[str, Expr]:
         return {a: self.pull.integer(f"{prefix}_{a}", values.get(a, 0)) for a in names}
 
@@ -157,23 +154,28 @@ class _Contraction:
         outer = [*r.batch, *r.n[:-1]]
         extent = {a: pull.integer(f"n_{a}", self.extent[a]) for a in self.extent}
         lhs = self._integers("a", [*r.batch, *r.m, *r.k], self.lhs_step)
+        if self.lhs_packed is not None:  # row r of a block lies r elements behind the first
+            (axis,) = r.m
+            lhs[axis] = Const(1, I64)
         rhs = self._integers("b", [*r.batch, *r.n[:-1], *r.k], self.rhs_step)
         count = pull.integer("blocks", blocks) * pull.integer("panels", panels)
         m = pull.integer("rows", self.m)
-        by_rows = blocks >= 16 and self.node.operands[0].type.nbytes > self.node.operands[1].type.nbytes
-        m_step = pull.integer("m_step", panels if by_rows else 1)
-        n_step = pull.integer("n_step", 1 if by_rows else blocks)
+        group = pull.integer("group", self._group(blocks))  # of row blocks that meet a panel before the next one does
+        turn, first = Var("tile") % count, Var("first")
         body: list[Stmt] = [Let(v, x) for v, x in unflatten([Axis(a, self.extent[a]) for a in outer], tile // count)]
         body += [
-            Let("panel", tile % count // n_step % Var("panels")),
-            Let("row", tile % count // m_step % Var("blocks") * self.rows),
+            Let("first", turn // (group * Var("panels")) * group),
+            Let("turn", turn - first * Var("panels")),
+            Let("blocks_here", SCALAR.minimum(group, Var("blocks") - first)),
+            Let("panel", Var("turn") // Var("blocks_here")),
+            Let("row", (first + Var("turn") % Var("blocks_here")) * self.rows),
             Let("column", Var("panel") * self.columns),
         ]
         a, b = (pull.buffers[v] for v in self.node.operands)
         rows_at = Buffer("rows_at", I64, (self.rows,), (1,))
         c = Buffer("tile_c", self.dtype, (self.rows, self.columns), (self.columns, 1))
         body += self._rows_at(rows_at, lhs, extent)
-        panel_step = self._panel_step(self.node.operands[1].type)
+        panel_step = self.columns if self.packed is None else _block_step(self.node.operands[1].type, self.packed)
         b_at: Expr = Var("panel") * pull.integer("b_panel", panel_step)
         for axis in outer:
             b_at = b_at + Var(axis) * rhs[axis]
@@ -197,11 +199,18 @@ class _Contraction:
         flops = 2 * math.prod(self.extent.values())
         return finish(self.name, pull, [*stacks, *body], tiles=tiles, work=flops // 8)
 
-    def _panel_step(self, rhs: TensorType) -> int:
-        if self.packed is None:
-            return self.columns
-        assert rhs.layout is not None
-        return Buffer.row_major("", rhs.dtype, rhs.storage).strides[rhs.layout.order.index(self.packed)]
+    def _group(self, blocks: int) -> int:
+        """How many blocks of rows pass by a panel of columns before the next panel.
+
+        One, if the right operand stays in the caches of the machine: its panels are one stream, and the rows stay in
+        the first level. Else a group of rows that stays in the caches, so that the right operand is read but once for
+        each. Few rows are one group.
+        """
+        lhs, rhs = (v.type for v in self.node.operands)
+        if blocks >= 16 and rhs.nbytes <= STREAMED * self.l2_bytes:
+            return 1
+        row = math.prod(self.extent[a] for a in self.roles.k) * lhs.dtype.itemsize
+        return min(blocks, max(1, GROUPED * self.l2_bytes // (self.rows * row)))
 
     def _levels(
         self, lhs: Mapping[str, Expr], rhs: Mapping[str, Expr], extent: Mapping[str, Expr]
@@ -229,7 +238,11 @@ class _Contraction:
             place = place + Var(axis) * lhs[axis]
         for axis, x in unflatten([Axis(a, self.extent[a]) for a in m_axes], Var("row")):
             start.append(Let(f"at_{axis}", x))
-            place = place + Var(f"at_{axis}") * lhs[axis]
+            if self.lhs_packed is None:
+                place = place + Var(f"at_{axis}") * lhs[axis]
+            else:
+                step = _block_step(self.node.operands[0].type, self.lhs_packed)
+                place = place + x // self.rows * self.pull.integer("a_block", step)
         start.append(Let("place", place))
         if not m_axes:
             return [*start, For("r", Const(0, I64), Const(self.rows, I64), (Store(rows_at, (r,), Var("place")),))]
@@ -264,6 +277,12 @@ class _Contraction:
         columns = For(self.column, Var("column"), end, tuple(stores))
         last = SCALAR.minimum(Const(self.rows, I64), m - Var("row"))
         return [Comment("epilogue"), For("r", Const(0, I64), last, (*lets, columns))]
+
+
+def _block_step(type: TensorType, axis: int) -> int:
+    """Elements from one panel of a tiled axis to the next."""
+    assert type.layout is not None
+    return Buffer.row_major("", type.dtype, type.storage).strides[type.layout.order.index(axis)]
 
 
 def _flat(c: Buffer) -> Buffer:

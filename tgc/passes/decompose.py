@@ -117,11 +117,28 @@ def _kernel_grad_by_offsets(x: Any, y: Any, *, kernel: Any, stride: Any, dilatio
 def _dot(x: Any, y: Any, *, exact: bool, batch: Any, contract: Any) -> Any:
     columns = len(y.shape) - len(batch[1]) - len(contract[1])
     rows = len(x.shape) - len(batch[0]) - len(contract[0])
+    for vector, matrix in ((0, 1), (1, 0)):
+        one = _points((x, y)[vector], batch[vector], contract[vector]) == 1
+        if one and _fastest((x, y)[matrix]) in contract[matrix]:  # one pass over the matrix as it lies in memory
+            return _sum_of_products(x, y, batch, contract)
     if columns and contract[0] and exact:
         return contraction.dot(x, y, batch=batch, contract=contract)
     if rows and not columns and contract[0] and exact:  # no columns: the result's axes are the same after swapping
         return contraction.dot(y, x, batch=batch[::-1], contract=contract[::-1])
     return _sum_of_products(x, y, batch, contract)
+
+
+def _points(x: Any, batch: Sequence[int], contract: Sequence[int]) -> int:
+    """How many rows or columns an operand of a dot has."""
+    return math.prod(n for a, n in enumerate(x.shape) if a not in batch and a not in contract)
+
+
+def _fastest(x: Any) -> int:
+    """The axis of a tensor along which it is contiguous in memory."""
+    made = x.value.node
+    transposed = made is not None and made.op is movement.transpose
+    last = len(x.shape) - 1
+    return made.attrs["perm"].index(last) if transposed else last
 
 
 def _sum_of_products(x: Any, y: Any, batch: Any, contract: Any) -> Any:

@@ -1,6 +1,6 @@
 """Layout selection.
 
-Three rewrites, each of which turns movement of data into addressing:
+Four rewrites, each of which turns movement of data into addressing:
 
 - Transposes sink. f(transpose(x)) becomes transpose(f(x)) for whatever can work in the other axis order (elementwise
   ops, windows, padding, reductions), until two of them meet and cancel, a reduction swallows one or the end of the
@@ -8,11 +8,13 @@ Three rewrites, each of which turns movement of data into addressing:
   computes channels-last throughout.
 - A dot reads transposed operands in place: their axes are renamed.
 - Right operands of contractions get a layout with contiguous columns, packed in panels as wide as a register tile if
-  they are constants or `pack` asks for it. The relayout of a constant is folded.
+  they are constants, or large and read by many rows. The relayout of a constant is folded.
+- Large left operands whose rows are the fastest axis are packed in blocks of rows as high as a register tile.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -22,6 +24,7 @@ from tgc.ops import contraction, movement
 from tgc.ops.creation import full
 from tgc.ops.kinds import Contraction, Elementwise, Reduce
 from tgc.passes.manager import Target, refuse, register
+from tgc.passes.tiles import tile_shape
 
 Perm = tuple[int, ...]
 
@@ -154,10 +157,12 @@ class Layout:
             op, attrs, operands = node.op, dict(node.attrs), list(new)
             if op is contraction.dot:
                 operands, attrs = _absorb(operands, attrs)
-            constant = operands[1] in adopted and self.pack
             columns = _columns(op, operands, attrs)
             if columns is not None:
-                operands[1] = _contiguous(builder, node, operands, columns, constant, target)
+                panels = self.pack and (operands[1] in adopted or _worth_packing(op, operands, attrs, target))
+                operands[1] = _contiguous(builder, node, operands, columns, panels, target)
+            if op is contraction.dot and self.pack and columns is not None:
+                operands[0] = _packed_rows(builder, node, operands, attrs, columns, target)
             return builder.emit(op, operands, attrs, node.loc, types=[r.type for r in node.results])
 
         return transform(graph, rewrite)
@@ -188,20 +193,59 @@ def _columns(op: Contraction, operands: list[Value], attrs: Mapping[str, Any]) -
     return next((a for a, dim in enumerate(axes.rhs) if names and names[-1] in dim), None)
 
 
-def _contiguous(
-    builder: Builder, node: Node, operands: list[Value], columns: int, constant: bool, target: Target
+ROWS = 96  # of a product for which its right operand is packed at each call: the copy then costs a few percent
+
+
+def _worth_packing(op: Contraction, operands: list[Value], attrs: Mapping[str, Any], target: Target) -> bool:
+    """Whether a right operand that is no constant is so large, and read so often, that packing it pays.
+
+    A panel is read in one stream and stays in the second-level cache for all rows, if it fits; columns of a wide matrix
+    cost a page a row, and rows that are a power of two apart share few sets of the cache.
+    """
+    lhs, rhs = (v.type for v in operands)
+    axes = op.axis_map(lhs, rhs, **attrs)
+    in_rhs = {name for dim in axes.rhs for name in dim}
+    rows = math.prod(axes.extents[name] for dim in axes.out for name in dim if name not in in_rhs)
+    batch = {name for dim in axes.out for name in dim} & {name for dim in axes.lhs for name in dim} & in_rhs
+    matrix = rhs.nbytes // max(1, math.prod(axes.extents[name] for name in batch))
+    kept = {name for dim in axes.out for name in dim}
+    summed = math.prod(size for name, size in axes.extents.items() if name not in kept)
+    panel = summed * 2 * target.lanes(rhs.dtype) * rhs.dtype.itemsize
+    return rows >= ROWS and matrix > target.l2_bytes // 2 and panel <= target.l2_bytes
+
+
+def _packed_rows(
+    builder: Builder, node: Node, operands: list[Value], attrs: Mapping[str, Any], columns: int, target: Target
 ) -> Value:
-    """The right operand with its columns contiguous; constants packed in panels of a register tile."""
+    """The left operand of a dot, in blocks of rows where it is large and its rows are the fastest axis in memory.
+
+    One step along what is summed would be a row of memory away, another page and the same set of the cache.
+    """
+    lhs = operands[0].type
+    batch, contract = attrs["batch"][0], attrs["contract"][0]
+    rows = [a for a in range(lhs.rank) if a not in batch and a not in contract]
+    n = operands[1].shape[columns]
+    matrix = lhs.nbytes // max(1, math.prod(lhs.shape[a] for a in batch))
+    if rows != [lhs.rank - 1] or lhs.layout or n < ROWS or lhs.shape[-1] < ROWS or matrix <= target.l2_bytes // 2:
+        return operands[0]
+    block, _ = tile_shape(target, lhs.dtype, lhs.shape[-1], n)
+    layout: dict[str, Any] = {"order": (lhs.rank - 1, *range(lhs.rank - 1)), "tiles": ((lhs.rank - 1, block),)}
+    return builder.emit(movement.relayout, operands[:1], layout, node.loc)[0]
+
+
+def _contiguous(
+    builder: Builder, node: Node, operands: list[Value], columns: int, panels: bool, target: Target
+) -> Value:
+    """The right operand with its columns contiguous, in panels as wide as a register tile where that pays."""
     rhs = operands[1]
     if rhs.node is not None and rhs.node.op is movement.relayout:
         return rhs  # this pass has been here
     rank = rhs.type.rank
     others = tuple(a for a in range(rank) if a != columns)
     n = rhs.shape[columns]
-    lanes = target.lanes(rhs.dtype)
-    panel = lanes if n <= lanes else 2 * lanes
+    _, panel = tile_shape(target, rhs.dtype, node.result.type.size, n)
     groups: Any = node.attrs.get("groups", 1)
-    if constant and n > panel and groups == 1:
+    if panels and n > panel and groups == 1:
         layout: dict[str, Any] = {"order": (columns, *others), "tiles": ((columns, panel),)}
     elif columns == rank - 1:
         return rhs

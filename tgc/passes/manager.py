@@ -31,6 +31,14 @@ class Target(Protocol):
     def threads(self) -> int:
         """Threads that share a launch."""
 
+    @property
+    def vector_registers(self) -> int:
+        """Number of vector registers."""
+
+    @property
+    def l2_bytes(self) -> int:
+        """Second-level cache of one core."""
+
 
 class Pass(Protocol):
     """Graph -> Graph; pure. Applied to the bodies of control flow too, unless `whole` says that it sees to them."""

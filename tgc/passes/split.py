@@ -1,19 +1,27 @@
-"""Long reductions in chunks, so that threads can share them."""
+"""Long reductions and contractions in chunks, so that threads can share them."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tgc.ir import Builder, Graph, Node, Value, transform
+from tgc.ir import Attr, Builder, Graph, Node, Value, transform
+from tgc.ops.contraction import dot
 from tgc.ops.kinds import Reduce
+from tgc.ops.movement import reshape
+from tgc.ops.reduce import reduce_sum
 from tgc.passes.manager import Target, register
+
+SMALL = 1 << 14  # elements of a product that are too few for the threads to share
+MULTIPLE = 4  # how many times as long as a side of the result a contracted axis must be
 
 
 @register
 @dataclass(frozen=True)
 class Split:
-    """sum(x) -> sum of `chunks` partial sums, where the outermost axis is reduced and the operand is large.
+    """sum(x) -> sum of `chunks` partial sums, where the outermost axis is reduced and the operand is large;
+    dot(x, y) -> sum of the products of `products` parts, where much is contracted to a small result.
 
     The number of chunks is fixed: results do not depend on the number of threads.
     """
@@ -21,12 +29,15 @@ class Split:
     name: ClassVar[str] = "split"
     chunks: int = 16
     least: int = 1 << 16
+    products: int = 8
 
     def __call__(self, graph: Graph, target: Target) -> Graph:
         return transform(graph, self._rewrite)
 
     def _rewrite(self, builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
         op = node.op
+        if op is dot:
+            return self._split_dot(builder, node, new)
         if not isinstance(op, Reduce) or not op.splits or node.attrs["chunks"]:
             return None
         axes: tuple[int, ...] = node.attrs["axes"]
@@ -35,3 +46,25 @@ class Split:
             return None
         (partial,) = builder.emit(op, new, {"axes": axes, "chunks": self.chunks}, node.loc)
         return builder.emit(op, (partial,), {"axes": (0,), "chunks": 0}, node.loc)
+
+    def _split_dot(self, builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        """The outermost contracted axis in `products` parts, each a matrix of a batch; splitting it moves no data."""
+        sides, batch = node.attrs["contract"], node.attrs["batch"]
+        if batch != ((), ()) or any(v.type.layout for v in new):
+            return None
+        size, long = node.result.type.size, new[0].shape[sides[0][0]]
+        work = size * math.prod(new[0].shape[a] for a in sides[0])
+        few = size <= SMALL and long >= MULTIPLE * math.sqrt(size)
+        if not few or work < self.least * self.products or long % self.products:
+            return None
+        parts: list[Value] = []
+        for v, axes in zip(new, sides, strict=True):
+            at = axes[0]
+            shape = (*v.shape[:at], self.products, long // self.products, *v.shape[at + 1 :])
+            parts += builder.emit(reshape, (v,), {"shape": shape}, node.loc)
+        attrs: dict[str, Attr] = {
+            "batch": tuple((axes[0],) for axes in sides),
+            "contract": tuple((axes[0] + 1, *(a + (a > axes[0]) for a in axes[1:])) for axes in sides),
+        }
+        (products,) = builder.emit(dot, parts, attrs, node.loc)
+        return builder.emit(reduce_sum, (products,), {"axes": (0,), "chunks": 0}, node.loc)
