@@ -37,8 +37,9 @@ from tgc.backends.loops.ir import (
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype, physical
 from tgc.errors import BackendError
-from tgc.ir import Node
+from tgc.ir import Node, Value
 from tgc.ops.kinds import AxisMap, Contraction
+from tgc.ops.movement import transpose
 from tgc.types import F32, F64, I64, DType, TensorType
 
 LEVELS = 3  # loops over k inside of a register tile; slower ones run around it
@@ -107,7 +108,7 @@ def strides(type: TensorType, dims: Sequence[Mapping[str, int]], skip: int | Non
 
 
 def lower_contraction(pull: Pull, name: str, target: TileTarget) -> list[Kernel]:
-    """The kernel of a region with one contraction, and elementwise ops behind it."""
+    """The kernel of a region with one contraction, elementwise ops behind it, and transposes of its results."""
     (node,) = (n for n in pull.body.nodes if isinstance(n.op, Contraction))
     return [_Contraction(pull, node, name, target).kernel()]
 
@@ -253,8 +254,10 @@ class _Contraction:
         j, r = Var(self.column) - Var("column"), Var("r")
         held = compute_dtype(self.dtype)
         pull.sources[self.node.result] = lambda _: Load(_flat(c), (r * self.columns + j,), held)
+        places = [_transposed(v, index) for v in self.body.outputs]
         stores = [
-            Store(pull.result(k), physical(v.type, index), pull.at(v, index)) for k, v in enumerate(self.body.outputs)
+            Store(pull.result(k), physical(v.type, place), pull.at(v, place))
+            for k, (v, place) in enumerate(zip(self.body.outputs, places, strict=True))
         ]
         axes, _, stores = collapse([Axis(names[a], self.extent[a]) for a in names], [s.value for s in stores], stores)
         for axis in axes:
@@ -264,6 +267,13 @@ class _Contraction:
         columns = For(self.column, Var("column"), end, tuple(stores))
         last = SCALAR.minimum(Const(self.rows, I64), m - Var("row"))
         return [Comment("epilogue"), For("r", Const(0, I64), last, (*lets, columns))]
+
+
+def _transposed(v: Value, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    """The index of an element in a result of the region, which may be a transpose of what lies at `index`."""
+    if v.node is not None and v.node.op is transpose:
+        return tuple(index[a] for a in v.node.attrs["perm"])
+    return index
 
 
 def _flat(c: Buffer) -> Buffer:

@@ -5,7 +5,7 @@ Regions grow along edges, producer into consumer, while a template can still low
     map          elementwise ops and movements, any number of results of one shape
     reduce       folds of one shape along the same axes, what feeds them, and what uses their results along the kept
                  axes or, broadcast back, over the whole shape (softmax, normalizations, losses)
-    contraction  one contraction and elementwise ops behind it
+    contraction  one contraction, elementwise ops behind it, and transposes of their results
     scatter      one scatter
     cumulative   one fold that keeps its intermediate results
     opaque       one routine of a library
@@ -172,10 +172,8 @@ class Partition:
                 if producer is not consumer and not stays(source):
                     self._try(producer, consumer)
         self._join_siblings()
-        if self.options.again:
-            recompute(self)
+        while self.options.again and recompute(self):  # readers of what is dropped read other values
             self._join_siblings()
-            recompute(self)
         return self._emit()
 
     def _join_siblings(self) -> None:
@@ -455,7 +453,7 @@ def _unfit_contraction(nodes: Sequence[Node], closure: Sequence[Node]) -> str:
     shape = root.result.shape
     behind = _dependents(closure, {root})
     for node in nodes:
-        if node is root:
+        if node is root or _transposed(node, shape, closure):
             continue
         if not isinstance(node.op, Elementwise):
             return f"{node.op.name} is not elementwise"
@@ -464,9 +462,15 @@ def _unfit_contraction(nodes: Sequence[Node], closure: Sequence[Node]) -> str:
     if any(v.node in closure for v in root.operands):
         return "a contraction reads its operands from memory"
     for node in behind:
-        if node is not root and not isinstance(node.op, Elementwise):
+        if node is not root and not isinstance(node.op, Elementwise) and not _transposed(node, shape, closure):
             return f"{node.op.name} moves the contraction's elements"
     return _recomputed(closure)
+
+
+def _transposed(node: Node, shape: tuple[int, ...], closure: Sequence[Node]) -> bool:
+    """Whether a node is a transpose of what an epilogue computes, and the last to use it: elements are stored so."""
+    own = node.op is movement.transpose and node.operands[0].shape == shape and node.operands[0].type.layout is None
+    return own and not any(v is node.result for n in closure for v in n.operands)
 
 
 COLUMN_LIMIT = 1 << 14  # elements of a reduction along outer axes beyond which its consumers get kernels of their own

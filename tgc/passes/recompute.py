@@ -62,27 +62,26 @@ def cost(node: Node) -> int:
     return counted.total
 
 
-def recompute(partition: Partition) -> None:
-    """Drop results that their readers had better compute again."""
-    for node in partition.graph.nodes:
-        if isinstance(node.op, Elementwise) and node.result.type.size > 1:
-            _drop(partition, node)
+def recompute(partition: Partition) -> int:
+    """Drop results that their readers had better compute again; returns how many."""
+    candidates = [n for n in partition.graph.nodes if isinstance(n.op, Elementwise) and n.result.type.size > 1]
+    return sum([_drop(partition, node) for node in candidates])
 
 
-def _drop(partition: Partition, node: Node) -> None:
-    """Let all readers of a node compute it again, if they can and that moves fewer bytes."""
+def _drop(partition: Partition, node: Node) -> bool:
+    """Let all readers of a node compute it again, if they can and that moves fewer bytes; whether they do."""
     value, maker = node.result, partition.group[node]
     readers = [g for g in partition.readers(value) if g is not maker and node not in g.again]
     if not readers or value in partition.graph.outputs or not all(partition.computes(g) for g in readers):
-        return
+        return False
     if any(_from_memory(partition, value, g) for g in readers):
-        return
+        return False
     cone = _cone(partition, value)
     if cone is None:
-        return
+        return False
     weight = sum(map(cost, cone))
     if any(weight * sweeps(partition.closure([*g.nodes, *g.again])) > partition.options.again for g in readers):
-        return
+        return False
     makers = [partition.group[v.node] for n in cone for v in n.operands if v.node in partition.group]
     touched = list(dict.fromkeys([maker, *readers, *makers]))
     before, kept = _traffic(partition, touched), {g: g.again for g in readers}
@@ -93,12 +92,13 @@ def _drop(partition: Partition, node: Node) -> None:
     ):
         for g, again in kept.items():
             partition.compute_again(g, again)
-        return
+        return False
     for g in readers:
         for n in cone:
             for source in partition.sources(n):
                 if partition.group[source] is not g and source not in g.again:
                     partition.group[source].after.add(g)
+    return True
 
 
 def _from_memory(partition: Partition, value: Value, group: Group) -> bool:
