@@ -86,18 +86,19 @@ def transformer_loss(p: Params, tokens: Any, heads: int) -> Any:
 # ---------------------------------------------------------------------------------------------------------- ResNet-18
 
 
-STAGES = ((64, 1), (128, 2), (256, 2), (512, 2))  # channels and stride of each pair of blocks
+STAGES = ((1, 1), (2, 2), (4, 2), (8, 2))  # channels, in widths of the stem, and stride of each pair of blocks
 
 
-def resnet_parameters(classes: int = 1000, seed: int = 0) -> Params:
+def resnet_parameters(width: int = 64, classes: int = 1000, seed: int = 0) -> Params:
     """Filters and batch normalization's scales and biases; running statistics are state beside them."""
     rng = np.random.default_rng(seed)
 
     def conv(k: int, i: int, o: int) -> Params:
         return {"w": drawn(rng, k, k, i, o), "scale": np.ones(o, np.float32), "bias": np.zeros(o, np.float32)}
 
-    blocks, before = [], 64
-    for channels, stride in STAGES:
+    blocks, before = [], width
+    for times, stride in STAGES:
+        channels = width * times
         for step in (stride, 1):
             block = {"conv1": conv(3, before, channels), "conv2": conv(3, channels, channels)}
             if step != 1:
@@ -105,7 +106,7 @@ def resnet_parameters(classes: int = 1000, seed: int = 0) -> Params:
             blocks.append(block)
             before = channels
     head = {"w": drawn(rng, before, classes), "b": np.zeros(classes, np.float32)}
-    return {"stem": conv(7, 3, 64), "blocks": blocks, "head": head}
+    return {"stem": conv(7, 3, width), "blocks": blocks, "head": head}
 
 
 def resnet_statistics(p: Params) -> Params:
@@ -173,7 +174,7 @@ def transformer_step(sizes: Sizes = Sizes()) -> tuple[Callable[..., Any], dict[s
     return step, {**adam_state(transformer_parameters(sizes)), "rate": 1e-3, "tokens": tokens}
 
 
-def resnet_step(batch: int = 8, size: int = 224) -> tuple[Callable[..., Any], dict[str, Any]]:
+def resnet_step(batch: int = 8, size: int = 224, width: int = 64) -> tuple[Callable[..., Any], dict[str, Any]]:
     """A training step, to be jitted with `donate=DONATED`, and its arguments."""
 
     def step(p: Params, m: Params, v: Params, t: Any, rate: float, s: Params, x: Any, y: Any) -> Any:
@@ -186,7 +187,7 @@ def resnet_step(batch: int = 8, size: int = 224) -> tuple[Callable[..., Any], di
         return (*updated(p, grads, m, v, t, rate), t, after, value)
 
     rng = np.random.default_rng(1)
-    p = resnet_parameters()
+    p = resnet_parameters(width)
     images = rng.random((batch, size, size, 3), dtype=np.float32)
     labels = rng.integers(0, 1000, batch).astype(np.int32)
     return step, {**adam_state(p), "rate": 1e-3, "s": resnet_statistics(p), "x": images, "y": labels}

@@ -165,6 +165,42 @@ def test_any_program(strategy: Any) -> None:
         fused(differentiate(program.graph) if program.gradient else program.graph)
 
 
+def test_computed_again() -> None:
+    """Where it moves fewer bytes, readers compute a value again from what is in memory or small."""
+
+    def f(x: Any, y: Any) -> list[Any]:
+        d = x - tnp.mean(x, axis=1, keepdims=True)  # two kernels need it: folds along rows and along columns
+        return [tnp.sum(d * d, axis=1), tnp.sum(d * y, axis=0)]
+
+    g = trace(f, [f32(64, 64), f32(64, 64)])
+
+    def stores(g: Graph, **options: int) -> bool:
+        """Whether a tensor of the operands' shape lies in memory between kernels."""
+        after, _ = applied(Fuse(**options), g)
+        return any(r.shape == (64, 64) for node in after.nodes for r in node.results)
+
+    assert stores(g, again=0)
+    assert not stores(g)
+    dear = trace(
+        lambda x, y: [tnp.sum(h := tnp.tanh(tnp.exp(tnp.tanh(x))), axis=1), tnp.sum(h * y, axis=0)],
+        [v.type for v in g.inputs],
+    )
+    assert stores(dear)
+
+
+def test_folds_of_one_tensor() -> None:
+    """They share a kernel if they fold the same axes."""
+    both = trace(lambda x, y: [tnp.sum(x, axis=0), tnp.max(x * y, axis=0)], [f32(9, 9), f32(9, 9)])
+    assert fused(both)[0] == ["reduce"]
+
+
+def test_transposed_results() -> None:
+    """A contraction stores transposes of what its epilogue computes; the value itself too, if somebody reads it."""
+    g = trace(lambda x, y: [(h := OPS["relu"](x @ y)).T, h], [f32(9, 8), f32(8, 40)])
+    kinds, _ = fused(g)
+    assert kinds == ["contraction"]
+
+
 def test_training_step() -> None:
     """Softmax, loss and their backward pass share one region between the products."""
     kinds, _ = fused(differentiate(traced(loss, "f32[9,8]", "f32[8,4]", "f32[9,4]")))
