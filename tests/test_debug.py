@@ -300,9 +300,9 @@ def test_debug_levels(level: str | None, monkeypatch: pytest.MonkeyPatch, capsys
     ("pipeline", "stages"),
     [
         ("", STAGES),
-        ("decompose,layout,fuse", ["trace", "decompose", "layout", "fuse", "memory"]),
-        ("decompose,layout,simplify,simplify,fuse{limit=1}",
-         ["trace", "decompose", "layout", "simplify", "simplify'", "fuse", "memory"]),
+        ("inline,decompose,layout,fuse", ["trace", "inline", "decompose", "layout", "fuse", "memory"]),
+        ("inline,decompose,layout,simplify,simplify,fuse{limit=1}",
+         ["trace", "inline", "decompose", "layout", "simplify", "simplify'", "fuse", "memory"]),
         (PIPELINE.replace("split", "split{chunks=2,least=4}"), STAGES),
     ],
 )  # fmt: skip

@@ -94,6 +94,12 @@ FLOATS = {
     "layer norm": Case(lambda x: nn.layer_norm(x, BIAS, BIAS), (normal(3, 4),), "reduce", 1e-5),
     "argmax": Case(lambda x: tnp.argmax(x, axis=1), (normal(3, 5),), "reduce"),
     "product": Case(lambda x, w, b: nn.relu(x @ w + b), (normal(5, 3), normal(3, 7), normal(7)), "contraction", 1e-6),
+    "transposed product": Case(
+        lambda x, y: (tnp.transpose(z := nn.relu(x @ y), (1, 2, 0)), z, tnp.transpose(z * 2, (1, 0, 2))),
+        (normal(2, 5, 3), normal(2, 3, 35)),
+        "contraction",
+        1e-6,
+    ),
     "convolution": Case(conv_relu, (WEIGHTS, IMAGE, BIAS), "contraction", 1e-5),
     "gradient of a convolution": Case(
         tgc.grad(lambda *a: conv_relu(*a).sum()), (WEIGHTS, IMAGE, BIAS), "contraction contraction", 1e-5

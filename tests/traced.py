@@ -8,6 +8,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
+from tgc.composite import composed
 from tgc.interpret import interpret
 from tgc.ir import Graph
 from tgc.trace import trace
@@ -49,5 +50,8 @@ def close(got: Any, want: Any, tolerance: float = 1e-12) -> None:
 
 
 def ops_of(graph: Graph) -> list[str]:
-    """Names of the ops of a graph, those that only make or place constants aside."""
-    return [n.op.name for n in graph.nodes if n.op.name not in ("full", "broadcast", "reshape", "iota")]
+    """Names of the ops of a graph and of its composites, those that only make or place constants aside."""
+    names: list[str] = []
+    for n in graph.nodes:
+        names += ops_of(n.body) if n.op is composed else [n.op.name]
+    return [name for name in names if name not in ("full", "broadcast", "reshape", "iota")]

@@ -37,8 +37,9 @@ from tgc.backends.loops.ir import (
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype, physical
 from tgc.errors import BackendError
-from tgc.ir import Node
+from tgc.ir import Node, Value
 from tgc.ops.kinds import AxisMap, Contraction
+from tgc.ops.movement import transpose
 from tgc.passes.tiles import Shaped, tile_shape
 from tgc.types import F32, F64, I64, TensorType
 
@@ -93,7 +94,7 @@ def strides(type: TensorType, dims: Sequence[Mapping[str, int]], skip: int | Non
 
 
 def lower_contraction(pull: Pull, name: str, target: TileTarget) -> list[Kernel]:
-    """The kernel of a region with one contraction, and elementwise ops behind it."""
+    """The kernel of a region with one contraction, elementwise ops behind it, and transposes of its results."""
     (node,) = (n for n in pull.body.nodes if isinstance(n.op, Contraction))
     return [_Contraction(pull, node, name, target).kernel()]
 
@@ -266,8 +267,10 @@ class _Contraction:
         j, r = Var(self.column) - Var("column"), Var("r")
         held = compute_dtype(self.dtype)
         pull.sources[self.node.result] = lambda _: Load(_flat(c), (r * self.columns + j,), held)
+        places = [_transposed(v, index) for v in self.body.outputs]
         stores = [
-            Store(pull.result(k), physical(v.type, index), pull.at(v, index)) for k, v in enumerate(self.body.outputs)
+            Store(pull.result(k), physical(v.type, place), pull.at(v, place))
+            for k, (v, place) in enumerate(zip(self.body.outputs, places, strict=True))
         ]
         axes, _, stores = collapse([Axis(names[a], self.extent[a]) for a in names], [s.value for s in stores], stores)
         for axis in axes:
@@ -283,6 +286,13 @@ def _block_step(type: TensorType, axis: int) -> int:
     """Elements from one panel of a tiled axis to the next."""
     assert type.layout is not None
     return Buffer.row_major("", type.dtype, type.storage).strides[type.layout.order.index(axis)]
+
+
+def _transposed(v: Value, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
+    """The index of an element in a result of the region, which may be a transpose of what lies at `index`."""
+    if v.node is not None and v.node.op is transpose:
+        return tuple(index[a] for a in v.node.attrs["perm"])
+    return index
 
 
 def _flat(c: Buffer) -> Buffer:

@@ -1,10 +1,14 @@
 """Softmax, its logarithm and its kin, shifted by the largest element so that nothing overflows.
 
-Gradients do not go through the shift, which cancels. Half precision is computed in float32.
+Gradients do not go through the shift, which cancels; that of softmax is one of its result. Half precision is computed
+in float32.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
+from tgc.composite import composite
 from tgc.nn.base import full_precision
 from tgc.numpy.base import Array, Axes, axes_of, refuse, spread
 from tgc.numpy.cumulative import cumsum
@@ -34,9 +38,26 @@ def shifted(x: Array, axes: tuple[int, ...]) -> Array:
 @full_precision
 def softmax(x: Array, axis: Axes = -1) -> Array:
     """exp(x) / sum(exp(x)) along one axis or several; NaN where all elements are -inf."""
-    axes = _axes("softmax", x, axis)
+    y: Array = _softmax(x, _axes("softmax", x, axis))
+    return y
+
+
+@partial(composite, nondiff_argnums=(1,))
+def _softmax(x: Array, axes: tuple[int, ...]) -> Array:
     weights = exp(shifted(x, axes))
     return divide(weights, spread(reduce_sum(weights, axes=axes, chunks=0), axes, x.shape))
+
+
+def _softmax_pullback(axes: tuple[int, ...], y: Array, g: Array) -> tuple[Array]:
+    return (y * (g - spread(reduce_sum(y * g, axes=axes, chunks=0), axes, y.shape)),)
+
+
+def _softmax_kept(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    y = _softmax.f(x, axes)
+    return y, y
+
+
+_softmax.defvjp(_softmax_kept, _softmax_pullback)
 
 
 @full_precision

@@ -86,23 +86,23 @@ def _dot_reference(lhs: np.ndarray, rhs: np.ndarray, *, batch: Any, contract: An
 def _dot_side(g: Any, x: Any, y: Any, batch: Any, contract: Any, *, left: bool) -> Any:
     """Cotangent of the left operand x, or else of the right operand y: g contracted with the other over its free axes.
 
-    The product has the batch axes first and then, for a matrix product, the others in the operand's own order.
+    The product has the batch axes first, then the free and the contracted axes of the operand, or these before those,
+    by the order of the factors: whichever is the operand's own order, if one is.
     """
     free = [_free(len(t.shape), b, c) for t, b, c in zip((x, y), batch, contract, strict=True)]
     nb, nx = len(batch[0]), len(free[0])
-    g_batch = tuple(range(nb))
     mine, other = (0, 1) if left else (1, 0)
     contracted = sorted(range(len(contract[other])), key=lambda k: contract[other][k])
     kept = [contract[mine][k] for k in contracted]  # the axes that `other` brings along, in its order
-    if left:
-        g_axes = tuple(range(nb + nx, nb + nx + len(free[1])))
-        product = dot(g, y, batch=(g_batch, batch[1]), contract=(g_axes, tuple(free[1])))
-        places = [*batch[0], *free[0], *kept]
-    else:
-        g_axes = tuple(range(nb, nb + nx))
-        product = dot(x, g, batch=(batch[0], g_batch), contract=(tuple(free[0]), g_axes))
-        places = [*batch[1], *kept, *free[1]]
-    perm = tuple(places.index(a) for a in range(len(places)))
+    over = range(nb + nx, nb + nx + len(free[1])) if left else range(nb, nb + nx)
+    factors = (g, tuple(range(nb)), tuple(over)), ((y, x)[mine], batch[other], tuple(free[other]))
+    orders = {True: [*batch[mine], *free[mine], *kept], False: [*batch[mine], *kept, *free[mine]]}  # is g first?
+    own = sorted(orders[left])
+    first = not left if orders[left] != own and orders[not left] == own else left
+    (a, a_batch, a_over), (b, b_batch, b_over) = factors if first else factors[::-1]
+    product = dot(a, b, batch=(a_batch, b_batch), contract=(a_over, b_over))
+    places = orders[first]
+    perm = tuple(places.index(k) for k in range(len(places)))
     return product if perm == tuple(range(len(perm))) else transpose(product, perm=perm)
 
 

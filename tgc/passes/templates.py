@@ -1,0 +1,128 @@
+"""What each template can lower: why nodes do not become one region of a kind, or "" if they do.
+
+`nodes` are those of the region itself, `closure` has the cheap movements too that it reads through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tgc.ir import Node, Value
+from tgc.ops import movement
+from tgc.ops.kinds import Contraction, Elementwise, Movement, Reduce
+
+
+def _dependents(closure: Iterable[Node], roots: set[Node]) -> set[Node]:
+    """The nodes behind `roots`, those included."""
+    reached: set[Node] = set(roots)
+    for node in closure:
+        if any(v.node in reached for v in node.operands):
+            reached.add(node)
+    return reached
+
+
+def _recomputed(closure: Sequence[Node], exempt: Iterable[Node] = ()) -> str:
+    """Why reading through the movements of a region would compute elements several times; empty if it would not."""
+    own, exempt = set(closure), set(exempt)
+    for node in closure:
+        if not isinstance(node.op, Movement) or node in exempt or not node.operands:
+            continue
+        reads = node.op.reads(*(v.type for v in node.operands), **node.attrs)
+        for v in node.operands:
+            if reads > 1 and v.node in own and _costs(v, own):
+                return f"{node.op.name} reads each element {reads:g} times, which would compute it as often"
+            if v.node in own and _checked(v, own) and node.op.name in _GUARDED:
+                return f"{node.op.name} cannot guard an index check"
+    return ""
+
+
+_GUARDED = frozenset({"pad", "concat", "window_sum", "window_max", "window_argmax", "window_scatter"})
+
+
+def _costs(v: Value, own: set[Node]) -> bool:
+    """Whether an element of `v` is more than a few loads inside of a region."""
+    node = v.node
+    if node is None or node not in own:
+        return False
+    return not isinstance(node.op, Movement) or not node.op.cheap or any(_costs(o, own) for o in node.operands)
+
+
+def _checked(v: Value, own: set[Node]) -> bool:
+    node = v.node
+    if node is None or node not in own:
+        return False
+    return node.op is movement.take or any(_checked(o, own) for o in node.operands)
+
+
+def unfit_map(closure: Sequence[Node], results: Sequence[Value]) -> str:
+    """Why the nodes of a closure are no map with these results."""
+    types = {(v.shape, v.type.layout) for v in results}
+    if len(types) > 1:
+        return f"results of different shapes: {', '.join(sorted(str(v.type) for v in results))}"
+    return _recomputed(closure)
+
+
+def unfit_contraction(nodes: Sequence[Node], closure: Sequence[Node]) -> str:
+    """Why nodes, one of them a contraction, are none with an epilogue."""
+    (root,) = (n for n in nodes if isinstance(n.op, Contraction))
+    shape = root.result.shape
+    behind = _dependents(closure, {root})
+    for node in nodes:
+        if node is root or _transposed(node, shape, closure):
+            continue
+        if not isinstance(node.op, Elementwise):
+            return f"{node.op.name} is not elementwise"
+        if node.result.shape != shape:
+            return f"the epilogue has shape {shape}, {node.op.name} {node.result.shape}"
+    if any(v.node in closure for v in root.operands):
+        return "a contraction reads its operands from memory"
+    for node in behind:
+        if node is not root and not isinstance(node.op, Elementwise) and not _transposed(node, shape, closure):
+            return f"{node.op.name} moves the contraction's elements"
+    return _recomputed(closure)
+
+
+def _transposed(node: Node, shape: tuple[int, ...], closure: Sequence[Node]) -> bool:
+    """Whether a node is a transpose of what an epilogue computes, and the last to use it: elements are stored so."""
+    own = node.op is movement.transpose and node.operands[0].shape == shape and node.operands[0].type.layout is None
+    return own and not any(v is node.result for n in closure for v in n.operands)
+
+
+COLUMN_LIMIT = 1 << 14  # elements of a reduction along outer axes beyond which its consumers get kernels of their own
+
+
+def unfit_reduce(nodes: Sequence[Node], closure: Sequence[Node], results: Sequence[Value]) -> str:
+    """Why nodes, some of them folds, are no region of one domain."""
+    folds = [n for n in nodes if isinstance(n.op, Reduce)]
+    first = folds[0]
+    full, axes = first.operands[0].shape, first.attrs["axes"]
+    kept = first.result.shape
+    for n in folds:
+        if n.operands[0].shape != full or n.attrs["axes"] != axes or n.attrs["chunks"] != first.attrs["chunks"]:
+            return f"folds of {full} along {axes} and of {n.operands[0].shape} along {n.attrs['axes']}"
+    behind = _dependents(closure, set(folds))
+    back = tuple(a for a in range(len(full)) if a not in axes)
+    spreads = set()
+    for node in behind:
+        if isinstance(node.op, Elementwise):
+            if node.result.shape not in (full, kept):
+                return f"{node.op.name} of shape {node.result.shape} behind a fold of {full}"
+        elif node.op is movement.broadcast:
+            if node.operands[0].shape != kept or node.attrs["axes"] != back or node.result.shape != full:
+                return "a broadcast other than back along the folded axes"
+            spreads.add(node)
+        elif not isinstance(node.op, Reduce):
+            return f"{node.op.name} moves what has been folded"
+    if kept == full and len(behind) > len(folds):
+        return "a fold over nothing"
+    for v in results:
+        if v.shape not in (full, kept):
+            return f"a result of shape {v.shape} beside a fold of {full}"
+    rank = len(full)
+    size = first.operands[0].type.size
+    if spreads and rank and rank - 1 in back and size > COLUMN_LIMIT:
+        return "consumers of a fold along outer axes run in parallel only by themselves"
+    return _recomputed(closure, spreads)
+
+
+__all__ = ["unfit_contraction", "unfit_map", "unfit_reduce"]
