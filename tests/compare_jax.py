@@ -113,7 +113,7 @@ class Comparison:
         what = f"{row.name} {dtype}"
         for k, (a, b) in enumerate(zip(got, want, strict=True)):
             self.values += 1
-            if wrong := difference(a, b, row.slack):
+            if wrong := difference(a.astype(b.dtype) if row.widens else a, b, row.slack):
                 self.failures.append(f"{what}: result {k}: {wrong}")
         if smooth:
             slopes = jax.grad(lambda *ys: form(jax.numpy, theirs, *ys), argnums=tuple(real))(*arrays)
