@@ -10,11 +10,12 @@ import numpy as np
 import optree
 import pytest
 from gradients import check_gradients
-from traced import both
+from traced import both, graph_of
 
 import tgc
 import tgc.numpy as tnp
-from tgc.errors import AttributeSpecError, ConcretizationError, DTypeError, ShapeError
+from tgc.errors import AttributeSpecError, ConcretizationError, DTypeError, NoElementError, ShapeError
+from tgc.interpret import interpret
 from tgc.trace import trace
 from tgc.types import tensor_type
 
@@ -25,6 +26,7 @@ S = np.array([0.0, -0.0, 1.0, -1.5, np.inf, -np.inf, np.nan, 1e-320, 2.2e-308, 4
 N = np.where(RNG.uniform(size=(3, 4)) > 0.3, F, np.nan)
 A, B = RNG.integers(-40, 40, (3, 4)), RNG.integers(-9, 9, 4)
 M = RNG.uniform(size=(3, 4)) > 0.5
+Q = np.array([0, 0.1, 0.125, 0.25, 0.3, 0.375, 0.5, 0.625, 0.75, 0.8, 0.875, 1])
 T = np.sort(RNG.uniform(-3, 3, 6))
 X = RNG.uniform(-1, 1, (3, 4, 5))
 C = np.stack([F[0], F[1]])
@@ -60,11 +62,13 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
             (F, {"aweights": P, "fweights": np.array([1, 2, 3, 1])}), (V,)],
     "corrcoef": [(F,), (V, W)], "bincount": [(np.abs(B),), (np.abs(B), {"weights": V, "minlength": 12})],
     "histogram": [(F,), (F, 4, (-1, 2)), (F, T), (F, {"density": True, "bins": 3}), (A, {"bins": 3, "weights": F})],
+    "histogram2d": [(V, W), (V, W, 3, ((-2, 2), (-1, 1))), (V, W, [2, T], {"density": True}), (F[:, 0], F[:, 1], T, {"weights": F[:, 2]})],
     "histogram_bin_edges": [(F, 5)], "digitize": [(F, T), (F, T[::-1], True), (F, T[::-1]), (N, T), (A, B[:1])],
     **{n: [(F,), (N,), (F, {"axis": 1, "keepdims": True}), (N, {"axis": 0}), (A, {"axis": (0, 1)})] for n in ("median", "nanmedian")},
     **{n: [(N, 0.3), (N, np.array([[0.0, 0.25], [0.5, 1.0]]), {"axis": 1}), (F, [0.1, 0.9], {"axis": 0, "keepdims": True}),
            *((F, 0.37, {"axis": 1, "method": m}) for m in ("lower", "higher", "nearest", "midpoint", "hazen", "weibull",
-             "median_unbiased", "normal_unbiased", "interpolated_inverted_cdf")), (A, 0.5)] for n in ("quantile", "nanquantile")},
+             "median_unbiased", "normal_unbiased", "interpolated_inverted_cdf")), (A, 0.5),
+           *((x, Q, {"axis": 1, "method": m}) for x in (F, N, X[0, :, :1]) for m in ("inverted_cdf", "averaged_inverted_cdf", "closest_observation"))] for n in ("quantile", "nanquantile")},
     "percentile": [(F, 30, {"axis": 1}), (F.astype(np.float32), 75.0)], "nanpercentile": [(N, [10, 90], {"axis": 1})],
     # arranging
     "unstack": [(F,), (F, {"axis": -1})], "rot90": [*((X, k) for k in range(4)), (X, 1, (2, 0))],
@@ -87,6 +91,8 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "choose": [(M.astype(int), (F, V)), (A, (F, V, W), {"mode": "wrap"}), (A, (F, V), {"mode": "clip"})],
     "isin": [(A, B), (A, B, {"invert": True})], "union1d": [(A, B)], "intersect1d": [(A, B)], "setdiff1d": [(A, B)],
     "setxor1d": [(A, B)],
+    "packbits": [(M,), (M, 0), (A, {"axis": 1, "bitorder": "little"}), (RNG.integers(0, 2, 19),), (M[:0], 0)],
+    "unpackbits": [(A.astype(np.uint8),), *((A.astype(np.uint8), 1, n, "little") for n in (None, 5, -7, 40, 0)), (A.astype(np.uint8), 0, 9)],
     # calculus and polynomials
     "diff": [(F,), (F, 2, 0), (M,), (F, {"prepend": 0.0, "append": C[:, :1].repeat(2, 0)[:3]}), (V, 9)],
     "ediff1d": [(F,), (F, [1.0, 2.0], 3.0)], "trapezoid": [(F,), (F, V), (F, {"dx": 0.5, "axis": 0}), (A,)],
@@ -95,6 +101,7 @@ TABLE: dict[str, list[tuple[Any, ...]]] = {
     "convolve": [(V, W, m) for m in ("full", "same", "valid")] + [(V, T), (T, V, "same"), (A[0], B)],
     "correlate": [(T, V, m) for m in ("full", "same", "valid")] + [(V, T, m) for m in ("full", "same", "valid")],
     "polyval": [(V, F), (B, 2.0)], "polyadd": [(V, T)], "polysub": [(V, T)], "polymul": [(V, T)],
+    "polyfit": [(V, W, 2), (V, F.T, 1), (T, np.cos(T), 3, {"w": P.repeat(2)[:6]}), (B, A[0], 1), (V, W, 0)],
     "polyder": [(T,), (T, 3)], "polyint": [(V,), (V, 2, [1.0, 2.0])],
     "vander": [(V,), (V, 3), (V, {"increasing": True}), (B, 3)],
     # grids
@@ -193,6 +200,10 @@ GRADIENTS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
     "gradient": (lambda x: tnp.gradient(x, axis=1, edge_order=2), (F,)),
     "trapezoid": (tnp.trapezoid, (F, V)),
     "polyval": (tnp.polyval, (V, F)),
+    "polyfit": (lambda x, y: tnp.polyfit(x, y, 2), (V, W)),
+    "polydiv": (lambda x, y: tnp.concatenate(tnp.polydiv(x, y)), (T, V)),
+    "closest_observation": (lambda x: tnp.quantile(x, 0.3, 0, method="closest_observation"), (F,)),
+    "apply_along_axis": (lambda x: tnp.apply_along_axis(tnp.cumprod, 0, x), (F,)),
     "kron": (tnp.kron, (F, C)),
     "cross": (tnp.cross, (F[:, :3], C[0, :3])),
     "pad": (lambda x: tnp.pad(x, 2, mode="reflect", reflect_type="odd"), (F,)),
@@ -203,6 +214,62 @@ GRADIENTS: dict[str, tuple[Callable[..., Any], tuple[np.ndarray, ...]]] = {
 @pytest.mark.parametrize(("f", "arrays"), GRADIENTS.values(), ids=GRADIENTS)
 def test_gradients(f: Callable[..., Any], arrays: tuple[np.ndarray, ...]) -> None:
     check_gradients(f, *arrays)
+
+
+def counted(namespace: Any, points: Any, **kwargs: Any) -> list[Any]:
+    counts, edges = namespace.histogramdd(points, **kwargs)
+    return [counts, *edges]
+
+
+@pytest.mark.parametrize(
+    "kwargs", [{}, {"bins": 2, "density": True}, {"bins": (2, 3, 4), "range": (None, (-1, 1), (0, 0.5)), "weights": T}]
+)
+def test_histogramdd(kwargs: dict[str, Any]) -> None:
+    points = RNG.uniform(-1, 1, (6, 3))
+    for got, want in zip(both(lambda x: counted(tnp, x, **kwargs), points), counted(np, points, **kwargs), strict=True):
+        close(got, want)
+    separate = both(lambda *xs: counted(tnp, xs, **kwargs), *points.T)
+    close(separate[0], counted(np, points, **kwargs)[0])
+
+
+def test_polydiv() -> None:
+    for u, v in ((T, V), (V, T), (T, T[:1]), (np.array([1, 5, 6, 1]), np.array([2, 4]))):
+        quotient, rest = both(tnp.polydiv, u, v)
+        want = np.polydiv(u, v)
+        close(quotient, want[0])
+        assert len(rest) == max(min(len(u), len(v) - 1), 1)
+        np.testing.assert_allclose(rest[len(rest) - len(want[1]) :], want[1], atol=1e-13)
+
+
+def test_roots() -> None:
+    for p in ([1.0, -6, 11, -6], [0.0, 0, 2, 0, 8, 0, 0], [3.0], [0.0], [5, 1], [1j, 2, 3]):
+        want = np.roots(p).astype(complex)
+        got = tnp.roots(np.array(p))
+        np.testing.assert_allclose(np.sort_complex(got), np.sort_complex(want), atol=1e-12)
+    (got,) = both(lambda p: tnp.roots(p, strip_zeros=False), np.array([1.0, -6, 11, -6]))
+    np.testing.assert_allclose(np.sort_complex(got), [1, 2, 3], atol=1e-12)
+    with pytest.raises(ConcretizationError, match="give strip_zeros=False"):
+        trace(lambda p: [tnp.roots(p)], [tensor_type("f32", (3,))])
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+@pytest.mark.parametrize("name", ["mean", "sort", "diag"])
+def test_apply_along_axis(name: str, axis: int) -> None:
+    (got,) = both(lambda x: tnp.apply_along_axis(getattr(tnp, name), axis, x), X)
+    close(got, np.apply_along_axis(getattr(np, name), axis, X))
+
+
+def test_apply_along_axis_of_a_function_that_ignores_its_argument() -> None:
+    (got,) = both(lambda x: tnp.apply_along_axis(lambda v, k: np.arange(k), 0, x, 2), F)
+    close(got, np.apply_along_axis(lambda v: np.arange(2), 0, F))
+
+
+def test_places_of_elements_that_are_all_nan() -> None:
+    x = np.array([[np.nan, 2, 3], [np.nan] * 3])
+    for function in (tnp.nanargmax, tnp.nanargmin):
+        with pytest.raises(NoElementError, match=r"nanarg.*\(f64\[2,3\]\): all elements along axis 1 are NaN"):
+            function(x, axis=1)
+        assert list(interpret(graph_of(lambda x, f=function: f(x, axis=1), x), x)[0])[1] == -1
 
 
 def test_sizes_of_tracers() -> None:
@@ -239,6 +306,18 @@ def test_data_dependent_shapes_are_refused() -> None:
         (lambda: tnp.isdtype(np.float32, "real"), AttributeSpecError, "is no kind"),
         (lambda: tnp.delete(F, 7, 0), ShapeError, "out of bounds"),
         (lambda: tnp.interp(V, T, V), ShapeError, "vectors of one size"),
+        (lambda: tnp.packbits(F), DTypeError, r"packbits\(f64\[3,4\]\) needs integers or booleans"),
+        (lambda: tnp.packbits(A, bitorder="middle"), AttributeSpecError, "'middle' is neither"),
+        (lambda: tnp.unpackbits(A), DTypeError, "needs uint8"),
+        (lambda: tnp.unpackbits(M.view(np.uint8), count=-97), AttributeSpecError, "leaves out more than 96 bits"),
+        (lambda: tnp.apply_along_axis(tnp.sum, 0, F[:, :0]), ShapeError, "no vectors along axis 0"),
+        (lambda: tnp.apply_along_axis(tnp.sum, 2, F), ShapeError, "out of bounds"),
+        (lambda: tnp.polyfit(V, T, 1), ShapeError, "as many values"),
+        (lambda: tnp.polyfit(V, V, -1), AttributeSpecError, "degree is negative"),
+        (lambda: tnp.polydiv(V, []), ShapeError, "at least one coefficient"),
+        (lambda: tnp.histogramdd(V), ShapeError, "or D vectors"),
+        (lambda: tnp.histogramdd(F, weights=V), ShapeError, "one weight a point"),
+        (lambda: tnp.histogram2d(V, W, [2, 3], [None]), AttributeSpecError, "1 ranges for 2 axes"),
         (lambda: tnp.select([], []), AttributeSpecError, "0 conditions"),
     ],
 )

@@ -77,5 +77,9 @@ class OutOfRangeError(TgcError, IndexError):
     """An index computed at run time lies outside the axis that it addresses."""
 
 
+class NoElementError(TgcError, ValueError):
+    """There is no element to choose: all are NaN."""
+
+
 class LinearAlgebraError(TgcError, LinAlgError):
     """A matrix has no such factorization or inverse, or an iteration does not converge."""

@@ -6,7 +6,8 @@ from tgc.numpy.base import Array, ArrayLike, DTypeLike, along, as_array, refuse
 from tgc.numpy.indexing import as_indices, take
 from tgc.numpy.products import matmul
 from tgc.ops import arithmetic, creation
-from tgc.ops.arithmetic import add, as_tensor
+from tgc.ops.arithmetic import add, as_tensor, axis_index, where
+from tgc.ops.elementwise import stop_gradient
 from tgc.types import F32, as_dtype
 
 __all__ = ["dense", "embedding", "linear", "one_hot"]
@@ -30,14 +31,22 @@ def dense(x: ArrayLike, w: ArrayLike, b: ArrayLike | None = None) -> Array:
     return add(y, b)
 
 
-def embedding(table: ArrayLike, ids: ArrayLike) -> Array:
+def embedding(table: ArrayLike, ids: ArrayLike, padding_idx: int | None = None) -> Array:
     """Rows of `table` [rows, ...] at integer `ids` [...]: shape of ids, then of a row.
 
+    Args:
+        padding_idx: the row (from the last one if negative) that has no gradient, as it stands for padding.
     Raises:
         DTypeError: `ids` are not integers.
         OutOfRangeError: at run time, one is not below the number of rows.
+        AxisError: there is no row `padding_idx`.
     """
-    return take(table, ids, 0)
+    rows = take(table, ids, 0)
+    if padding_idx is None:
+        return rows
+    n, ids = as_array(table).shape[0], as_array(ids)
+    padding = arithmetic.equal(where(arithmetic.less(ids, 0), add(ids, n), ids), axis_index(padding_idx, n))
+    return where(along(padding, range(ids.ndim), rows.shape), stop_gradient(rows), rows)
 
 
 def one_hot(labels: ArrayLike, classes: int, dtype: DTypeLike = F32, axis: int = -1) -> Array:

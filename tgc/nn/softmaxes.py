@@ -9,10 +9,11 @@ from __future__ import annotations
 from functools import partial
 
 from tgc.composite import composite
+from tgc.control import associative_scan
 from tgc.nn.base import full_precision
 from tgc.numpy.base import Array, Axes, axes_of, refuse, spread
 from tgc.numpy.cumulative import cumsum
-from tgc.numpy.elementwise import exp, isfinite, log, maximum, where
+from tgc.numpy.elementwise import exp, isfinite, log, logaddexp, maximum, where
 from tgc.numpy.manipulation import reshape
 from tgc.numpy.sorting import sort
 from tgc.ops import creation
@@ -20,7 +21,7 @@ from tgc.ops.arithmetic import as_tensor, divide, subtract
 from tgc.ops.elementwise import stop_gradient
 from tgc.ops.reduce import reduce_max, reduce_sum
 
-__all__ = ["log_softmax", "logsumexp", "softmax", "softmin", "sparsemax"]
+__all__ = ["log_softmax", "logcumsumexp", "logsumexp", "softmax", "softmin", "sparsemax"]
 
 
 def _axes(function: str, x: Array, axis: Axes) -> tuple[int, ...]:
@@ -76,6 +77,13 @@ def logsumexp(x: Array, axis: Axes = None, keepdims: bool = False) -> Array:
     largest = where(isfinite(largest), largest, 0)
     out = log(reduce_sum(exp(x - spread(largest, axes, x.shape)), axes=axes, chunks=0)) + largest
     return reshape(out, [1 if a in axes else n for a, n in enumerate(x.shape)]) if keepdims else out
+
+
+@full_precision
+def logcumsumexp(x: Array, axis: int = -1, reverse: bool = False) -> Array:
+    """log(cumsum(exp(x))) along `axis`, pairwise, so that nothing overflows; with `reverse`, from each element on."""
+    (at,) = axes_of("logcumsumexp", x, (axis,))
+    return associative_scan(logaddexp, x, reverse, at)
 
 
 @full_precision

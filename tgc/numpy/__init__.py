@@ -30,6 +30,7 @@ from tgc.numpy.indexing import *  # noqa: F403
 from tgc.numpy.info import *  # noqa: F403
 from tgc.numpy.integers import *  # noqa: F403
 from tgc.numpy.manipulation import *  # noqa: F403
+from tgc.numpy.mapping import *  # noqa: F403
 from tgc.numpy.matrices import *  # noqa: F403
 from tgc.numpy.nanstats import *  # noqa: F403
 from tgc.numpy.padding import *  # noqa: F403

@@ -6,8 +6,11 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
+from tgc.errors import NoElementError
 from tgc.numpy import reductions
-from tgc.numpy.base import Array, ArrayLike, Axes, DTypeLike, as_array
+from tgc.numpy.base import Array, ArrayLike, Axes, DTypeLike, as_array, describe
 from tgc.numpy.elementwise import isnan, logical_not
 from tgc.ops.arithmetic import where
 from tgc.types import is_inexact
@@ -79,19 +82,32 @@ def nanmin(a: ArrayLike, axis: Axes = None, *, keepdims: bool = False) -> Array:
     return _extreme(reductions.min, math.inf, a, axis, keepdims)
 
 
-def _place(function: Callable[..., Any], worst: float, a: ArrayLike, axis: int | None, keepdims: bool) -> Array:
+def _place(
+    name: str, function: Callable[..., Any], worst: float, a: ArrayLike, axis: int | None, keepdims: bool
+) -> Array:
     x, there = _numbers(a)
     if there is None:
         return function(x, axis, keepdims=keepdims)
     out = function(where(there, x, worst), axis, keepdims=keepdims)
-    return where(reductions.any(there, axis, keepdims=keepdims), out, -1)
+    some = reductions.any(there, axis, keepdims=keepdims)
+    if isinstance(some, np.ndarray) and not some.all():
+        raise NoElementError(f"{name}({describe(x)}): all elements along axis {axis} are NaN")
+    return where(some, out, -1)
 
 
 def nanargmax(a: ArrayLike, axis: int | None = None, *, keepdims: bool = False) -> Array:
-    """Index of the first largest of the elements that are not NaN; -1 if there is none (NumPy: an error)."""
-    return _place(reductions.argmax, -math.inf, a, axis, keepdims)
+    """Index of the first largest of the elements that are not NaN; compiled, -1 if there is none.
+
+    Raises:
+        NoElementError: on arrays, there is none.
+    """
+    return _place("nanargmax", reductions.argmax, -math.inf, a, axis, keepdims)
 
 
 def nanargmin(a: ArrayLike, axis: int | None = None, *, keepdims: bool = False) -> Array:
-    """Index of the first smallest of the elements that are not NaN; -1 if there is none (NumPy: an error)."""
-    return _place(reductions.argmin, math.inf, a, axis, keepdims)
+    """Index of the first smallest of the elements that are not NaN; compiled, -1 if there is none.
+
+    Raises:
+        NoElementError: on arrays, there is none.
+    """
+    return _place("nanargmin", reductions.argmin, math.inf, a, axis, keepdims)

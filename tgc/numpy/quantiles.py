@@ -18,7 +18,9 @@ from tgc.ops.arithmetic import (
     divide,
     equal,
     is_weak,
+    less,
     multiply,
+    remainder,
     result_type,
     subtract,
     where,
@@ -28,12 +30,17 @@ from tgc.types import I64, is_float
 __all__ = ["median", "nanmedian", "nanpercentile", "nanquantile", "percentile", "quantile"]
 
 # Quantile q of n sorted elements lies at place q * (n + 1 - alpha - beta) + alpha - 1: (alpha, beta) of each definition
-# (Hyndman and Fan, "Sample quantiles in statistical packages", 1996, their numbers 4 to 9).
+# (Hyndman and Fan, "Sample quantiles in statistical packages", 1996, their numbers 1 to 9).
 PLACES: dict[str, tuple[float, float]] = {
+    "inverted_cdf": (0, 1), "averaged_inverted_cdf": (0, 1), "closest_observation": (-0.5, 1.5),
     "interpolated_inverted_cdf": (0, 1), "hazen": (0.5, 0.5), "weibull": (0, 0), "linear": (1, 1),
     "median_unbiased": (1 / 3, 1 / 3), "normal_unbiased": (3 / 8, 3 / 8),
 }  # fmt: skip
 ROUNDING = {"lower": floor, "higher": ceil, "nearest": round}  # of the place of "linear"; "midpoint" is their mean
+# How much the element behind a place counts where not in proportion: at places between elements, and at those of one.
+WEIGHTS: dict[str, tuple[float, float]] = {
+    "inverted_cdf": (1, 0), "averaged_inverted_cdf": (1, 0.5), "closest_observation": (1, 1), "midpoint": (0.5, 0),
+}  # fmt: skip
 
 
 def _quantile(
@@ -58,12 +65,21 @@ def _quantile(
     n: Array | int = as_tensor(sum(logical_not(isnan(rows)), -1), work) if skip else rest
     alpha, beta = PLACES.get(method, (1, 1))
     place = add(multiply(share, subtract(add(n, 1 - alpha), beta)), alpha - 1)
-    place = maximum(minimum(broadcast_to(place, (share.shape[0], *kept)), subtract(n, 1)), 0)
+    place = minimum(broadcast_to(place, (share.shape[0], *kept)), subtract(n, 1))
+    ahead = less(place, 0)  # of the first element
+    place = maximum(place, 0)
     if method in ROUNDING:
         place = ROUNDING[method](place)
     low = floor(place)
     high = minimum(add(low, 1), maximum(subtract(n, 1), 0))
-    weight = where(equal(place, low), 0.0, 0.5) if method == "midpoint" else subtract(place, low)
+    weight = subtract(place, low)
+    if method in WEIGHTS:
+        between, exact = WEIGHTS[method]
+        even = (
+            equal(remainder(low, 2), 1) if method == "closest_observation" else False
+        )  # that number, counted from one
+        weight = where(equal(weight, 0), where(even, 0.0, float(exact)), float(between))
+        weight = where(ahead, 0.0, weight)
 
     def at(index: Array) -> Array:
         return moveaxis(take_along_axis(ordered, moveaxis(as_tensor(index, I64), 0, -1), -1), -1, 0)
@@ -79,7 +95,8 @@ def quantile(a: ArrayLike, q: ArrayLike, axis: Axes = None, *, method: str = "li
 
     Args:
         method: how to interpolate between elements: "linear", "lower", "higher", "nearest", "midpoint",
-            "interpolated_inverted_cdf", "hazen", "weibull", "median_unbiased" or "normal_unbiased".
+            "inverted_cdf", "averaged_inverted_cdf", "closest_observation", "interpolated_inverted_cdf", "hazen",
+            "weibull", "median_unbiased" or "normal_unbiased".
     Raises:
         AttributeSpecError: there is no such method.
     """

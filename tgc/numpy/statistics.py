@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 import operator
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from tgc.numpy.complexes import by_parts, conj, real
 from tgc.numpy.creation import linspace
 from tgc.numpy.elementwise import clip, logical_and, sqrt
 from tgc.numpy.indexing import as_indices
-from tgc.numpy.manipulation import atleast_2d, concatenate, ravel, reshape, squeeze, transpose
+from tgc.numpy.manipulation import atleast_2d, concatenate, ravel, reshape, squeeze, stack, transpose
 from tgc.numpy.matrices import diagonal
 from tgc.numpy.reductions import max as largest
 from tgc.numpy.reductions import mean, min, sum
@@ -38,7 +39,7 @@ from tgc.ops.arithmetic import (
 from tgc.trace import Tracer
 from tgc.types import F64, I64, as_dtype, is_complex, is_inexact
 
-__all__ = ["average", "bincount", "corrcoef", "cov", "histogram", "histogram_bin_edges"]
+__all__ = ["average", "bincount", "corrcoef", "cov", "histogram", "histogram2d", "histogram_bin_edges", "histogramdd"]
 
 
 def average(
@@ -205,13 +206,84 @@ def histogram(
     """
     x = ravel(a)
     edges = histogram_bin_edges(x, bins, range)
-    n = edges.shape[0] - 1
-    index = subtract(searchsorted(edges, as_tensor(x, result_type(x, edges)), side="right"), 1)
-    index = where(equal(x, edges[n]), n - 1, index)  # the last bin is closed
-    inside = logical_and(greater_equal(index, 0), less(index, n))
-    index = where(inside, index, n)
-    w = creation.fill(x.shape, I64, 1) if weights is None else ravel(weights)
-    counts = scatter.scatter_add(creation.fill((n + 1,), w.dtype, 0), index, w)[:n]
-    if density:
-        counts = divide(counts, multiply(subtract(edges[1:], edges[:-1]), sum(counts)))
-    return counts, edges
+    counts = _counts([x], [edges], creation.fill(x.shape, I64, 1) if weights is None else ravel(weights))
+    return _density(counts, [edges]) if density else counts, edges
+
+
+def _counts(columns: Sequence[Array], edges: Sequence[Array], weights: Array) -> Array:
+    """The sums of the weights of points, by the bins that their coordinates lie in; the last bins are closed."""
+    shape = [e.shape[0] - 1 for e in edges]
+    total = math.prod(shape)
+    place: Array = 0
+    inside: Array = True
+    for x, e, n in zip(columns, edges, shape, strict=True):
+        index = subtract(searchsorted(e, as_tensor(x, result_type(x, e)), side="right"), 1)
+        index = where(equal(x, e[n]), n - 1, index)
+        inside = logical_and(inside, logical_and(greater_equal(index, 0), less(index, n)))
+        place = add(multiply(place, n), index)
+    # What lies in no bin goes to a place of its own, which is cut off.
+    place = where(inside, place, total)
+    return reshape(scatter.scatter_add(creation.fill((total + 1,), weights.dtype, 0), place, weights)[:total], shape)
+
+
+def _density(counts: Array, edges: Sequence[Array]) -> Array:
+    """Counts divided by their total and by the sizes of the bins."""
+    size = sum(counts)
+    for axis, e in enumerate(edges):
+        widths = subtract(e[1:], e[:-1])
+        size = multiply(size, reshape(widths, [-1 if a == axis else 1 for a in range(len(edges))]))
+    return divide(counts, size)
+
+
+def histogramdd(
+    sample: ArrayLike,
+    bins: Any = 10,
+    range: Sequence[Sequence[ArrayLike] | None] | None = None,
+    density: bool = False,
+    weights: ArrayLike | None = None,
+) -> tuple[Array, list[Array]]:
+    """(float64 counts [bins of axis 0, bins of axis 1, ...], boundaries by axis) of N points of D coordinates.
+
+    Args:
+        sample: [N, D], or a tuple or list of D vectors [N].
+        bins: of all axes: a number; or by axis: numbers, or vectors of boundaries.
+        range: (low, high) by axis; None, also that of one axis: from the least to the largest coordinate.
+        density: divide by the total and by the sizes of the bins.
+        weights: [N]: sum these up instead.
+    Raises:
+        ShapeError: `sample` or `weights` has another shape.
+        AttributeSpecError: there are not as many bins or ranges as axes.
+    """
+    points = stack([as_array(x) for x in sample], -1) if isinstance(sample, list | tuple) else as_array(sample)
+    if points.ndim != 2:
+        raise refuse("histogramdd", [points], "the points must be [N, D], or D vectors")
+    n, d = points.shape
+    by_axis = list(bins) if isinstance(bins, list | tuple) else [bins] * d
+    ranges = [None] * d if range is None else list(range)
+    if len(by_axis) != d or len(ranges) != d:
+        raise AttributeSpecError(f"histogramdd: {len(by_axis)} bins and {len(ranges)} ranges for {d} axes")
+    w = creation.fill((n,), F64, 1) if weights is None else as_tensor(as_array(weights), F64)
+    if w.shape != (n,):
+        raise refuse("histogramdd", [points, w], "there must be one weight a point")
+    columns = [points[:, k] for k in builtins.range(d)]
+    edges = [histogram_bin_edges(x, b, r) for x, b, r in zip(columns, by_axis, ranges, strict=True)]
+    counts = _counts(columns, edges, w)
+    return _density(counts, edges) if density else counts, edges
+
+
+def histogram2d(
+    x: ArrayLike,
+    y: ArrayLike,
+    bins: Any = 10,
+    range: Sequence[Sequence[ArrayLike] | None] | None = None,
+    density: bool = False,
+    weights: ArrayLike | None = None,
+) -> tuple[Array, Array, Array]:
+    """(counts, boundaries along x, along y) of points (x, y): `histogramdd` in two dimensions.
+
+    `bins` may also be one vector: the boundaries along both.
+    """
+    shared = not isinstance(bins, int) and (not isinstance(bins, list | tuple) or len(bins) != 2)
+    given = [as_array(bins)] * 2 if shared else bins
+    counts, edges = histogramdd([as_array(x), as_array(y)], given, range, density, weights)
+    return counts, edges[0], edges[1]
