@@ -7,7 +7,8 @@
 Eagerly, or with `--compiled` on `array_api_compiled`, in which every call is a compiled program. The failures are
 compared with those that are listed, with their reasons, in `array_api_failures.txt` or
 `array_api_compiled_failures.txt`: a failure that is not listed, or a listed test that passes, is an error (exit status
-1). Examples are drawn alike in every run; their number decides what is found.
+1). Not every run finds the failures whose reasons start with "at times", which depend on single examples: the suite
+does not draw alike in every run, whatever its seed.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ def main() -> int:
     if args.only:
         return 0
     new = [test for test in failed if test not in known]
-    mended = [test for test in known if test not in failed]
+    mended = [test for test, why in known.items() if test not in failed and not why.startswith("at times")]
     print(*[f"new failure: {test}" for test in new], *[f"passes now: {test}" for test in mended], sep="\n")
     return 1 if new or mended else 0
 

@@ -12,9 +12,11 @@ import pytest
 from gradients import check_gradients, gradients
 from traced import both, close, graph_of, ops_of
 
+import tgc
+import tgc.numpy as tnp
 import tgc.random as rnd
 from tgc import nn
-from tgc.errors import AttributeSpecError, DTypeError, ShapeError
+from tgc.errors import AttributeSpecError, AxisError, DTypeError, ShapeError
 
 RNG = np.random.default_rng(1)
 X = RNG.uniform(-4, 4, (3, 8))
@@ -45,6 +47,16 @@ def test_dense_and_embedding() -> None:
     close(*both(nn.embedding, w, ids), w[ids])
     check_gradients(nn.dense, x, w, b)
     check_gradients(nn.embedding, w, ids)
+
+
+@pytest.mark.parametrize("padding", [1, -3])
+def test_padding_has_no_gradient(padding: int) -> None:
+    w, ids = real(4, 5), np.array([[0, 1, 1], [-3, 3, -4]])
+    close(*both(lambda w: nn.embedding(w, ids, padding), w), w[ids])
+    grad = tgc.grad(lambda w: tnp.sum(nn.embedding(w, ids, padding)))(w)
+    close(grad, np.array([2.0, 0, 0, 1])[:, None] * np.ones(5))
+    with pytest.raises(AxisError, match="axis 4 is out of bounds"):
+        nn.embedding(w, ids, 4)
 
 
 @pytest.mark.parametrize("axis", [-1, 0, 1])

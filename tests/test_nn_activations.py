@@ -201,6 +201,20 @@ def test_prelu_of_channels() -> None:
         nn.prelu(X, slope)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_logcumsumexp(reverse: bool) -> None:
+    """As NumPy's accumulation; beyond the range of exp; gradients."""
+    for axis, x in ((-1, X), (0, X), (1, X * 500), (0, X[:0]), (1, X[:, :1])):
+        want = np.flip(x, axis) if reverse else x
+        want = np.logaddexp.accumulate(want, axis) if x.size else want
+        (got,) = both(lambda x: nn.logcumsumexp(x, axis, reverse), x)  # noqa: B023
+        np.testing.assert_allclose(got, np.flip(want, axis) if reverse else want, rtol=1e-13, atol=1e-13)
+    x = np.array([-np.inf, -np.inf, 1, -np.inf, np.inf, 2])
+    assert both(nn.logcumsumexp, x)[0].tolist() == [-np.inf, -np.inf, 1, 1, np.inf, np.inf]
+    assert both(nn.logcumsumexp, X.astype(np.float16))[0].dtype == np.float16
+    check_gradients(lambda x: nn.logcumsumexp(x, 0, reverse), X)
+
+
 def test_logsumexp_of_infinities() -> None:
     x = np.array([[-np.inf, -np.inf], [np.inf, 0], [-np.inf, 3]])
     assert both(lambda x: nn.logsumexp(x, -1), x)[0].tolist() == [-np.inf, np.inf, 3]

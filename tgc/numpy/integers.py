@@ -80,8 +80,8 @@ def _shifts(function: str, bitorder: str) -> Array:
 def packbits(a: ArrayLike, /, axis: int | None = None, bitorder: str = "big") -> Array:
     """uint8: eight elements along `axis` (None: of the flattened array) a byte, one bit each, which is 1 if not zero.
 
-    The last byte is filled up with zeros. The first element is the highest bit of a byte, or with `bitorder="little"` the
-    lowest.
+    The last byte is filled up with zeros. The first element is the highest bit of its byte; the lowest if `bitorder` is
+    "little".
 
     Raises:
         DTypeError: `a` holds neither integers nor booleans.
