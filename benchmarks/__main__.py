@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, write the result, print its tables."""
     options = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed of tgc beside others.")
     add = options.add_argument
-    add("--quick", action="store_true", help="a look within two minutes, too short for figures to be relied on")
+    add("--quick", action="store_true", help="a look in some two minutes, too short for figures to be relied on")
     add("--only", nargs="+", action="extend", choices=NAMES, metavar="NAME", help=f"of {', '.join(NAMES)}")
     add("--implementations", nargs="+", choices=IMPLEMENTATIONS, help="columns; all that are installed by default")
     add("--threads", nargs="+", type=int, help="1 and the cores by default, the cores alone if quick")

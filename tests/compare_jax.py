@@ -71,9 +71,9 @@ class Comparison:
         for row in rows():
             if not row.name.startswith(self.only):
                 continue
-            ours, theirs = found(tgc, row.name), found(jax, row.name)
+            ours, theirs = found(tgc, row.name), found(jax, row.alias or row.name)
             if theirs is None:
-                raise SystemExit(f"JAX has no {row.name}")
+                raise SystemExit(f"JAX has no {row.alias or row.name}")
             if ours is None:
                 self.missing.add(row.name)
                 continue

@@ -1,4 +1,4 @@
-"""Functions that tgc and JAX share under one name, with arguments: the table of `compare_jax.py`."""
+"""Functions that tgc and JAX share, nearly all under one name, with arguments: the table of `compare_jax.py`."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ class Row:
     `smooth` says whether gradients are compared too, `slack` by how much more than usual results may differ. Where only
     one triangle of a matrix is read its gradient is a convention; arguments are made `hermitian` first, in both.
     `widens` says that tgc computes in float64 whatever the operands, as NumPy does and JAX does not.
+    `alias` is JAX's name of the function where it has another.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Row:
     kwargs: dict[str, Any] = field(default_factory=dict)
     hermitian: bool = False
     widens: bool = False
+    alias: str = ""
 
 
 def spd(n: int) -> np.ndarray:
@@ -238,6 +240,7 @@ def transforms() -> Iterator[Row]:
 def networks() -> Iterator[Row]:
     n = "nn."
     yield from _rows(n, "relu relu6 elu celu selu silu mish softplus sigmoid log_sigmoid", D)
+    yield from _rows(n, "softsign", D, alias="nn.soft_sign")
     yield from _rows(n, "hard_sigmoid hard_silu hard_tanh leaky_relu squareplus sparse_plus tanh", D)
     yield from _rows(n, "softmax log_softmax standardize glu", Draw((3, 4), distinct=True))
     for approximate in (False, True):

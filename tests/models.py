@@ -1,6 +1,5 @@
-"""Training steps of whole models: what golden tests and measurements run.
+"""Training steps of whole models: what golden tests run beside the CNN of the benchmarks.
 
-    cnn             that of examples/cnn_digits.py: two convolutions with max pooling, two dense layers
     transformer     decoder-only, pre-norm (Radford et al., 2019): 4 layers, 256 wide, 4 heads, vocabulary 1000
     resnet18        He et al., 2016, with batch normalization, channels last
 
@@ -160,29 +159,6 @@ def updated(p: Any, grads: Any, m: Any, v: Any, t: Any, rate: Any) -> tuple[Any,
     others = [optree.tree_leaves(tree) for tree in (grads, m, v)]
     new = [adam(*each, t=t, rate=rate) for each in zip(leaves, *others, strict=True)]
     return tuple(optree.tree_unflatten(structure, part) for part in zip(*new, strict=True))  # type: ignore[return-value]
-
-
-def cnn(p: Params, x: Any) -> Any:
-    """Logits f32[n,10] of images f32[n,28,28,1]."""
-    x = nn.max_pool(nn.relu(nn.conv(x, **p["conv1"])), 2)
-    x = nn.max_pool(nn.relu(nn.conv(x, **p["conv2"])), 2)
-    return nn.dense(nn.relu(nn.dense(x.reshape(x.shape[0], -1), **p["dense1"])), **p["dense2"])
-
-
-def cnn_step(batch: int = 32) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """A training step, to be jitted with `donate=DONATED`, and its arguments."""
-
-    def step(p: Params, m: Params, v: Params, t: Any, rate: float, x: Any, y: Any) -> Any:
-        loss, grads = tgc.value_and_grad(lambda p: nn.cross_entropy(cnn(p, x), y))(p)
-        t = t + 1
-        return (*updated(p, grads, m, v, t, rate), t, loss)
-
-    rng = np.random.default_rng(0)
-    shapes = {"conv1": (3, 3, 1, 32), "conv2": (3, 3, 32, 64), "dense1": (1600, 128), "dense2": (128, 10)}
-    bias = {"conv1": "bias", "conv2": "bias", "dense1": "b", "dense2": "b"}
-    p = {name: {"w": drawn(rng, *shape), bias[name]: drawn(rng, shape[-1])} for name, shape in shapes.items()}
-    images = rng.random((batch, 28, 28, 1), dtype=np.float32)
-    return step, {**adam_state(p), "rate": 1e-3, "x": images, "y": rng.integers(0, 10, batch).astype(np.int32)}
 
 
 def transformer_step(sizes: Sizes = Sizes()) -> tuple[Callable[..., Any], dict[str, Any]]:

@@ -14,7 +14,9 @@ from graphs import f32
 from test_passes import TARGET, applied, traced
 
 import tgc.numpy as tnp
+from tgc import nn
 from tgc.autodiff import differentiate
+from tgc.errors import PassError
 from tgc.ir import Graph
 from tgc.ops.cumulative import Cumulative
 from tgc.ops.kinds import Contraction, Elementwise, Movement, Reduce, Scatter
@@ -199,6 +201,12 @@ def test_transposed_results() -> None:
     g = trace(lambda x, y: [(h := OPS["relu"](x @ y)).T, h], [f32(9, 8), f32(8, 40)])
     kinds, _ = fused(g)
     assert kinds == ["contraction"]
+
+
+def test_composites_must_be_inlined() -> None:
+    g = trace(nn.softmax, [f32(9, 9)])
+    with pytest.raises(PassError, match=r"composite .* `inline` must come before"):
+        applied(Fuse(), g)
 
 
 def test_training_step() -> None:

@@ -60,8 +60,11 @@ class Compiled:
         Raises:
             TraceError, ShapeError, DTypeError: as a call does.
         """
-        backend = get_backend(self.lowered.backend)
-        return backend.profile(self.executable, _native(self._fitting(args, kwargs)))
+        return self.profile_of(self._fitting(args, kwargs))
+
+    def profile_of(self, arrays: Sequence[np.ndarray]) -> Profile:
+        """The profile for arrays that are known to fit."""
+        return get_backend(self.lowered.backend).profile(self.executable, _native(arrays))
 
     def _fitting(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[np.ndarray]:
         """The arrays of a call, of the types that it was compiled for."""
@@ -101,6 +104,11 @@ class Jit:
         """The function's results, computed by the compiled program; traced in place inside of another trace."""
         if recorder() is not None:
             return self._f(*args, **kwargs)
+        entry, arrays = self._compiled(args, kwargs)
+        return entry.run(arrays)
+
+    def _compiled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Compiled, list[np.ndarray]]:
+        """The program for such arguments, compiled if it has not been, and their arrays."""
         dynamic, fixed = self._split(args, kwargs)
         leaves, structure = optree.tree_flatten(dynamic)
         arrays = [x if type(x) is np.ndarray else _array(x) for x in leaves]
@@ -115,13 +123,12 @@ class Jit:
                 entry = self._entries.get(key)
                 if entry is None:
                     entry = self._entries[key] = self._trace(dynamic, fixed).compile()
-        return entry.run(arrays)
+        return entry, arrays
 
     def profile(self, *args: Any, **kwargs: Any) -> Profile:
         """The profile of such a call: see `Compiled.profile`."""
-        dynamic, fixed = self._split(args, kwargs)
-        args, kwargs = dynamic
-        return self._trace(dynamic, fixed).compile().profile(*args, **kwargs)
+        entry, arrays = self._compiled(args, kwargs)
+        return entry.profile_of(arrays)
 
     def lower(self, *args: Any, **kwargs: Any) -> LoweredFunction:
         """The traced graph for such arguments, with every stage of its compilation.

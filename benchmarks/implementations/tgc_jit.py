@@ -21,6 +21,7 @@ from benchmarks.workloads.base import (
 )
 from tgc import nn
 from tgc import numpy as tnp
+from tgc.jit import LoweredFunction
 from tgc.ops import contraction
 
 
@@ -128,6 +129,10 @@ class Training:
         """The loss of the batch before the update that it brings."""
         *self.state, loss = self._jitted(*self.state, rate, self._batch)
         return loss
+
+    def lower(self) -> LoweredFunction:
+        """The step's graph, with every stage of its compilation."""
+        return self._jitted.lower(*self.state, TIMED_RATE, self._batch)
 
     def profile(self) -> dict[str, Any]:
         return _profile(self._jitted, *self.state, TIMED_RATE, self._batch)

@@ -25,10 +25,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from tgc.errors import PassError
 from tgc.ir import Builder, Graph, Node, Value
 from tgc.ops import movement
 from tgc.ops.cumulative import Cumulative
-from tgc.ops.kinds import Contraction, Control, Movement, Reduce, Scatter
+from tgc.ops.kinds import Contraction, Control, Movement, Reduce, Region, Scatter
 from tgc.ops.opaque import Opaque
 from tgc.ops.region import fused
 from tgc.passes.manager import Target, refuse, register
@@ -53,6 +54,8 @@ class Fuse:
     again: int = 24
 
     def __call__(self, graph: Graph, target: Target) -> Graph:
+        if held := next((n for n in graph.nodes if isinstance(n.op, Region) and n.op.transparent), None):
+            raise PassError(f"fuse: {held.op.name} @{held.body.name} is still whole: `inline` must come before")
         return Partition(graph, self).run()
 
 
