@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-pytest_plugins = ["kernel_count"]
+pytest_plugins = ["kernel_count", "machine"]
 
 GOLDEN = Path(__file__).parent / "golden"
 
