@@ -10,6 +10,7 @@ import pytest
 from tgc.errors import DTypeError
 from tgc.ir import Builder, Graph, Value
 from tgc.ops import REGISTRY, creation, movement, scatter, window
+from tgc.ops.attention import FLOATS, Attention
 from tgc.ops.cumulative import Cumulative
 from tgc.ops.kinds import Control, Elementwise, Primitive, Reduce, Region, Scatter
 from tgc.ops.opaque import Opaque
@@ -17,6 +18,7 @@ from tgc.ops.samples import Case, case
 from tgc.types import (
     ALL,
     BF16,
+    BOOL,
     C64,
     C128,
     F8E4M3,
@@ -59,6 +61,8 @@ def domain(op: Primitive, k: int) -> frozenset[DType]:
         return op.mixed[k] if op.mixed else op.domain
     if isinstance(op, Reduce | Cumulative | Opaque):
         return op.domain
+    if isinstance(op, Attention):
+        return FLOATS if k < op.arity else frozenset({BOOL})
     if op is creation.random_bits:
         return frozenset({U32})
     indexed = op in (movement.take, window.window_scatter, window.window_gather) or isinstance(op, Scatter)

@@ -267,10 +267,10 @@ class Emitter:
         self.use("tile", "tile")
         self.tiles[name] = f"{name} = tile({s.rows}, {vectors}, {lanes}, {levels}, {short!r}, masked={masked})"
         extents, a, b = ("".join(self.expr(x) + ", " for x in part) for part in zip(*s.levels, strict=True))
-        lhs, rhs = self.moved(s.a, s.a_at), self.moved(s.b, s.b_at)
+        lhs, rhs, out = self.moved(s.a, s.a_at), self.moved(s.b, s.b_at), self.moved(s.c, s.c_at)
         return [
             f"{name}({lhs}, {s.rows_at.name}, ({a}), {rhs}, ({b}), ({extents}),",
-            f"    {s.c.name}, {s.columns}, {self.expr(s.valid)}, {s.accumulate})",
+            f"    {out}, {s.c_row or s.columns}, {self.expr(s.valid)}, {s.accumulate})",
         ]
 
     def moved(self, buffer: Buffer, by: Expr) -> str:

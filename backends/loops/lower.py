@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from tgc.backends.loops.attention import lower_attention
 from tgc.backends.loops.contraction import TileTarget, lower_contraction
 from tgc.backends.loops.cumulative import lower_cumulative
 from tgc.backends.loops.ir import Kernel
@@ -15,7 +16,7 @@ from tgc.backends.loops.scatter import lower_scatter
 from tgc.errors import BackendError
 from tgc.ir import Node
 
-KINDS = ("map", "reduce", "contraction", "scatter", "cumulative")
+KINDS = ("map", "reduce", "contraction", "scatter", "cumulative", "attention")
 
 
 def lower(node: Node, target: TileTarget, overwrites: Mapping[int, int] = MappingProxyType({})) -> list[Kernel]:
@@ -37,4 +38,6 @@ def lower(node: Node, target: TileTarget, overwrites: Mapping[int, int] = Mappin
             return lower_scatter(pull, name)
         case "cumulative":
             return lower_cumulative(pull, name)
+        case "attention":
+            return lower_attention(pull, name, target)
     raise BackendError(f"fused region @{body.name} is of unknown kind {kind!r}; known are {', '.join(KINDS)}")

@@ -19,11 +19,18 @@ from tgc.types import BF16, F16, F32, F64, is_complex
 
 def emit_traced(builder: Builder, values: Sequence[Value], f: Callable[..., Any], loc: Loc) -> Value:
     """Emit what `f` does to tracers of `values` into the builder of a pass, for nodes from `loc`."""
+    return emit_results(builder, values, lambda *xs: (f(*xs),), loc)[0]
+
+
+def emit_results(
+    builder: Builder, values: Sequence[Value], f: Callable[..., Sequence[Any]], loc: Loc
+) -> tuple[Value, ...]:
+    """`emit_traced` for a function of several results."""
     record = Trace("rewrite", loc)
     record.builder = builder
     try:
         with recording(record):
-            return record.lift(f(*(Tracer(record, v) for v in values)))
+            return tuple(record.lift(y) for y in f(*(Tracer(record, v) for v in values)))
     finally:
         record.open = False
 

@@ -8,6 +8,7 @@ Regions grow along edges, producer into consumer, while a template can still low
     contraction  one contraction, elementwise ops behind it, and transposes of their results
     scatter      one scatter
     cumulative   one fold that keeps its intermediate results
+    attention    one attention, or its gradient
     opaque       one routine of a library
 
 Control flow stays as it is, between regions; its bodies are graphs that are fused by themselves.
@@ -28,6 +29,7 @@ from typing import Any, ClassVar
 from tgc.errors import PassError
 from tgc.ir import Builder, Graph, Node, Value
 from tgc.ops import movement
+from tgc.ops.attention import Attention
 from tgc.ops.cumulative import Cumulative
 from tgc.ops.kinds import Contraction, Control, Movement, Reduce, Region, Scatter
 from tgc.ops.opaque import Opaque
@@ -59,8 +61,9 @@ class Fuse:
         return Partition(graph, self).run()
 
 
-ALONE = {Scatter: "scatter", Cumulative: "cumulative", Opaque: "opaque"}  # kinds of ops that nothing is fused with
-FROM_MEMORY = Contraction | Scatter | Cumulative | Opaque | Control  # kinds of ops that read their operands from memory
+# kinds of ops that nothing is fused with
+ALONE = {Scatter: "scatter", Cumulative: "cumulative", Attention: "attention", Opaque: "opaque"}
+FROM_MEMORY = Contraction | Scatter | Cumulative | Attention | Opaque | Control  # kinds of ops that read their operands from memory
 Places = frozenset[tuple[object, ...]]  # where nodes are evaluated for one element: the movements looked through, node
 
 
