@@ -48,8 +48,11 @@ def test_attention() -> None:
     close(*both(f, q, k, v, bias), attention(q, k, v, bias, scale))
     check_gradients(f, q, k, v, bias)
     check_gradients(lambda *xs: f(*xs, is_causal=True), q, k, v, mask)
-    graph = graph_of(f, q, k, v)
-    assert ops_of(graph) == ["mul", "dot", "max", "stop_gradient", "sub", "exp", "sum", "div", "dot"]
+    assert ops_of(graph_of(f, q, k, v)) == ["attention"]
+    graph = graph_of(lambda *xs: f(*xs, soft_cap=9.0), q, k, v)
+    assert ops_of(graph) == [
+        "mul", "dot", "div", "tanh", "mul", "max", "stop_gradient", "sub", "exp", "sum", "div", "dot"
+    ]  # fmt: skip
 
 
 def test_attention_of_a_row_that_sees_nothing() -> None:

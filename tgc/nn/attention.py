@@ -9,13 +9,13 @@ from tgc.nn.layers import dense
 from tgc.nn.regularization import dropout
 from tgc.nn.softmaxes import softmax
 from tgc.numpy.base import Array, ArrayLike, accumulator, as_array, as_real, refuse
-from tgc.numpy.dtypes import finfo
-from tgc.numpy.elementwise import logical_and, tanh, where
+from tgc.numpy.elementwise import tanh, where
 from tgc.numpy.manipulation import reshape, transpose
 from tgc.numpy.products import operands
-from tgc.ops import arithmetic, contraction, creation
+from tgc.ops import arithmetic, contraction
+from tgc.ops import attention as ops
 from tgc.ops.arithmetic import as_tensor
-from tgc.types import BOOL, I64
+from tgc.types import BOOL
 
 __all__ = ["dot_product_attention", "multi_head_attention"]
 
@@ -38,6 +38,9 @@ def dot_product_attention(
     return_weights: bool = False,
 ) -> Any:
     """softmax(q k^T * scale + bias) v where the mask allows it, with the softmax over the source in float32 or better.
+
+    No memory is needed for the scores, which are [..., time, source], unless one of bias, soft_cap, dropout,
+    return_weights, a mask of numbers or grouped queries asks for them; v must then be finite at sources unseen.
 
     Args:
         q: [..., time, dim], such as [batch, heads, time, dim].
@@ -67,12 +70,19 @@ def dot_product_attention(
         raise refuse(_NAME, [q, k, v], f"{lead[-1]} heads of q cannot share {k.shape[-3]} heads of k")
     if v.shape[:-1] != k.shape[:-1]:
         raise refuse(_NAME, [q, k, v], "k and v must agree in all axes but the last")
-    scaled = q * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
-    scores = _product(scaled, k, k.ndim - 1)
+    scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
+    before, after = _reach(is_causal, window)
+    shape = (*q.shape[:-1], k.shape[-2])
+    bias = None if bias is None else _fits("bias", bias, [q, k], shape)
+    mask = None if mask is None else _fits("mask", mask, [q, k], shape)
+    plain = bias is None and (mask is None or mask.dtype == BOOL) and soft_cap is None and not return_weights
+    if plain and not dropout_rate and lead == k.shape[:-2] and isinstance(scale, int | float):
+        return _whole(q, k, v, mask, scale=scale, before=before, after=after)
+    scores = _product(q * scale, k, k.ndim - 1)
     scores = as_tensor(scores, accumulator(scores.dtype))
     if soft_cap is not None:
         scores = tanh(scores / soft_cap) * soft_cap
-    scores = _masked(scores, mask, bias, is_causal, window)
+    scores = _masked(scores, mask, bias, before, after)
     weights = softmax(scores)
     kept = dropout(weights, dropout_rate, key)
     y = _product(as_tensor(kept, v.dtype), v, v.ndim - 2)
@@ -89,45 +99,37 @@ def _product(x: Array, y: Array, axis: int) -> Array:
     return reshape(out, (*lead, *out.shape[-2:])) if groups else out
 
 
-def _fits(what: str, x: ArrayLike, scores: Array) -> Array:
+def _whole(q: Array, k: Array, v: Array, mask: Array | None, **attrs: Any) -> Array:
+    """By the op, which needs no memory for scores; half precision in float32."""
+    dtype = v.dtype
+    wide = [as_tensor(x, accumulator(dtype)) for x in (q, k, v)]
+    if mask is not None:
+        wide.append(reshape(mask, (1,) * (q.ndim - mask.ndim) + mask.shape))
+    y, _ = ops.attention(*wide, orders=(), **attrs)
+    return as_tensor(y, dtype)
+
+
+def _reach(is_causal: bool, window: int | tuple[int, int] | None) -> tuple[int | None, int | None]:
+    """How many sources before and after its own place a time sees, None for all."""
+    before, after = (window, window) if window is None or isinstance(window, int) else window
+    return before, after if not is_causal else 0 if after is None else min(after, 0)
+
+
+def _fits(what: str, x: ArrayLike, qk: list[Array], scores: tuple[int, ...]) -> Array:
     x = as_array(x)
-    if arithmetic.broadcast_shapes(x.shape, scores.shape) != scores.shape:
-        raise refuse(_NAME, [scores, x], f"the {what} does not broadcast to the scores")
+    if arithmetic.broadcast_shapes(x.shape, scores) != scores:
+        raise refuse(_NAME, [*qk, x], f"the {what} does not broadcast to the scores")
     return x
 
 
-def _masked(
-    scores: Array,
-    mask: ArrayLike | None,
-    bias: ArrayLike | None,
-    is_causal: bool,
-    window: int | tuple[int, int] | None,
-) -> Array:
+def _masked(scores: Array, mask: Array | None, bias: Array | None, before: int | None, after: int | None) -> Array:
     """Scores, very low where mask, causality or window forbid to look."""
-    seen = []
     if bias is not None:
-        scores = scores + as_tensor(_fits("bias", bias, scores), scores.dtype)
-    if mask is not None:
-        mask = _fits("mask", mask, scores)
-        if mask.dtype == BOOL:
-            seen.append(arithmetic.broadcast_to(mask, scores.shape))
-        else:
-            scores = scores + as_tensor(mask, scores.dtype)
-    before, after = (window, window) if window is None or isinstance(window, int) else window
-    after = after if not is_causal else 0 if after is None else min(after, 0)
-    if before is not None or after is not None:
-        time, source = (creation.iota(shape=scores.shape[-2:], dtype=I64, axis=axis) for axis in (0, 1))
-        if after is not None:
-            seen.append(arithmetic.less_equal(source, time + after if after else time))
-        if before is not None:
-            seen.append(arithmetic.less_equal(time, source + before))
-    if not seen:
-        return scores
-    allowed = arithmetic.broadcast_to(seen[0], scores.shape)
-    for other in seen[1:]:
-        allowed = logical_and(allowed, arithmetic.broadcast_to(other, scores.shape))
-    # Finite, so that the gradient of a row without anything to see is finite too.
-    return where(allowed, scores, -0.7 * float(finfo(scores.dtype).max))
+        scores = scores + as_tensor(bias, scores.dtype)
+    if mask is not None and mask.dtype != BOOL:
+        scores, mask = scores + as_tensor(mask, scores.dtype), None
+    counts = ops.allowed(scores.shape, before, after, mask)
+    return scores if counts is None else where(counts, scores, ops.unseen(scores.dtype))
 
 
 def multi_head_attention(
@@ -176,7 +178,8 @@ def multi_head_attention(
 
     shared = heads if kv_heads is None else kv_heads
     q, k, v = split(query, w_q, b_q, heads), split(context, w_k, b_k, shared), split(context, w_v, b_v, shared)
-    y, weights = dot_product_attention(q, k, v, mask, return_weights=True, **attention)
+    out = dot_product_attention(q, k, v, mask, return_weights=return_weights, **attention)
+    y, weights = out if return_weights else (out, None)
     joined = transpose(y, (0, 2, 1, 3))
     out = dense(reshape(joined, (*joined.shape[:2], -1)), w_o, b_o)
     return (out, weights) if return_weights else out
