@@ -23,6 +23,6 @@ from tgc.ops import (
 from tgc.ops.kinds import REGISTRY
 
 __all__ = [
-    "REGISTRY", "activations", "attention", "contraction", "control", "creation", "cumulative", "dynamic", "elementwise",
-    "fft", "linalg", "movement", "opaque", "reduce", "region", "scan", "scatter", "sort", "window",
+    "REGISTRY", "activations", "attention", "contraction", "control", "creation", "cumulative", "dynamic",
+    "elementwise", "fft", "linalg", "movement", "opaque", "reduce", "region", "scan", "scatter", "sort", "window",
 ]  # fmt: skip

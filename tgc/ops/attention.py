@@ -3,13 +3,14 @@
     s = scale * q k^T, and `unseen` where a source may not be seen
     y = softmax(s) v            lse = log(sum(exp(s)))
 
-The gradient computes the weights again from the scores and `lse` (Dao et al., "FlashAttention: fast and memory-efficient
-exact attention with IO-awareness", 2022). `composed` and `composed_grad` are the same functions made of other ops, for
-operands that no kernel takes.
+The gradient computes the weights again from the scores and `lse`: Dao et al., "FlashAttention: fast and
+memory-efficient exact attention with IO-awareness" (2022). `composed` and `composed_grad` are the same functions made
+of other ops, for operands that no kernel takes.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
@@ -52,6 +53,7 @@ class Attention(Primitive):
     _: KW_ONLY
     arity: int  # without the mask
     shapes: Callable[..., tuple[Shape, ...]]
+    products: tuple[int, int]  # how many matrix products of the scores' size go over dim, and over out
     batch: Batch
     heavy = True
 
@@ -78,6 +80,15 @@ class Attention(Primitive):
         places = orders[len(operands) :] or [tuple(range(len(s))) for s in results]
         stored = [tuple(s[axes.index(a)] for a in range(len(s))) for s, axes in zip(results, places, strict=True)]
         return tuple(TensorType(types[0].dtype, s) for s in stored)
+
+    def flops(self, operands: Sequence[TensorType], attrs: Mapping[str, Any]) -> int:
+        """Operations of the matrix products, for the scores that count by `before` and `after`."""
+        q, _, v = (logical(t, attrs["orders"], k) for k, t in enumerate(operands[:3]))
+        time, (source, out) = np.arange(q[-2]), v[-2:]
+        before, after = (source + q[-2] if attrs[side] is None else attrs[side] for side in ("before", "after"))
+        seen = np.minimum(time + after + 1, source) - np.maximum(time - before, 0)
+        pairs = math.prod(q[:-2]) * int(np.maximum(seen, 0).sum())
+        return 2 * pairs * (self.products[0] * q[-1] + self.products[1] * out)
 
 
 def logical(type: TensorType, orders: tuple[tuple[int, ...], ...], k: int) -> Shape:
@@ -333,6 +344,7 @@ attention: Attention = Attention(
     "attention",
     attrs=_ATTRS,
     arity=3,
+    products=(1, 1),
     shapes=_forward_shapes,
     reference=_reference,
     grad=_in_order(_grad),
@@ -343,13 +355,12 @@ attention_grad: Attention = Attention(
     "attention_grad",
     attrs=_ATTRS,
     arity=6,
+    products=(3, 2),
     shapes=_backward_shapes,
     reference=_grad_reference,
     grad=_in_order(_second),
     batch=_batch("attention_grad", 6),
-    samples=samples(
-        *[reals(-2, 2)] * 3, reals(2, 5), *[reals(-2, 2)] * 3, cases=_cases(6, (_HEADS,) * 3), ulps=64
-    ),
+    samples=samples(*[reals(-2, 2)] * 3, reals(2, 5), *[reals(-2, 2)] * 3, cases=_cases(6, (_HEADS,) * 3), ulps=64),
 )
 
 __all__ = ["Attention", "allowed", "attention", "attention_grad", "composed", "composed_grad", "logical", "unseen"]

@@ -6,6 +6,7 @@
     Reduce        scalar rules `init`, `step` and `finish` over reduced axes
     Contraction   named axes and one affine access map an operand
     Cumulative    a fold along one axis that keeps its intermediate results (`tgc.ops.cumulative`)
+    Attention     attention, and its gradient, without the matrix of scores (`tgc.ops.attention`)
     Scatter       updates combined with what is at computed places
     Opaque        what a library routine computes: sorting, factorizations (`tgc.ops.opaque`)
     Region        a node whose meaning is its body graph

@@ -3,9 +3,11 @@
 from tgc.passes import attention, decompose, fold, fuse, hoist, inline, layout, memory, rules, simplify, split
 from tgc.passes.manager import PASSES, Compilation, Pass, Refusal, parse_pipeline, refuse, register, run
 
-PIPELINE = "attention,inline,fold,simplify,hoist,sink,simplify,attention,decompose,layout,hoist,fold,simplify,split,fuse"
+PIPELINE = (
+    "attention,inline,fold,simplify,hoist,sink,simplify,attention,decompose,layout,hoist,fold,simplify,split,fuse"
+)
 
 __all__ = [
-    "PASSES", "PIPELINE", "Compilation", "Pass", "Refusal", "attention", "decompose", "fold", "fuse", "hoist", "inline", "layout",
-    "memory", "parse_pipeline", "refuse", "register", "rules", "run", "simplify", "split",
+    "PASSES", "PIPELINE", "Compilation", "Pass", "Refusal", "attention", "decompose", "fold", "fuse", "hoist", "inline",
+    "layout", "memory", "parse_pipeline", "refuse", "register", "rules", "run", "simplify", "split",
 ]  # fmt: skip

@@ -61,9 +61,9 @@ class Fuse:
         return Partition(graph, self).run()
 
 
-# kinds of ops that nothing is fused with
+# kinds of ops that nothing is fused with, and those that read their operands from memory
 ALONE = {Scatter: "scatter", Cumulative: "cumulative", Attention: "attention", Opaque: "opaque"}
-FROM_MEMORY = Contraction | Scatter | Cumulative | Attention | Opaque | Control  # kinds of ops that read their operands from memory
+FROM_MEMORY = Contraction | Scatter | Cumulative | Attention | Opaque | Control
 Places = frozenset[tuple[object, ...]]  # where nodes are evaluated for one element: the movements looked through, node
 
 

@@ -2,9 +2,9 @@
 
 Work is counted on the graph, by the kinds of its ops, so it is the work that the program must do, whatever the code
 does beyond it (values computed again, masked lanes): a contraction has 2 * product of its extents FLOPs, an elementwise
-op one an element of its result, a reduction, cumulation or scatter one an element of its operand. Bytes are those of
-all operands and results of a kernel, each once; of an operand that only movements read (a slice, a gather), no more
-than they take.
+op one an element of its result, a reduction, cumulation or scatter one an element of its operand; an attention has
+those of its products, as far as the scores count. Bytes are those of all operands and results of a kernel, each once;
+of an operand that only movements read (a slice, a gather), no more than they take.
 
 Williams, Waterman and Patterson, "Roofline: an insightful visual performance model" (2009).
 """
@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tgc.ir import Graph, Node
+from tgc.ops.attention import Attention
 from tgc.ops.cumulative import Cumulative
 from tgc.ops.kinds import Contraction, Elementwise, Movement, Reduce, Scatter
 from tgc.types import is_float
@@ -130,6 +131,8 @@ def _flops(node: Node) -> int:
             return node.result.type.size
         case Reduce() | Cumulative():
             return node.operands[0].type.size
+        case Attention():
+            return node.op.flops([v.type for v in node.operands], node.attrs)
         case Scatter():
             return node.operands[-1].type.size
     return 0

@@ -1,0 +1,299 @@
+"""What the kernels of attention and of its gradient have in common: sizes, addresses, visibility, register tiles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tgc.backends.loops.axes import Axis
+from tgc.backends.loops.ir import Buffer, Const, Expr, For, If, Kernel, Let, Load, Stack, Stmt, Store, Tile, Var, number
+from tgc.backends.loops.kernel import finish
+from tgc.backends.loops.pull import SCALAR, Pull
+from tgc.ops.attention import Attention, logical, unseen
+from tgc.passes.tiles import Shaped
+from tgc.types import I64, DType
+
+ZERO, ONE = Const(0, I64), Const(1, I64)
+KEYS = 64  # sources of a block, at least
+
+
+def loop(var: str, count: Expr | int, *body: Stmt, lo: Expr = ZERO) -> For:
+    """for var in range(lo, count)."""
+    return For(var, lo, number(count), body)
+
+
+def clip(x: Expr, lo: Expr, hi: Expr) -> Expr:
+    """`x`, or the nearer end of lo..hi."""
+    clipped: Expr = SCALAR.minimum(SCALAR.maximum(x, lo), hi)
+    return clipped
+
+
+def ceil_div(x: Expr, n: int) -> Expr:
+    """ceil(x / n) of a number that is not negative."""
+    return (x + (n - 1)) // n
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """The sizes of register tiles and of blocks of the scores.
+
+    A register tile of scores is `rows` sources by `columns` queries; one of a result is `rows` queries by `columns` of
+    its last axis. So `queries` is a multiple of both, and `keys` one of `rows`.
+    """
+
+    rows: int
+    columns: int
+    queries: int
+    keys: int
+
+    @staticmethod
+    def of(target: Shaped, dtype: DType) -> Blocks:
+        columns = 2 * target.lanes(dtype)
+        queries = 3 * columns
+        most = min((target.vector_registers - 3) // 2, 14)
+        rows = next(r for r in range(most, 0, -1) if queries % r == 0)
+        return Blocks(rows, columns, queries, rows * math.ceil(KEYS / rows))
+
+
+class Frame:
+    """What both kernels have in common: sizes, addresses, buffers, and who sees whom.
+
+    Local integers of the code: `first` is the first query of a block, `queries` how many it has, in `panels` of
+    `columns`; `key` is the first source of a block, `keys` how many it has; `open` is 1 where nothing is passed over.
+    """
+
+    def __init__(self, pull: Pull, name: str, target: Shaped) -> None:
+        self.pull, self.name = pull, name
+        (self.node,) = pull.body.nodes
+        op, attrs = self.node.op, self.node.attrs
+        assert isinstance(op, Attention)
+        self.arity, self.orders = op.arity, attrs["orders"]
+        types = [v.type for v in (*self.node.operands, *self.node.results)]
+        self.shapes = [logical(t, self.orders, k) for k, t in enumerate(types)]
+        self.dtype = types[0].dtype
+        self.blocks = Blocks.of(target, self.dtype)
+        (*lead, time, dim), (source, out) = self.shapes[0], self.shapes[2][-2:]
+        self.lead = [Axis(f"lead{k}", n) for k, n in enumerate(lead)]
+        for axis in self.lead:
+            pull.integer(f"n_{axis.var}", axis.size)
+        self.time, self.source = pull.integer("time", time), pull.integer("source", source)
+        self.dim, self.out = pull.integer("dim", dim), pull.integer("out", out)
+        pull.scalars["scale"] = Const(float(attrs["scale"]), self.dtype)
+        self.scale = Var("scale", self.dtype)
+        self.before, self.after = (
+            None if attrs[side] is None else pull.integer(side, attrs[side]) for side in ("before", "after")
+        )
+        self.trims = self.before is not None or self.after is not None
+        self.low = Const(unseen(self.dtype), self.dtype)
+        self.half_low = Const(unseen(self.dtype) / 2, self.dtype)
+        self.stacks: list[Stmt] = []
+        results = {v: pull.result(k) for k, v in enumerate(pull.body.outputs)}
+        self.results = [results.get(v) for v in self.node.results]
+        self.own_rows = self.local("own_rows", self.blocks.rows, I64)
+        self.key_rows = self.local("key_rows", self.blocks.rows, I64)
+
+    def local(self, name: str, elements: int, dtype: DType | None = None) -> Buffer:
+        """A buffer on the stack."""
+        made = Buffer(name, dtype or self.dtype, (elements,), (1,))
+        self.stacks.append(Stack(made, elements))
+        return made
+
+    def number(self, x: float) -> Expr:
+        return Const(x, self.dtype)
+
+    def load(self, x: Buffer, *index: Expr) -> Expr:
+        return Load(x, index, x.dtype)
+
+    def width(self, k: int) -> int:
+        """Elements of a row of a local matrix that has the last axis of operand `k`: few different numbers."""
+        c = self.blocks.columns
+        return c << max(0, math.ceil(math.log2(self.shapes[k][-1] / c)))
+
+    # ------------------------------------------------------------------------------------------------------ addresses
+
+    def index(self, k: int, *last: Expr) -> tuple[Expr, ...]:
+        """The place along each axis of operand or result `k`, at `last` along the axes behind the leading ones."""
+        places = [*(Var(a.var) for a in self.lead), *last]
+        order = self.orders[k] if self.orders else range(len(places))
+        at: list[Expr] = [ZERO] * len(places)
+        for axis, place, n in zip(order, places, self.shapes[k], strict=True):
+            if n > 1 or k < self.arity or k >= len(self.node.operands):  # axes of masks may be broadcast
+                at[axis] = place
+        return tuple(at)
+
+    def buffer(self, k: int) -> Buffer:
+        """The buffer of operand `k`."""
+        return self.pull.buffers[self.node.operands[k]]
+
+    def element(self, k: int, *last: Expr) -> Expr:
+        """An element of an operand."""
+        x = self.buffer(k)
+        return Load(x, self.index(k, *last), x.dtype)
+
+    def row(self, k: int, i: Expr) -> Expr:
+        """Where row `i` of operand `k`, a matrix, begins in its buffer."""
+        at: Expr = ZERO
+        for axis, place in enumerate(self.index(k, i, ZERO)):
+            at = at + place * self.buffer(k).stride(axis)
+        return at
+
+    def step(self, k: int) -> Expr:
+        """Elements from one row of operand `k`, a matrix, to the next."""
+        rank = len(self.shapes[k])
+        return self.buffer(k).stride(self.orders[k][-2] if self.orders else rank - 2)
+
+    def panels(self, k: int) -> tuple[Expr, Expr]:
+        """How many tiles the last axis of operand `k` has, and how many columns of tile `panel` are valid."""
+        n, c = (self.dim if k < 2 else self.out), self.blocks.columns
+        whole = self.shapes[k][-1] % c == 0
+        return ceil_div(n, c), Const(c, I64) if whole else n - Var("panel") * c
+
+    # ---------------------------------------------------------------------------------------------------- visibility
+
+    def first_seer(self, key: Expr) -> Expr | None:
+        """The first query of the block, counted from its beginning, that sees a source; None if all do."""
+        return None if self.after is None else key - self.after - Var("first")
+
+    def last_seer(self, key: Expr) -> Expr | None:
+        """The last query of the block that sees a source."""
+        return None if self.before is None else key + self.before - Var("first")
+
+    def opened(self, least: Expr, most: Expr) -> Expr:
+        """`most` where nothing is passed over, else `least`."""
+        return least + (most - least) * Var("open")
+
+    def seen_panels(self) -> list[Stmt]:
+        """Let `p0` and `p1` be the panels of queries between which some see sources `at` .. `at` + rows of a block."""
+        c, all_ = self.blocks.columns, Var("panels")
+        first = self.first_seer(Var("key") + Var("at"))
+        last = self.last_seer(Var("key") + Var("at") + (self.blocks.rows - 1))
+        lo: Expr = ZERO if first is None else self.opened(clip(first, ZERO, all_ * c) // c, ZERO)
+        hi = all_ if last is None else self.opened(ceil_div(clip(last + 1, ZERO, all_ * c), c), all_)
+        return [Let("p0", lo), Let("p1", hi)]
+
+    def seen_keys(self, first: Expr) -> tuple[Expr, Expr]:
+        """The sources of the block between which those lie that queries `first` .. `first` + rows of theirs see."""
+        n = Var("keys")
+        lo: Expr = ZERO
+        hi: Expr = n
+        at = Var("first") + first - Var("key")
+        if self.before is not None:
+            lo = self.opened(clip(at - self.before, ZERO, n), ZERO)
+        if self.after is not None:
+            hi = self.opened(clip(at + self.blocks.rows + self.after, ZERO, n), n)
+        return lo, hi
+
+    def seen_queries(self) -> tuple[Expr, Expr]:
+        """The queries of the block between which those lie that see sources `at` .. `at` + rows."""
+        n: Expr = Var("queries")
+        first = self.first_seer(Var("key") + Var("at"))
+        last = self.last_seer(Var("key") + Var("at") + (self.blocks.rows - 1))
+        lo: Expr = ZERO if first is None else self.opened(clip(first, ZERO, n), ZERO)
+        hi = n if last is None else self.opened(clip(last + 1, ZERO, n), n)
+        return lo, hi
+
+    def hidden(self, x: Buffer, value: Callable[[Expr], Expr]) -> list[Stmt]:
+        """Put `value(query)` in row `j` of a block, of panels p0..p1, where the source may not be seen."""
+        b, r = self.blocks, Var("r")
+        lo, hi = Var("p0") * b.columns, Var("p1") * b.columns
+        key, at = Var("key") + Var("j"), Var("j") * b.queries + r
+        put = Store(x, (at,), value(r))
+        made: list[Stmt] = []
+        if (first := self.first_seer(key)) is not None:
+            made.append(loop("r", clip(first, lo, hi), put, lo=lo))
+        if (last := self.last_seer(key)) is not None:
+            made.append(loop("r", hi, put, lo=clip(last + 1, lo, hi)))
+        for k in range(self.arity, len(self.node.operands)):
+            if self.shapes[k][-2] == 1:
+                made.append(If(SCALAR.bit_not(self.element(k, ZERO, key)), (loop("r", hi, put, lo=lo),)))
+                continue
+            kept = SCALAR.select(self.element(k, Var("first") + r, key), self.load(x, at), value(r))
+            made.append(loop("r", SCALAR.minimum(hi, Var("queries")), Store(x, (at,), kept), lo=lo))
+        return made
+
+    # ------------------------------------------------------------------------------------------------------ statements
+
+    def block_of_queries(self, block: Expr) -> list[Stmt]:
+        b = self.blocks
+        return [
+            Let("first", block * b.queries),
+            Let("queries", SCALAR.minimum(Const(b.queries, I64), self.time - Var("first"))),
+            Let("panels", ceil_div(Var("queries"), b.columns)),
+        ]
+
+    def tables(self) -> list[Stmt]:
+        """Places of the rows of a tile whose rows are queries of a block."""
+        return [loop("r", self.blocks.rows, Store(self.own_rows, (Var("r"),), Var("r")))]
+
+    def transposed(self, k: int, to: Buffer, factor: Expr | None = None) -> list[Stmt]:
+        """The block's rows of operand `k` as columns of a local matrix, zeros beyond the last one."""
+        r, d, n = Var("r"), Var("d"), self.blocks.queries
+        x = self.element(k, Var("first") + r, d)
+        width = self.dim if k < 2 else self.out
+        put = Store(to, (d * n + r,), x if factor is None else SCALAR.mul(x, factor))
+        none = Store(to, (d * n + r,), self.number(0.0))
+        return [
+            loop("r", Var("queries"), loop("d", width, put)),
+            loop("d", width, loop("r", Var("panels") * self.blocks.columns, none, lo=Var("queries"))),
+        ]
+
+    def key_tiles(self, *body: Stmt) -> For:
+        """For tiles of sources `at` .. of the block, with the panels p0..p1 of queries that see some."""
+        rows = self.blocks.rows
+        return loop("t", ceil_div(Var("keys"), rows), Let("at", Var("t") * rows), *self.seen_panels(), *body)
+
+    def each_key(self, *body: Stmt) -> For:
+        """For the sources `j` of a tile."""
+        end = SCALAR.minimum(Var("at") + self.blocks.rows, Var("keys"))
+        return loop("j", end, *body, lo=Var("at"))
+
+    def each_query(self, *body: Stmt) -> list[Stmt]:
+        """For the queries `r` of panels p0..p1, vector by vector."""
+        c = self.blocks.columns
+        inner = loop("c", c, Let("r", Var("p") * c + Var("c")), *body)
+        return [For("p", Var("p0"), Var("p1"), (inner,))]
+
+    def outside(self, *xs: Buffer) -> list[Stmt]:
+        """Zeros in row `j` of blocks, beside panels p0..p1."""
+        c, at = self.blocks.columns, Var("j") * self.blocks.queries + Var("r")
+        none = [Store(x, (at,), self.number(0.0)) for x in xs]
+        made: list[Stmt] = []
+        if self.after is not None:
+            made.append(loop("r", Var("p0") * c, *none))
+        if self.before is not None:
+            made.append(loop("r", Var("panels") * c, *none, lo=Var("p1") * c))
+        return made
+
+    def products(self, k: int, columns: Buffer, to: Buffer) -> list[Stmt]:
+        """A tile of sources of a block of operand `k` times a transposed block, for panels p0..p1."""
+        b, r = self.blocks, Var("r")
+        key = Var("key") + Var("at")
+        width = self.dim if k < 2 else self.out
+        last = self.source - 1 - key
+        place = Store(self.key_rows, (r,), SCALAR.minimum(r, last) * self.step(k))
+        tile = Tile(
+            b.rows, b.columns, self.buffer(k), self.row(k, key), self.key_rows, columns, Var("p") * b.columns, to,
+            Const(b.columns, I64), ((width, ONE, number(b.queries)),), accumulate=False,
+            c_at=Var("at") * b.queries + Var("p") * b.columns, c_row=b.queries,
+        )  # fmt: skip
+        return [loop("r", b.rows, place), For("p", Var("p0"), Var("p1"), (tile,))]
+
+    def by_keys(self, x: Buffer, k: int, to: Buffer, to_row: Expr, *, accumulate: bool) -> list[Stmt]:
+        """Add to rows of a local matrix: `rows` queries from `at` on of a block times the sources of operand `k`."""
+        b = self.blocks
+        panels, valid = self.panels(k)
+        lo, hi = self.seen_keys(Var("at"))
+        wide = self.width(k)
+        tile = Tile(
+            b.rows, b.columns, x, Var("at") + Var("least") * b.queries, self.own_rows, self.buffer(k),
+            self.row(k, Var("key") + Var("least")) + Var("panel") * b.columns, to, valid,
+            ((Var("most") - Var("least"), number(b.queries), self.step(k)),), accumulate=accumulate,
+            c_at=to_row * wide + Var("panel") * b.columns, c_row=wide,
+        )  # fmt: skip
+        return [Let("least", lo), Let("most", hi), loop("panel", panels, tile)]
+
+    def finish(self, body: Sequence[Stmt], tiles: int, products: int) -> Kernel:
+        (*_, time, dim), (source, out) = self.shapes[0], self.shapes[2][-2:]
+        work = products * math.prod(a.size for a in self.lead) * time * source * (dim + out) // 8
+        return finish(self.name, self.pull, [*self.stacks, *body], tiles=tiles, work=work)

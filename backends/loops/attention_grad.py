@@ -1,0 +1,161 @@
+"""The kernel of attention's gradient; see `attention.py`."""
+
+from __future__ import annotations
+
+import math
+
+from tgc.backends.loops.attention_frame import ONE, ZERO, Frame, ceil_div, loop
+from tgc.backends.loops.axes import unflatten
+from tgc.backends.loops.ir import Buffer, Const, Expr, If, Kernel, Let, Load, Stmt, Store, Tile, Var
+from tgc.backends.loops.pull import SCALAR
+from tgc.types import I64
+
+
+class Backward(Frame):
+    """A tile of work is all of one lead: its sources in blocks, times blocks of queries."""
+
+    def kernel(self) -> Kernel:
+        b = self.blocks
+        size = b.keys * b.queries
+        self.queries = self.local("qt", self.width(0) * b.queries)
+        self.cotangents = self.local("gt", self.width(2) * b.queries)
+        self.weights, self.slopes = self.local("weights", size), self.local("slopes", size)
+        self.dk, self.dv = (self.local(n, b.keys * self.width(k)) for n, k in (("dk", 1), ("dv", 2)))
+        self.dq = self.local("dq", b.rows * self.width(1))
+        self.lse, self.fill, self.delta = (self.local(n, b.queries) for n in ("lse", "fill", "delta"))
+        self.square = self.local("square", b.rows, I64)
+        body: list[Stmt] = [Let(v, x) for v, x in unflatten(self.lead, Var("tile"))]
+        body += [*self.tables(), loop("r", b.rows, Store(self.square, (Var("r"),), Var("r") * b.queries))]
+        body += self._zero_dq()
+        body.append(loop("block", ceil_div(self.source, b.keys), *self._block()))
+        return self.finish(body, math.prod(a.size for a in self.lead), 2)
+
+    def _zero_dq(self) -> list[Stmt]:
+        dq = self.results[0]
+        if dq is None:
+            return []
+        put = Store(dq, self.index(len(self.node.operands), Var("i"), Var("d")), self.number(0.0))
+        return [loop("i", self.time, loop("d", self.dim, put))]
+
+    def _block(self) -> list[Stmt]:
+        """A block of sources."""
+        b = self.blocks
+        blank = [
+            loop("d", b.keys * self.width(k), Store(x, (Var("d"),), self.number(0.0)))
+            for k, x in ((1, self.dk), (2, self.dv))
+        ]
+        return [
+            Let("key", Var("block") * b.keys),
+            Let("keys", SCALAR.minimum(Const(b.keys, I64), self.source - Var("key"))),
+            *blank,
+            loop("turn", ceil_div(self.time, b.queries), *self._pair()),
+            *self._results(),
+        ]
+
+    def _pair(self) -> list[Stmt]:
+        """A block of sources and a block of queries."""
+        made = [*self.block_of_queries(Var("turn")), *self._rows()]
+        seen: Expr = Var("open")
+        if self.trims:
+            sees: list[Expr] = []
+            if self.after is not None:
+                sees.append(SCALAR.ge(Var("first") + Var("queries") - 1 + self.after, Var("key")))
+            if self.before is not None:
+                sees.append(SCALAR.ge(Var("key") + Var("keys") - 1, Var("first") - self.before))
+            seen = SCALAR.bit_or(SCALAR.ge(Var("open"), ONE), sees[0] if len(sees) == 1 else SCALAR.bit_and(*sees))
+            return [*made, If(seen, tuple(self._products()))]
+        return [*made, *self._products()]
+
+    def _rows(self) -> list[Stmt]:
+        """lse, delta and the score of what is not seen, by which a row that sees nothing has even weights."""
+        r, zero = Var("r"), self.number(0.0)
+        lse = self.element(3, Var("first") + r)
+        blind = SCALAR.lt(lse, self.half_low)
+        even = SCALAR.neg(SCALAR.log(SCALAR.cast(self.source, self.dtype)))
+        inside: list[Stmt] = [
+            Store(self.lse, (r,), SCALAR.select(blind, zero, lse)),
+            Store(self.fill, (r,), SCALAR.select(blind, Var("even", self.dtype), self.low)),
+            Store(self.delta, (r,), self.element(5, Var("first") + r)),
+            Let("open", SCALAR.maximum(Var("open"), SCALAR.select(blind, ONE, ZERO))),
+        ]
+        beyond = [Store(x, (r,), zero) for x in (self.lse, self.fill, self.delta)]
+        return [
+            Let("open", ZERO),
+            Let("even", even),
+            loop("r", Var("queries"), *inside),
+            loop("r", self.blocks.queries, *beyond, lo=Var("queries")),
+        ]
+
+    def _products(self) -> list[Stmt]:
+        b, r = self.blocks, Var("r")
+        at = Var("j") * b.queries + r
+        weight, slope = self.load(self.weights, at), self.load(self.slopes, at)
+        lse, delta = self.load(self.lse, r), self.load(self.delta, r)
+        each = self.each_query(
+            Store(self.weights, (at,), SCALAR.exp(SCALAR.sub(weight, lse))),
+            Store(self.slopes, (at,), SCALAR.mul(weight, SCALAR.sub(slope, delta))),
+        )
+        lo, hi = self.seen_queries()
+        return [
+            *self.transposed(0, self.queries, self.scale),
+            *self.transposed(4, self.cotangents),
+            self.key_tiles(
+                *self.products(1, self.queries, self.weights),
+                *self.products(2, self.cotangents, self.slopes),
+                self.each_key(
+                    *self.hidden(self.weights, lambda r: self.load(self.fill, r)),
+                    *self.outside(self.weights, self.slopes),
+                    *each,
+                    *self.hidden(self.slopes, lambda _: self.number(0.0)),
+                ),
+            ),
+            loop(
+                "t", ceil_div(Var("keys"), b.rows),
+                Let("at", Var("t") * b.rows), Let("least", lo), Let("most", hi),
+                *self._by_queries(self.weights, 4, 2, self.dv), *self._by_queries(self.slopes, 0, 1, self.dk),
+            ),
+            *self._add_to_dq(),
+        ]  # fmt: skip
+
+    def _by_queries(self, x: Buffer, k: int, like: int, to: Buffer) -> list[Stmt]:
+        """Add to rows of a local matrix: `rows` sources from `at` on of a block times the queries of operand `k`."""
+        b = self.blocks
+        panels, valid = self.panels(like)
+        wide = self.width(like)
+        tile = Tile(
+            b.rows, b.columns, x, Var("at") * b.queries + Var("least"), self.square, self.buffer(k),
+            self.row(k, Var("first") + Var("least")) + Var("panel") * b.columns, to, valid,
+            ((Var("most") - Var("least"), ONE, self.step(k)),), accumulate=True,
+            c_at=Var("at") * wide + Var("panel") * b.columns, c_row=wide,
+        )  # fmt: skip
+        return [loop("panel", panels, tile)]
+
+    def _add_to_dq(self) -> list[Stmt]:
+        dq, b = self.results[0], self.blocks
+        if dq is None:
+            return []
+        r, d = Var("r"), Var("d")
+        place = self.index(len(self.node.operands), Var("first") + Var("at") + r, d)
+        more = SCALAR.mul(self.load(self.dq, r * self.width(1) + d), self.scale)
+        add = Store(dq, place, SCALAR.add(Load(dq, place, dq.dtype), more))
+        rows = SCALAR.minimum(Const(b.rows, I64), Var("queries") - Var("at"))
+        return [
+            loop(
+                "t", ceil_div(Var("queries"), b.rows),
+                Let("at", Var("t") * b.rows),
+                *self.by_keys(self.slopes, 1, self.dq, ZERO, accumulate=False),
+                loop("r", rows, loop("d", self.dim, add)),
+            )
+        ]  # fmt: skip
+
+    def _results(self) -> list[Stmt]:
+        j, d, n = Var("j"), Var("d"), len(self.node.operands)
+        made: list[Stmt] = []
+        for k, x, factor, width in ((1, self.dk, self.scale, self.dim), (2, self.dv, None, self.out)):
+            to = self.results[k]
+            if to is not None:
+                value = self.load(x, j * self.width(k) + d)
+                value = value if factor is None else SCALAR.mul(value, factor)
+                put = Store(to, self.index(n + k, Var("key") + j, d), value)
+                made.append(loop("j", Var("keys"), loop("d", width, put)))
+        return made
