@@ -16,6 +16,7 @@ from graphs import f32
 from test_passes import TARGET
 
 import tgc.numpy as tnp
+from tgc import nn
 from tgc.autodiff import value_and_grad_flat
 from tgc.backends.cpu.backend import CpuBackend
 from tgc.ir import Graph
@@ -71,6 +72,18 @@ def channels_first(x: Any, b: Any) -> list[Any]:
     return [x]
 
 
+def attention(q: Any, k: Any, v: Any, cotangent: Any) -> list[Any]:
+    """Causal attention of tensors [batch, time, heads, dim], and its gradient."""
+
+    def loss(*xs: Any) -> tuple[Any, Any]:
+        y = nn.dot_product_attention(*(tnp.transpose(x, (0, 2, 1, 3)) for x in xs), is_causal=True)
+        y = tnp.transpose(y, (0, 2, 1, 3))
+        return tnp.sum(y * cotangent), y
+
+    _, y, grads = value_and_grad_flat(loss, [q, k, v])
+    return [y, *grads]
+
+
 Model = tuple[Callable[..., list[Any]], list[TensorType], tuple[int, ...]]
 MODELS: Mapping[str, Model] = {
     "elementwise": (elementwise, [f32(4, 100), f32(100)], ()),
@@ -82,6 +95,7 @@ MODELS: Mapping[str, Model] = {
         [f32(2, 8, 8, 3), TensorType(I32, (2,)), f32(3, 3, 3, 16), f32(256, 10), f32(10)],
         (2, 3, 4),
     ),
+    "attention": (attention, [f32(2, 40, 3, 32)] * 4, ()),
     "channels_first": (channels_first, [f32(2, 4, 8, 8), f32(40)], ()),
 }
 

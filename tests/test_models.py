@@ -43,7 +43,7 @@ def moved(graph: Graph) -> float:
     [
         (lambda: Training(CNN, CNN.inputs()).lower(), 27, 38.5),
         (lambda: lowered(resnet_step()), 225, 2219),
-        (lambda: lowered(transformer_step()), 241, 1655),
+        (lambda: lowered(transformer_step()), 212, 1446),
     ],
     ids=["cnn", "resnet18", "transformer"],
 )
