@@ -1,9 +1,10 @@
 """Attention and its gradient without the matrix of scores: blocks of it are computed, used and forgotten.
 
 A block is `keys` sources by `queries` rows, held transposed (sources are its rows) in a buffer on the stack: softmax
-runs down the columns, each of which is a lane of a vector register, and both products that read it (with v, and with k
-for the gradient) take v and k as they lie in memory, with contiguous rows. Only queries, and cotangents of the results,
-are transposed first, once for all sources.
+runs down the columns, each of which is a lane of a vector register, and the products that read it take the rows of v, k
+and q as they are. Only queries, and cotangents of the results, are transposed, for the products that make a block. All
+that register tiles read has been copied to the stack: rows of one head are far apart in memory, and share few sets of
+the cache.
 
     forward, for a block of queries:    s = k qT,  m' = max(m, s),  p = exp(s - m'),  l = l exp(m - m') + sum(p),
                                         y = y exp(m - m') + p v          in the end  y / l  and  lse = m + log(l)
@@ -42,7 +43,8 @@ class Forward(Frame):
     def kernel(self) -> Kernel:
         b = self.blocks
         self.wide = self.width(2)
-        self.queries = self.local("qt", self.width(0) * b.queries)
+        self.rows, self.columns = (self.local(n, self.width(0) * b.queries) for n in ("rows", "columns"))
+        self.k, self.v = (self.local(n, b.keys * self.width(k)) for n, k in (("k", 1), ("v", 2)))
         self.scores = self.local("scores", b.keys * b.queries)
         self.sums = self.local("sums", b.queries * self.wide)
         self.top, self.fresh, self.shift, self.decay, self.total = (
@@ -52,8 +54,8 @@ class Forward(Frame):
         count = self.pull.integer("blocks", blocks)
         tile = Var("tile")
         body: list[Stmt] = [Let(v, x) for v, x in unflatten(self.lead, tile // count)]
-        body += [*self.block_of_queries(tile % count), *self.tables()]
-        body += self.transposed(0, self.queries, self.scale)
+        body += self.block_of_queries(tile % count)
+        body += self.transposed(0, self.rows, self.columns, self.scale)
         body.append(Let("open", ZERO))
         if self.trims:
             body.append(Let("again", ONE))
@@ -96,9 +98,10 @@ class Forward(Frame):
         return [
             Let("key", Var("begin") + Var("block") * b.keys),
             Let("keys", SCALAR.minimum(Const(b.keys, I64), Var("end") - Var("key"))),
+            self.copied(1, "key", "keys", self.k),
             loop("r", b.queries, Store(self.fresh, (r,), top)),
             self.key_tiles(
-                *self.products(1, self.queries, self.scores),
+                self.scored(self.k, 1, self.columns, self.scores),
                 self.each_key(
                     *self.hidden(self.scores, lambda _: self.low),
                     *self.each_query(Store(self.fresh, (r,), SCALAR.maximum(fresh, score))),
@@ -121,10 +124,11 @@ class Forward(Frame):
                 "r", Var("queries"),
                 loop("d", wide, Store(self.sums, (place,), SCALAR.mul(self.load(self.sums, place), decay))),
             ),
+            self.copied(2, "key", "keys", self.v),
             loop(
                 "t", ceil_div(Var("queries"), b.rows),
                 Let("at", Var("t") * b.rows),
-                *self.by_keys(self.scores, 2, self.sums, Var("at"), accumulate=True),
+                *self.weighted(self.scores, self.v, 2, self.sums, by_query=True, first=Var("at")),
             ),
         ]  # fmt: skip
 

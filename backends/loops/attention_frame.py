@@ -90,8 +90,7 @@ class Frame:
         self.stacks: list[Stmt] = []
         results = {v: pull.result(k) for k, v in enumerate(pull.body.outputs)}
         self.results = [results.get(v) for v in self.node.results]
-        self.own_rows = self.local("own_rows", self.blocks.rows, I64)
-        self.key_rows = self.local("key_rows", self.blocks.rows, I64)
+        self.tables: dict[int, Buffer] = {}
 
     def local(self, name: str, elements: int, dtype: DType | None = None) -> Buffer:
         """A buffer on the stack."""
@@ -104,6 +103,10 @@ class Frame:
 
     def load(self, x: Buffer, *index: Expr) -> Expr:
         return Load(x, index, x.dtype)
+
+    def extent(self, k: int) -> Expr:
+        """The size of the last axis of operand `k`, a matrix."""
+        return self.dim if k < 2 else self.out
 
     def width(self, k: int) -> int:
         """Elements of a row of a local matrix that has the last axis of operand `k`: few different numbers."""
@@ -122,32 +125,10 @@ class Frame:
                 at[axis] = place
         return tuple(at)
 
-    def buffer(self, k: int) -> Buffer:
-        """The buffer of operand `k`."""
-        return self.pull.buffers[self.node.operands[k]]
-
     def element(self, k: int, *last: Expr) -> Expr:
         """An element of an operand."""
-        x = self.buffer(k)
+        x = self.pull.buffers[self.node.operands[k]]
         return Load(x, self.index(k, *last), x.dtype)
-
-    def row(self, k: int, i: Expr) -> Expr:
-        """Where row `i` of operand `k`, a matrix, begins in its buffer."""
-        at: Expr = ZERO
-        for axis, place in enumerate(self.index(k, i, ZERO)):
-            at = at + place * self.buffer(k).stride(axis)
-        return at
-
-    def step(self, k: int) -> Expr:
-        """Elements from one row of operand `k`, a matrix, to the next."""
-        rank = len(self.shapes[k])
-        return self.buffer(k).stride(self.orders[k][-2] if self.orders else rank - 2)
-
-    def panels(self, k: int) -> tuple[Expr, Expr]:
-        """How many tiles the last axis of operand `k` has, and how many columns of tile `panel` are valid."""
-        n, c = (self.dim if k < 2 else self.out), self.blocks.columns
-        whole = self.shapes[k][-1] % c == 0
-        return ceil_div(n, c), Const(c, I64) if whole else n - Var("panel") * c
 
     # ---------------------------------------------------------------------------------------------------- visibility
 
@@ -222,20 +203,28 @@ class Frame:
             Let("panels", ceil_div(Var("queries"), b.columns)),
         ]
 
-    def tables(self) -> list[Stmt]:
-        """Places of the rows of a tile whose rows are queries of a block."""
-        return [loop("r", self.blocks.rows, Store(self.own_rows, (Var("r"),), Var("r")))]
+    def rows_at(self, step: int) -> Buffer:
+        """A table of the places of a register tile's rows, `step` elements apart."""
+        if step not in self.tables:
+            self.tables[step] = self.local(f"rows_of_{step}", self.blocks.rows, I64)
+        return self.tables[step]
 
-    def transposed(self, k: int, to: Buffer, factor: Expr | None = None) -> list[Stmt]:
-        """The block's rows of operand `k` as columns of a local matrix, zeros beyond the last one."""
+    def copied(self, k: int, first: str, count: str, to: Buffer) -> Stmt:
+        """Rows of operand `k` in a local matrix, close together: those of one head may be far apart in memory."""
+        i, d = Var("i"), Var("d")
+        put = Store(to, (i * self.width(k) + d,), self.element(k, Var(first) + i, d))
+        return loop("i", Var(count), loop("d", self.extent(k), put))
+
+    def transposed(self, k: int, x: Buffer, to: Buffer, factor: Expr | None = None) -> list[Stmt]:
+        """The block's rows of operand `k`, copied to `x`, as columns of another matrix; zeros beyond the last one."""
         r, d, n = Var("r"), Var("d"), self.blocks.queries
-        x = self.element(k, Var("first") + r, d)
-        width = self.dim if k < 2 else self.out
-        put = Store(to, (d * n + r,), x if factor is None else SCALAR.mul(x, factor))
+        value = self.load(x, r * self.width(k) + d)
+        put = Store(to, (d * n + r,), value if factor is None else SCALAR.mul(value, factor))
         none = Store(to, (d * n + r,), self.number(0.0))
         return [
-            loop("r", Var("queries"), loop("d", width, put)),
-            loop("d", width, loop("r", Var("panels") * self.blocks.columns, none, lo=Var("queries"))),
+            self.copied(k, "first", "queries", x),
+            loop("r", Var("queries"), loop("d", self.extent(k), put)),
+            loop("d", self.extent(k), loop("r", Var("panels") * self.blocks.columns, none, lo=Var("queries"))),
         ]
 
     def key_tiles(self, *body: Stmt) -> For:
@@ -265,35 +254,38 @@ class Frame:
             made.append(loop("r", Var("panels") * c, *none, lo=Var("p1") * c))
         return made
 
-    def products(self, k: int, columns: Buffer, to: Buffer) -> list[Stmt]:
-        """A tile of sources of a block of operand `k` times a transposed block, for panels p0..p1."""
-        b, r = self.blocks, Var("r")
-        key = Var("key") + Var("at")
-        width = self.dim if k < 2 else self.out
-        last = self.source - 1 - key
-        place = Store(self.key_rows, (r,), SCALAR.minimum(r, last) * self.step(k))
-        tile = Tile(
-            b.rows, b.columns, self.buffer(k), self.row(k, key), self.key_rows, columns, Var("p") * b.columns, to,
-            Const(b.columns, I64), ((width, ONE, number(b.queries)),), accumulate=False,
-            c_at=Var("at") * b.queries + Var("p") * b.columns, c_row=b.queries,
-        )  # fmt: skip
-        return [loop("r", b.rows, place), For("p", Var("p0"), Var("p1"), (tile,))]
-
-    def by_keys(self, x: Buffer, k: int, to: Buffer, to_row: Expr, *, accumulate: bool) -> list[Stmt]:
-        """Add to rows of a local matrix: `rows` queries from `at` on of a block times the sources of operand `k`."""
+    def scored(self, x: Buffer, k: int, columns: Buffer, to: Buffer) -> Stmt:
+        """A tile of a block of sources (rows of operand `k`, in `x`) times a transposed block, for panels p0..p1."""
         b = self.blocks
-        panels, valid = self.panels(k)
-        lo, hi = self.seen_keys(Var("at"))
-        wide = self.width(k)
+        wide, panel = self.width(k), Var("p") * b.columns
         tile = Tile(
-            b.rows, b.columns, x, Var("at") + Var("least") * b.queries, self.own_rows, self.buffer(k),
-            self.row(k, Var("key") + Var("least")) + Var("panel") * b.columns, to, valid,
-            ((Var("most") - Var("least"), number(b.queries), self.step(k)),), accumulate=accumulate,
-            c_at=to_row * wide + Var("panel") * b.columns, c_row=wide,
+            b.rows, b.columns, x, Var("at") * wide, self.rows_at(wide), columns, panel, to, number(b.columns),
+            ((self.extent(k), ONE, number(b.queries)),), accumulate=False,
+            c_at=Var("at") * b.queries + panel, c_row=b.queries,
         )  # fmt: skip
-        return [Let("least", lo), Let("most", hi), loop("panel", panels, tile)]
+        return For("p", Var("p0"), Var("p1"), (tile,))
+
+    def weighted(
+        self, block: Buffer, x: Buffer, k: int, to: Buffer, *, by_query: bool, first: Expr, accumulate: bool = True
+    ) -> list[Stmt]:
+        """Sums of rows of `x` (those of operand `k`) to rows `first` .. of `to`, weighted by elements of a block.
+
+        `by_query`: rows of the result are queries `at` .. of the block, sums go over its sources; else the reverse.
+        """
+        b, least = self.blocks, Var("least")
+        across, along = (1, b.queries) if by_query else (b.queries, 1)
+        lo, hi = self.seen_keys(Var("at")) if by_query else self.seen_queries()
+        wide, panel = self.width(k), Var("panel") * b.columns
+        tile = Tile(
+            b.rows, b.columns, block, Var("at") * across + least * along, self.rows_at(across), x, least * wide + panel,
+            to, number(b.columns), ((Var("most") - least, number(along), number(wide)),), accumulate=accumulate,
+            c_at=first * wide + panel, c_row=wide,
+        )  # fmt: skip
+        return [Let("least", lo), Let("most", hi), loop("panel", ceil_div(self.extent(k), b.columns), tile)]
 
     def finish(self, body: Sequence[Stmt], tiles: int, products: int) -> Kernel:
         (*_, time, dim), (source, out) = self.shapes[0], self.shapes[2][-2:]
         work = products * math.prod(a.size for a in self.lead) * time * source * (dim + out) // 8
-        return finish(self.name, self.pull, [*self.stacks, *body], tiles=tiles, work=work)
+        r = Var("r")
+        tables = [loop("r", self.blocks.rows, Store(x, (r,), r * step)) for step, x in self.tables.items()]
+        return finish(self.name, self.pull, [*self.stacks, *tables, *body], tiles=tiles, work=work)

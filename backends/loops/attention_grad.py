@@ -6,7 +6,7 @@ import math
 
 from tgc.backends.loops.attention_frame import ONE, ZERO, Frame, ceil_div, loop
 from tgc.backends.loops.axes import unflatten
-from tgc.backends.loops.ir import Buffer, Const, Expr, If, Kernel, Let, Load, Stmt, Store, Tile, Var
+from tgc.backends.loops.ir import Const, Expr, If, Kernel, Let, Load, Stmt, Store, Var
 from tgc.backends.loops.pull import SCALAR
 from tgc.types import I64
 
@@ -17,15 +17,14 @@ class Backward(Frame):
     def kernel(self) -> Kernel:
         b = self.blocks
         size = b.keys * b.queries
-        self.queries = self.local("qt", self.width(0) * b.queries)
-        self.cotangents = self.local("gt", self.width(2) * b.queries)
+        self.q, self.q_columns = (self.local(n, self.width(0) * b.queries) for n in ("q", "q_columns"))
+        self.g, self.g_columns = (self.local(n, self.width(2) * b.queries) for n in ("g", "g_columns"))
+        self.k, self.v = (self.local(n, b.keys * self.width(k)) for n, k in (("k", 1), ("v", 2)))
         self.weights, self.slopes = self.local("weights", size), self.local("slopes", size)
         self.dk, self.dv = (self.local(n, b.keys * self.width(k)) for n, k in (("dk", 1), ("dv", 2)))
         self.dq = self.local("dq", b.rows * self.width(1))
         self.lse, self.fill, self.delta = (self.local(n, b.queries) for n in ("lse", "fill", "delta"))
-        self.square = self.local("square", b.rows, I64)
         body: list[Stmt] = [Let(v, x) for v, x in unflatten(self.lead, Var("tile"))]
-        body += [*self.tables(), loop("r", b.rows, Store(self.square, (Var("r"),), Var("r") * b.queries))]
         body += self._zero_dq()
         body.append(loop("block", ceil_div(self.source, b.keys), *self._block()))
         return self.finish(body, math.prod(a.size for a in self.lead), 2)
@@ -47,6 +46,8 @@ class Backward(Frame):
         return [
             Let("key", Var("block") * b.keys),
             Let("keys", SCALAR.minimum(Const(b.keys, I64), self.source - Var("key"))),
+            self.copied(1, "key", "keys", self.k),
+            self.copied(2, "key", "keys", self.v),
             *blank,
             loop("turn", ceil_div(self.time, b.queries), *self._pair()),
             *self._results(),
@@ -95,13 +96,12 @@ class Backward(Frame):
             Store(self.weights, (at,), SCALAR.exp(SCALAR.sub(weight, lse))),
             Store(self.slopes, (at,), SCALAR.mul(weight, SCALAR.sub(slope, delta))),
         )
-        lo, hi = self.seen_queries()
         return [
-            *self.transposed(0, self.queries, self.scale),
-            *self.transposed(4, self.cotangents),
+            *self.transposed(0, self.q, self.q_columns, self.scale),
+            *self.transposed(4, self.g, self.g_columns),
             self.key_tiles(
-                *self.products(1, self.queries, self.weights),
-                *self.products(2, self.cotangents, self.slopes),
+                self.scored(self.k, 1, self.q_columns, self.weights),
+                self.scored(self.v, 2, self.g_columns, self.slopes),
                 self.each_key(
                     *self.hidden(self.weights, lambda r: self.load(self.fill, r)),
                     *self.outside(self.weights, self.slopes),
@@ -111,24 +111,12 @@ class Backward(Frame):
             ),
             loop(
                 "t", ceil_div(Var("keys"), b.rows),
-                Let("at", Var("t") * b.rows), Let("least", lo), Let("most", hi),
-                *self._by_queries(self.weights, 4, 2, self.dv), *self._by_queries(self.slopes, 0, 1, self.dk),
+                Let("at", Var("t") * b.rows),
+                *self.weighted(self.weights, self.g, 2, self.dv, by_query=False, first=Var("at")),
+                *self.weighted(self.slopes, self.q, 1, self.dk, by_query=False, first=Var("at")),
             ),
             *self._add_to_dq(),
         ]  # fmt: skip
-
-    def _by_queries(self, x: Buffer, k: int, like: int, to: Buffer) -> list[Stmt]:
-        """Add to rows of a local matrix: `rows` sources from `at` on of a block times the queries of operand `k`."""
-        b = self.blocks
-        panels, valid = self.panels(like)
-        wide = self.width(like)
-        tile = Tile(
-            b.rows, b.columns, x, Var("at") * b.queries + Var("least"), self.square, self.buffer(k),
-            self.row(k, Var("first") + Var("least")) + Var("panel") * b.columns, to, valid,
-            ((Var("most") - Var("least"), ONE, self.step(k)),), accumulate=True,
-            c_at=Var("at") * wide + Var("panel") * b.columns, c_row=wide,
-        )  # fmt: skip
-        return [loop("panel", panels, tile)]
 
     def _add_to_dq(self) -> list[Stmt]:
         dq, b = self.results[0], self.blocks
@@ -143,7 +131,7 @@ class Backward(Frame):
             loop(
                 "t", ceil_div(Var("queries"), b.rows),
                 Let("at", Var("t") * b.rows),
-                *self.by_keys(self.slopes, 1, self.dq, ZERO, accumulate=False),
+                *self.weighted(self.slopes, self.k, 1, self.dq, by_query=True, first=ZERO, accumulate=False),
                 loop("r", rows, loop("d", self.dim, add)),
             )
         ]  # fmt: skip
