@@ -10,7 +10,7 @@ from tgc.nn.regularization import dropout
 from tgc.nn.softmaxes import softmax
 from tgc.numpy.base import Array, ArrayLike, accumulator, as_array, as_real, refuse
 from tgc.numpy.elementwise import tanh, where
-from tgc.numpy.manipulation import reshape, transpose
+from tgc.numpy.manipulation import repeat, reshape, transpose
 from tgc.numpy.products import operands
 from tgc.ops import arithmetic, contraction
 from tgc.ops import attention as ops
@@ -40,7 +40,7 @@ def dot_product_attention(
     """softmax(q k^T * scale + bias) v where the mask allows it, with the softmax over the source in float32 or better.
 
     No memory is needed for the scores, which are [..., time, source], unless one of bias, soft_cap, dropout,
-    return_weights, a mask of numbers or grouped queries asks for them; v must then be finite at sources unseen.
+    return_weights or a mask of numbers asks for them; v must then be finite at sources unseen.
 
     Args:
         q: [..., time, dim], such as [batch, heads, time, dim].
@@ -75,8 +75,8 @@ def dot_product_attention(
     shape = (*q.shape[:-1], k.shape[-2])
     bias = None if bias is None else _fits("bias", bias, [q, k], shape)
     mask = None if mask is None else _fits("mask", mask, [q, k], shape)
-    plain = bias is None and (mask is None or mask.dtype == BOOL) and soft_cap is None and not return_weights
-    if plain and not dropout_rate and lead == k.shape[:-2] and isinstance(scale, int | float):
+    plain = bias is None and (mask is None or mask.dtype == BOOL) and soft_cap is None and isinstance(scale, int | float)
+    if plain and not dropout_rate and not return_weights:
         return _whole(q, k, v, mask, scale=scale, before=before, after=after)
     scores = _product(q * scale, k, k.ndim - 1)
     scores = as_tensor(scores, accumulator(scores.dtype))
@@ -101,8 +101,10 @@ def _product(x: Array, y: Array, axis: int) -> Array:
 
 def _whole(q: Array, k: Array, v: Array, mask: Array | None, **attrs: Any) -> Array:
     """By the op, which needs no memory for scores; half precision in float32."""
-    dtype = v.dtype
+    dtype, heads = v.dtype, q.shape[:-2]
     wide = [as_tensor(x, accumulator(dtype)) for x in (q, k, v)]
+    if k.shape[:-2] != heads:  # each head of k and v as often as heads of q share it
+        wide[1:] = [repeat(x, heads[-1] // k.shape[-3], axis=-3) for x in wide[1:]]
     if mask is not None:
         wide.append(reshape(mask, (1,) * (q.ndim - mask.ndim) + mask.shape))
     y, _ = ops.attention(*wide, orders=(), **attrs)
