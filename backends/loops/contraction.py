@@ -12,6 +12,7 @@ Rows past the end repeat the last one and are not stored; columns past the end a
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +44,8 @@ from tgc.ops.movement import transpose
 from tgc.passes.tiles import Shaped, tile_shape
 from tgc.types import F32, F64, I64, TensorType
 
-STREAMED, GROUPED = 10, 4  # second-level caches full: of a right operand read over and over, of a group of rows
+STREAMED, GROUPED = 20, 4  # second-level caches full: of a right operand read over and over, of a group of rows
+RUN, SHARES = 8, 32  # panels that one block of rows meets in turn; pieces of work to share among threads, at least
 LEVELS = 3  # loops over k inside of a register tile; slower ones run around it
 
 
@@ -155,27 +157,20 @@ class _Contraction:
         outer = [*r.batch, *r.n[:-1]]
         extent = {a: pull.integer(f"n_{a}", self.extent[a]) for a in self.extent}
         lhs = self._integers("a", [*r.batch, *r.m, *r.k], self.lhs_step)
-        if self.lhs_packed is not None:  # row r of a block lies r elements behind the first
-            (axis,) = r.m
-            lhs[axis] = Const(1, I64)
         rhs = self._integers("b", [*r.batch, *r.n[:-1], *r.k], self.rhs_step)
-        count = pull.integer("blocks", blocks) * pull.integer("panels", panels)
+        group, run = self._unit(blocks, panels, math.prod(self.extent[x] for x in outer))
+        groups, runs = -(-blocks // group), -(-panels // run)
         m = pull.integer("rows", self.m)
-        group = pull.integer("group", self._group(blocks))  # of row blocks that meet a panel before the next one does
-        turn, first = Var("tile") % count, Var("first")
+        count = pull.integer("groups", groups) * pull.integer("runs", runs)
+        first_block, first_panel = Var("first_block"), Var("first_panel")
         body: list[Stmt] = [Let(v, x) for v, x in unflatten([Axis(a, self.extent[a]) for a in outer], tile // count)]
         body += [
-            Let("first", turn // (group * Var("panels")) * group),
-            Let("turn", turn - first * Var("panels")),
-            Let("blocks_here", SCALAR.minimum(group, Var("blocks") - first)),
-            Let("panel", Var("turn") // Var("blocks_here")),
-            Let("row", (first + Var("turn") % Var("blocks_here")) * self.rows),
-            Let("column", Var("panel") * self.columns),
+            Let("first_block", tile % count // Var("runs") * pull.integer("group", group)),
+            Let("first_panel", tile % count % Var("runs") * pull.integer("run", run)),
         ]
         a, b = (pull.buffers[v] for v in self.node.operands)
         rows_at = Buffer("rows_at", I64, (self.rows,), (1,))
         c = Buffer("tile_c", self.dtype, (self.rows, self.columns), (self.columns, 1))
-        body += self._rows_at(rows_at, lhs, extent)
         panel_step = self.columns if self.packed is None else _block_step(self.node.operands[1].type, self.packed)
         b_at: Expr = Var("panel") * pull.integer("b_panel", panel_step)
         for axis in outer:
@@ -188,30 +183,38 @@ class _Contraction:
         for k, (_, a_step, b_step) in enumerate(slow):
             a_at, b_at = a_at + Var(f"slow{k}") * a_step, b_at + Var(f"slow{k}") * b_step
         stmt: Stmt = Tile(self.rows, self.columns, a, a_at, rows_at, b, b_at, c, valid, levels, accumulate=bool(slow))
+        one: list[Stmt] = [Let("column", Var("panel") * self.columns)]
         if slow:
             zero = Store(_flat(c), (Var("z"),), SCALAR.const(0, self.dtype))
-            body.append(For("z", Const(0, I64), Const(self.rows * self.columns, I64), (zero,)))
+            one.append(For("z", Const(0, I64), Const(self.rows * self.columns, I64), (zero,)))
         for k, (n, _, _) in reversed(list(enumerate(slow))):
             stmt = For(f"slow{k}", Const(0, I64), n, (stmt,))
-        body.append(stmt)
-        body += self._epilogue(c, m, outer)
+        one += [stmt, *self._epilogue(c, m, outer)]
+        last_panel = SCALAR.minimum(first_panel + Var("run"), pull.integer("panels", panels))
+        row = [Let("row", Var("block") * self.rows), *self._rows_at(rows_at, lhs, extent)]
+        block = (*row, For("panel", first_panel, last_panel, tuple(one)))
+        last_block = SCALAR.minimum(first_block + Var("group"), pull.integer("blocks", blocks))
+        body.append(For("block", first_block, last_block, block))
         stacks: list[Stmt] = [Stack(rows_at, self.rows), Stack(_flat(c), self.rows * self.columns)]
-        tiles = math.prod(self.extent[x] for x in outer) * panels * blocks
+        tiles = math.prod(self.extent[x] for x in outer) * groups * runs
         flops = 2 * math.prod(self.extent.values())
         return finish(self.name, pull, [*stacks, *body], tiles=tiles, work=flops // 8)
 
-    def _group(self, blocks: int) -> int:
-        """How many blocks of rows pass by a panel of columns before the next panel.
+    def _unit(self, blocks: int, panels: int, outer: int) -> tuple[int, int]:
+        """How many blocks of rows and how many panels of columns one tile of the kernel's range computes.
 
-        One, if the right operand stays in the caches of the machine: its panels are one stream, and the rows stay in
-        the first level. Else a group of rows that stays in the caches, so that the right operand is read but once for
-        each. Few rows are one group.
+        If the right operand stays in the caches of the machine, a block of rows, if it stays in the first level, passes
+        by a run of panels. Else a group of rows that stays in the caches passes by one panel, so that the right operand
+        is read but once for each group. Few rows are one group. Each in pieces small enough to share among threads.
         """
         lhs, rhs = (v.type for v in self.node.operands)
-        if blocks >= 16 and rhs.nbytes <= STREAMED * self.l2_bytes:
-            return 1
-        row = math.prod(self.extent[a] for a in self.roles.k) * lhs.dtype.itemsize
-        return min(blocks, max(1, GROUPED * self.l2_bytes // (self.rows * row)))
+        share = max(1, outer * blocks * panels // SHARES)
+        block = max(1, lhs.nbytes // max(1, blocks * math.prod(self.extent[a] for a in self.roles.batch)))
+        if blocks < 16 or rhs.nbytes > STREAMED * self.l2_bytes:
+            return min(blocks, max(1, GROUPED * self.l2_bytes // block), share), 1
+        if block > self.l2_bytes // 16:
+            return min(blocks, max(1, self.l2_bytes // 4 // block), share), 1
+        return 1, min(panels, RUN, share)
 
     def _levels(
         self, lhs: Mapping[str, Expr], rhs: Mapping[str, Expr], extent: Mapping[str, Expr]
@@ -231,22 +234,34 @@ class _Contraction:
         return levels or ((one, zero, zero),)
 
     def _rows_at(self, rows_at: Buffer, lhs: Mapping[str, Expr], extent: Mapping[str, Expr]) -> list[Stmt]:
-        """Fill the table of row places, walking the m axes like an odometer instead of dividing for every row."""
-        r, m_axes = Var("r"), self.roles.m
-        start: list[Stmt] = []
-        place: Expr = Const(0, I64)
+        """Fill the table of row places; rows past the end repeat the last one, or are padding of a packed operand."""
+        r, step = Var("r"), self.lhs_step
+        base: Expr = Const(0, I64)
         for axis in self.roles.batch:
-            place = place + Var(axis) * lhs[axis]
+            base = base + Var(axis) * lhs[axis]
+        before: list[Stmt] = []
+        after: tuple[Stmt, ...] = ()
+        if self.lhs_packed is not None:
+            block = self.pull.integer("a_block", _block_step(self.node.operands[0].type, self.lhs_packed))
+            place = base + Var("block") * block + r
+        elif all(step[a] == step[b] * self.extent[b] for a, b in itertools.pairwise(self.roles.m)):
+            last = lhs[self.roles.m[-1]] if self.roles.m else Const(0, I64)
+            place = base + SCALAR.minimum(Var("row") + r, Var("rows") - 1) * last
+        else:
+            place = Var("place")
+            before, after = self._odometer(base, lhs, extent)
+        fill = For("r", Const(0, I64), Const(self.rows, I64), (Store(rows_at, (r,), place), *after))
+        return [Comment("places of the tile's rows in the left operand"), *before, fill]
+
+    def _odometer(
+        self, base: Expr, lhs: Mapping[str, Expr], extent: Mapping[str, Expr]
+    ) -> tuple[list[Stmt], tuple[Stmt, ...]]:
+        """Statements that set `place` to that of the tile's first row, and that advance it, without dividing again."""
+        m_axes = self.roles.m
+        start: list[Stmt] = []
         for axis, x in unflatten([Axis(a, self.extent[a]) for a in m_axes], Var("row")):
             start.append(Let(f"at_{axis}", x))
-            if self.lhs_packed is None:
-                place = place + Var(f"at_{axis}") * lhs[axis]
-            else:
-                step = _block_step(self.node.operands[0].type, self.lhs_packed)
-                place = place + x // self.rows * self.pull.integer("a_block", step)
-        start.append(Let("place", place))
-        if not m_axes:
-            return [*start, For("r", Const(0, I64), Const(self.rows, I64), (Store(rows_at, (r,), Var("place")),))]
+            base = base + Var(f"at_{axis}") * lhs[axis]
         wheels: tuple[Stmt, ...] = ()
         for k, axis in enumerate(m_axes):  # the fastest wheel last, hence outermost
             turn: list[Stmt] = [Let(f"at_{axis}", Var(f"at_{axis}") + 1), Let("place", Var("place") + lhs[axis])]
@@ -255,16 +270,15 @@ class _Contraction:
                 carry: tuple[Stmt, ...] = (Let(f"at_{axis}", Const(0, I64)), back, *wheels)
                 turn.append(If(SCALAR.ge(Var(f"at_{axis}"), extent[axis]), carry))
             wheels = tuple(turn)
-        advance = If(Var("row") + r + 1 < Var("rows"), wheels)
-        loop = For("r", Const(0, I64), Const(self.rows, I64), (Store(rows_at, (r,), Var("place")), advance))
-        return [Comment("places of the tile's rows in the left operand"), *start, loop]
+        return [*start, Let("place", base)], (If(Var("row") + Var("r") + 1 < Var("rows"), wheels),)
 
     def _epilogue(self, c: Buffer, m: Expr, outer: Sequence[str]) -> list[Stmt]:
         """Store what the region makes of the tile."""
         pull = self.pull
         names = {a: f"row_{a}" for a in self.roles.m}  # of their own: collapsing changes their extents
         index = tuple(_affine({names.get(a, a): k for a, k in dim.items()}) for dim in self.map.out)
-        j, r = Var(self.column) - Var("column"), Var("r")
+        ragged, r = bool(self.n % self.columns), Var("r")
+        j = Var(self.column) - Var("column") if ragged else Var("lane")
         held = compute_dtype(self.dtype)
         pull.sources[self.node.result] = lambda _: Load(_flat(c), (r * self.columns + j,), held)
         places = [_transposed(v, index) for v in self.body.outputs]
@@ -276,8 +290,12 @@ class _Contraction:
         for axis in axes:
             pull.integer(f"n_{axis.var}", axis.size)
         lets = [Let(v, x) for v, x in unflatten(axes, Var("row") + Var("r"))]
-        end = SCALAR.minimum(Var(f"n_{self.column}"), Var("column") + self.columns)
-        columns = For(self.column, Var("column"), end, tuple(stores))
+        if ragged:
+            end = SCALAR.minimum(Var(f"n_{self.column}"), Var("column") + self.columns)
+            columns = For(self.column, Var("column"), end, tuple(stores))
+        else:  # a trip count that the vectorizer knows
+            column = Let(self.column, Var("column") + Var("lane"))
+            columns = For("lane", Const(0, I64), Const(self.columns, I64), (column, *stores))
         last = SCALAR.minimum(Const(self.rows, I64), m - Var("row"))
         return [Comment("epilogue"), For("r", Const(0, I64), last, (*lets, columns))]
 

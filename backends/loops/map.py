@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from tgc.backends.loops.axes import Axis, collapse, nest, unflatten
-from tgc.backends.loops.ir import Expr, For, Kernel, Let, Stmt, Store, Var
+from tgc.backends.loops.ir import Const, Expr, For, Guard, If, Kernel, Let, Stmt, Store, Var
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, logical
 from tgc.ir import Value
+from tgc.types import I64, TensorType
 
 BLOCK = 4096  # elements of a tile of a map that has one axis left
+ROWS = 8  # of panels that are filled together: more of them would not stay in the first-level cache side by side
 
 
 def lower_map(pull: Pull, name: str) -> list[Kernel]:
@@ -24,10 +27,12 @@ def lower_map(pull: Pull, name: str) -> list[Kernel]:
     for axis in axes:
         pull.integer(f"n_{axis.var}", axis.size)
     tile = Var("tile")
-    if len(axes) == 1:
+    if _panels(out) and len(axes) > 2:
+        loop, tiles = _panelwise(pull, axes, stores, tile)
+    elif len(axes) == 1:
         (axis,) = axes
         end = SCALAR.minimum(axis.extent, (tile + 1) * BLOCK)
-        loop: tuple[Stmt, ...] = (For(axis.var, tile * BLOCK, end, tuple(stores)),)
+        loop = (For(axis.var, tile * BLOCK, end, tuple(stores)),)
         tiles = -(-axis.size // BLOCK)
     else:
         outer = axes[: -2 if len(axes) > 2 else -1]
@@ -36,6 +41,38 @@ def lower_map(pull: Pull, name: str) -> list[Kernel]:
         tiles = math.prod(a.size for a in outer)
     work = math.prod(out.storage) * max(1, len(body.nodes))
     return [finish(name, pull, loop, tiles=tiles, work=work)]
+
+
+def _panels(out: TensorType) -> bool:
+    """Whether the result is stored in panels: its slowest axis in memory is also the one that is cut."""
+    return out.layout is not None and [axis for axis, _ in out.layout.tiles] == [out.layout.order[0]]
+
+
+def _panelwise(pull: Pull, axes: Sequence[Axis], stores: Sequence[Store], tile: Expr) -> tuple[tuple[Stmt, ...], int]:
+    """Loops that fill some rows of all panels before the next rows, and the number of tiles.
+
+    What a row of the panels holds lies side by side in the operand: the lines of the cache and the pages that are read
+    for one panel serve the next.
+    """
+    out = pull.body.outputs[0]
+    assert out.type.layout is not None
+    ((cut, width),) = out.type.layout.tiles
+    panel, *outer, row, column = axes
+    blocks = Axis(f"{row.var}_block", -(-row.size // ROWS))
+    pull.integer(f"n_{blocks.var}", blocks.size)
+    lets = [Let(var, value) for var, value in unflatten([*outer, blocks], tile)]
+
+    def copy(stores: Sequence[Store]) -> tuple[Stmt, ...]:
+        first = Var(blocks.var) * ROWS
+        inner = For(column.var, column.lo, Const(width, I64), tuple(stores))
+        return (For(row.var, first, SCALAR.minimum(row.extent, first + ROWS), (inner,)),)
+
+    body = copy(stores)
+    if out.shape[cut] % width:  # only the last panel has places beyond the end
+        inside = [Store(s.buffer, s.index, s.value.then) for s in stores if isinstance(s.value, Guard)]
+        whole = pull.size(out, cut) >= (Var(panel.var) + 1) * width
+        body = (If(whole, copy(inside), body),)
+    return (*lets, *nest([panel], body)), math.prod(a.size for a in [*outer, blocks])
 
 
 def _element(pull: Pull, v: Value, place: tuple[Expr, ...]) -> Expr:
