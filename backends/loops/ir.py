@@ -282,7 +282,7 @@ class Tile:
 
     `rows_at` is a local i64 buffer with the place in `a` of each row; `levels` hold (extent, stride in a, stride in b)
     of each loop over k, outermost first; places and strides count elements. Columns from `valid` on are not touched.
-    The rows of `c` begin at `c_at`, `c_row` elements apart (None: `columns`).
+    The rows of `c` lie `c_row` elements apart (None: one behind the other) from `c_at` on.
     """
 
     rows: int
