@@ -128,7 +128,7 @@ def test_threads_make_no_difference() -> None:
 @pytest.mark.parametrize(
     ("shape", "reason"),
     [
-        ((2, 20, 129), "heads are wider than 128"),
+        ((2, 20, 129), "rows of heads have more than 512 bytes"),
         ((2, 3, 8), "3 queries fill no vector register"),
         ((0, 2, 20, 8), "a tensor is empty"),
         ((2, 20, 0), "a tensor is empty"),

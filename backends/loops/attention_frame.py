@@ -15,7 +15,7 @@ from tgc.passes.tiles import Shaped
 from tgc.types import I64, DType
 
 ZERO, ONE = Const(0, I64), Const(1, I64)
-KEYS = 64  # sources of a block, at least
+KEYS, WIDE = 64, 256  # sources of a block, at least; half of them where rows have more than so many bytes
 
 
 def loop(var: str, count: Expr | int, *body: Stmt, lo: Expr = ZERO) -> For:
@@ -48,12 +48,14 @@ class Blocks:
     keys: int
 
     @staticmethod
-    def of(target: Shaped, dtype: DType) -> Blocks:
+    def of(target: Shaped, dtype: DType, width: int) -> Blocks:
+        """For heads that are `width` wide, so that all local matrices together take no more than 300 KiB."""
         columns = 2 * target.lanes(dtype)
         queries = 3 * columns
         most = min((target.vector_registers - 3) // 2, 14)
         rows = next(r for r in range(most, 0, -1) if queries % r == 0)
-        return Blocks(rows, columns, queries, rows * math.ceil(KEYS / rows))
+        keys = KEYS // 2 if width * dtype.itemsize > WIDE else KEYS
+        return Blocks(rows, columns, queries, rows * math.ceil(keys / rows))
 
 
 class Frame:
@@ -72,8 +74,8 @@ class Frame:
         types = [v.type for v in (*self.node.operands, *self.node.results)]
         self.shapes = [logical(t, self.orders, k) for k, t in enumerate(types)]
         self.dtype = types[0].dtype
-        self.blocks = Blocks.of(target, self.dtype)
         (*lead, time, dim), (source, out) = self.shapes[0], self.shapes[2][-2:]
+        self.blocks = Blocks.of(target, self.dtype, max(dim, out))
         self.lead = [Axis(f"lead{k}", n) for k, n in enumerate(lead)]
         for axis in self.lead:
             pull.integer(f"n_{axis.var}", axis.size)

@@ -71,7 +71,7 @@ class Backward(Frame):
         """lse, delta and the score of what is not seen, by which a row that sees nothing has even weights."""
         r, zero = Var("r"), self.number(0.0)
         lse = self.element(3, Var("first") + r)
-        blind = SCALAR.lt(lse, self.half_low)
+        blind = SCALAR.bit_and(SCALAR.lt(lse, self.half_low), SCALAR.is_finite(lse))
         even = SCALAR.neg(SCALAR.log(SCALAR.cast(self.source, self.dtype)))
         inside: list[Stmt] = [
             Store(self.lse, (r,), SCALAR.select(blind, zero, lse)),

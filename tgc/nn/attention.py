@@ -75,7 +75,9 @@ def dot_product_attention(
     shape = (*q.shape[:-1], k.shape[-2])
     bias = None if bias is None else _fits("bias", bias, [q, k], shape)
     mask = None if mask is None else _fits("mask", mask, [q, k], shape)
-    plain = bias is None and (mask is None or mask.dtype == BOOL) and soft_cap is None and isinstance(scale, int | float)
+    plain = (
+        bias is None and (mask is None or mask.dtype == BOOL) and soft_cap is None and isinstance(scale, int | float)
+    )
     if plain and not dropout_rate and not return_weights:
         return _whole(q, k, v, mask, scale=scale, before=before, after=after)
     scores = _product(q * scale, k, k.ndim - 1)

@@ -23,7 +23,7 @@ from tgc.ops import arithmetic, creation
 from tgc.ops.arithmetic import add, less_equal, multiply, negative, subtract, where
 from tgc.ops.batch import in_front, order, size_of
 from tgc.ops.contraction import dot
-from tgc.ops.elementwise import bit_and, exp, log
+from tgc.ops.elementwise import bit_and, exp, is_finite, log
 from tgc.ops.kinds import Batch, Primitive, integer, pairs, scalar
 from tgc.ops.movement import broadcast, reshape, transpose
 from tgc.ops.reduce import reduce_max, reduce_sum
@@ -161,7 +161,7 @@ def _grad_reference(
     *, scale: float, before: Any, after: Any,
 ) -> tuple[np.ndarray, ...]:  # fmt: skip
     s, counts = _scored(q, k, mask, scale, before, after)
-    none = lse < unseen(lse.dtype) / 2
+    none = (lse < unseen(lse.dtype) / 2) & np.isfinite(lse)
     p = np.where(none[..., None], s.dtype.type(1 / s.shape[-1]), np.exp(s - lse[..., None]))
     d = np.where(counts, p * (g @ v.swapaxes(-1, -2) - delta[..., None]), s.dtype.type(0))
     factor = q.dtype.type(scale)
@@ -223,7 +223,7 @@ def _weights(q: Any, k: Any, mask: Any, lse: Any, **attrs: Any) -> tuple[Any, An
     p = exp(subtract(s, _spread(lse, s.shape)))
     if counts is None:
         return p, lambda x: x
-    none = arithmetic.less(lse, unseen(s.dtype) / 2)
+    none = bit_and(arithmetic.less(lse, unseen(s.dtype) / 2), is_finite(lse))
     return where(_spread(none, s.shape), 1 / s.shape[-1], p), lambda x: where(counts, x, 0)
 
 

@@ -23,10 +23,10 @@ Order = tuple[int, ...]
 @register
 @dataclass(frozen=True)
 class ClaimAttention:
-    """Give attentions their layout if their heads are at most `limit` wide; make others of simpler ops."""
+    """Give attentions their layout if rows of their heads have at most `limit` bytes; make others of simpler ops."""
 
     name: ClassVar[str] = "attention"
-    limit: int = 128
+    limit: int = 512
 
     def __call__(self, graph: Graph, target: Target) -> Graph:
         def rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
@@ -45,8 +45,8 @@ class ClaimAttention:
         q, _, v = (logical(t, node.attrs["orders"], k) for k, t in enumerate(types[:3]))
         if any(t.size == 0 for t in types):
             return "a tensor is empty"
-        if max(q[-1], v[-1]) > self.limit:
-            return f"heads are wider than {self.limit}"
+        if max(q[-1], v[-1]) * types[0].dtype.itemsize > self.limit:
+            return f"rows of heads have more than {self.limit} bytes"
         if q[-2] * 2 < target.lanes(types[0].dtype):
             return f"{q[-2]} queries fill no vector register, and their scores are few"
         return ""
