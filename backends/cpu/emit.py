@@ -270,7 +270,7 @@ class Emitter:
         lhs, rhs = self.moved(s.a, s.a_at), self.moved(s.b, s.b_at)
         return [
             f"{name}({lhs}, {s.rows_at.name}, ({a}), {rhs}, ({b}), ({extents}),",
-            f"    {s.c.name}, {s.columns}, {self.expr(s.valid)}, {s.accumulate})",
+            f"    {self.moved(s.c, s.c_at)}, {s.columns}, {self.expr(s.valid)}, {s.accumulate})",
         ]
 
     def moved(self, buffer: Buffer, by: Expr) -> str:

@@ -282,6 +282,7 @@ class Tile:
 
     `rows_at` is a local i64 buffer with the place in `a` of each row; `levels` hold (extent, stride in a, stride in b)
     of each loop over k, outermost first; places and strides count elements. Columns from `valid` on are not touched.
+    The rows of `c` lie one behind the other from `c_at` on.
     """
 
     rows: int
@@ -295,6 +296,7 @@ class Tile:
     valid: Expr
     levels: tuple[tuple[Expr, Expr, Expr], ...]
     accumulate: bool  # whether to add to what is in c
+    c_at: Expr = Const(0, I64)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """Graph passes. Importing this package registers them all."""
 
-from tgc.passes import decompose, fold, fuse, hoist, inline, layout, memory, rules, simplify, split
+from tgc.passes import decompose, fold, fuse, hoist, inline, layout, memory, rules, simplify, split, winograd
 from tgc.passes.manager import PASSES, Compilation, Pass, Refusal, parse_pipeline, refuse, register, run
 
-PIPELINE = "inline,fold,simplify,hoist,sink,simplify,decompose,layout,hoist,fold,simplify,split,fuse"
+PIPELINE = "inline,fold,simplify,hoist,sink,simplify,winograd,decompose,layout,hoist,fold,simplify,split,fuse"
 
 __all__ = [
     "PASSES", "PIPELINE", "Compilation", "Pass", "Refusal", "decompose", "fold", "fuse", "hoist", "inline", "layout",
-    "memory", "parse_pipeline", "refuse", "register", "rules", "run", "simplify", "split",
+    "memory", "parse_pipeline", "refuse", "register", "rules", "run", "simplify", "split", "winograd",
 ]  # fmt: skip

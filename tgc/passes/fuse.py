@@ -6,9 +6,11 @@ Regions grow along edges, producer into consumer, while a template can still low
     reduce       folds of one shape along the same axes, what feeds them, and what uses their results along the kept
                  axes or, broadcast back, over the whole shape (softmax, normalizations, losses)
     contraction  one contraction, elementwise ops behind it, and transposes of their results
+    product      the same behind a product in Winograd's domain
     scatter      one scatter
     cumulative   one fold that keeps its intermediate results
     opaque       one routine of a library
+    tiles        one transform of windows
 
 Control flow stays as it is, between regions; its bodies are graphs that are fused by themselves.
 Cheap movements (fills, broadcasts, slices, ...) belong to no region: each region that reads one has a copy of it.
@@ -32,6 +34,7 @@ from tgc.ops.cumulative import Cumulative
 from tgc.ops.kinds import Contraction, Control, Movement, Reduce, Region, Scatter
 from tgc.ops.opaque import Opaque
 from tgc.ops.region import fused
+from tgc.ops.winograd import TransformedProduct, WindowTransform
 from tgc.passes.manager import Target, refuse, register
 from tgc.passes.recompute import inputs_of, recompute
 from tgc.passes.templates import unfit_contraction, unfit_map, unfit_reduce
@@ -59,8 +62,10 @@ class Fuse:
         return Partition(graph, self).run()
 
 
-ALONE = {Scatter: "scatter", Cumulative: "cumulative", Opaque: "opaque"}  # kinds of ops that nothing is fused with
-FROM_MEMORY = Contraction | Scatter | Cumulative | Opaque | Control  # kinds of ops that read their operands from memory
+# kinds of ops that nothing is fused with, that only what is behind them is, and that read their operands from memory
+ALONE = {Scatter: "scatter", Cumulative: "cumulative", Opaque: "opaque", WindowTransform: "tiles"}
+FIRST = {Contraction: "contraction", TransformedProduct: "product"}
+FROM_MEMORY = Contraction | TransformedProduct | WindowTransform | Scatter | Cumulative | Opaque | Control
 Places = frozenset[tuple[object, ...]]  # where nodes are evaluated for one element: the movements looked through, node
 
 
@@ -170,7 +175,7 @@ class Partition:
             if node not in self.group or stays(node):
                 continue
             # nearest producers first; contractions before others, since they can only be joined, never joined to two
-            sources = sorted(self.sources(node), key=lambda s: (not isinstance(s.op, Contraction), -self.order[s]))
+            sources = sorted(self.sources(node), key=lambda s: (not isinstance(s.op, tuple(FIRST)), -self.order[s]))
             for source in sources:
                 producer, consumer = self.group[source], self.group[node]
                 if producer is not consumer and not stays(source):
@@ -316,17 +321,15 @@ class Partition:
         results = self.results(nodes)
         if alone := next((ALONE[k] for k in kinds if k in ALONE), None):
             return f"{alone} ops stay alone"
-        if kinds.count(Contraction) > 1:
-            return "two contractions"
-        if kinds.count(Contraction):
-            return unfit_contraction(nodes, closure)
+        if first := [n for n in nodes if type(n.op) in FIRST]:
+            return "two contractions" if len(first) > 1 else unfit_contraction(first[0], nodes, closure)
         if kinds.count(Reduce):
             return unfit_reduce(nodes, closure, results)
         return unfit_map(closure, results)
 
     def kind(self, nodes: Sequence[Node]) -> str:
         """The template of a region; none for what stays between regions."""
-        for op, kind in ({Contraction: "contraction", Reduce: "reduce"} | ALONE).items():
+        for op, kind in (FIRST | {Reduce: "reduce"} | ALONE).items():
             if any(isinstance(n.op, op) for n in nodes):
                 return kind
         return "" if stays(nodes[0]) else "map"
