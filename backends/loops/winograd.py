@@ -101,7 +101,7 @@ def lower_tiles(pull: Pull, name: str) -> list[Kernel]:
     (node,) = pull.body.nodes
     assert isinstance(node.op, WindowTransform)
     (x,) = node.operands
-    n, rows, columns, q, channels = node.result.shape
+    q, n, rows, columns, channels = node.result.shape
     matrix = MATRICES[node.attrs["matrix"]]
     source, target = pull.buffers[x], pull.result(0)
     scratch = Buffer("scratch", x.dtype, (q * CHUNK,), (1,))
@@ -123,7 +123,7 @@ def lower_tiles(pull: Pull, name: str) -> list[Kernel]:
     stores = tuple(Store(scratch, (lane + k * CHUNK,), v) for k, v in enumerate(made))
     out = Store(
         target,
-        (Var("image"), Var("row"), column, Var("q"), first + lane),
+        (Var("q"), Var("image"), Var("row"), column, first + lane),
         Load(scratch, (Var("q") * CHUNK + lane,), x.dtype),
     )
     chunk = (
@@ -155,7 +155,7 @@ class _Product:
         self.dtype = v.dtype
         if self.dtype not in (F32, F64):
             raise BackendError(f"{node.op.name} of {v} reached the tiled lowering; only f32 and f64 are tiled")
-        self.images, self.tile_rows, self.tile_columns, self.elements, self.depth = v.shape
+        self.elements, self.images, self.tile_rows, self.tile_columns, self.depth = v.shape
         self.windows, self.n = self.images * self.tile_rows * self.tile_columns, u.shape[2]
         self.rows, self.columns = tile_shape(target, self.dtype, self.windows, self.n)
         self.packed = u.layout is not None and u.layout.tiles == ((2, self.columns),)
@@ -171,7 +171,7 @@ class _Product:
         blocks, panels = -(-self.windows // self.rows), -(-self.n // self.columns)
         run = max(1, min(panels, RUN, blocks * panels // SHARES))
         runs = pull.integer("runs", -(-panels // run))
-        count, step = pull.integer("windows", self.windows), pull.integer("a_window", self.elements * self.depth)
+        count = pull.integer("windows", self.windows)
         panel = (
             Let("column", Var("panel") * self.columns),
             For("q", ZERO, Const(self.elements, I64), (self._tile(),)),
@@ -179,7 +179,7 @@ class _Product:
             For("r", ZERO, SCALAR.minimum(Const(self.rows, I64), count - Var("row")), self._window()),
         )
         last_panel = SCALAR.minimum(Var("first_panel") + Var("run"), pull.integer("panels", panels))
-        place = SCALAR.minimum(Var("row") + r, count - 1) * step
+        place = SCALAR.minimum(Var("row") + r, count - 1) * pull.integer("n_c", self.depth)
         body: list[Stmt] = [
             Stack(self.rows_at, self.rows),
             Stack(self.products, self.elements * self.held),
@@ -202,9 +202,10 @@ class _Product:
         b_panel = pull.integer("b_panel", block_step(u.type, 2) if self.packed else self.columns)
         whole = self.packed or self.n % self.columns == 0
         valid = Const(self.columns, I64) if whole else width - Var("column")
+        a_q = pull.integer("a_q", self.windows * self.depth)
         levels = ((depth, Const(1, I64), b_row),)
         return Tile(
-            self.rows, self.columns, pull.buffers[v], q * depth, self.rows_at, pull.buffers[u],
+            self.rows, self.columns, pull.buffers[v], q * a_q, self.rows_at, pull.buffers[u],
             Var("panel") * b_panel + q * depth * b_row, self.products, valid, levels,
             accumulate=False, c_at=q * self.held,
         )  # fmt: skip

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from tgc.ir import Attr
-from tgc.ops.batch import to_front
+from tgc.ops.batch import from_front, to_front
 from tgc.ops.contraction import dot
 from tgc.ops.elementwise import add
 from tgc.ops.kinds import Batch, Primitive, TypeRule, integers, text
@@ -58,7 +58,7 @@ def _cook_toom() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 _A, _G, _B = _cook_toom()
 # rows: the transformed axis; columns: a window
-MATRICES: Mapping[str, np.ndarray] = {"data": _B, "filter": _G, "cotangent": _A}
+MATRICES: Mapping[str, np.ndarray] = {"data": _B, "filter": _G, "cotangent": _A, "filter_cotangent": _G.T}
 
 
 def tiles_of(size: int) -> int:
@@ -68,7 +68,7 @@ def tiles_of(size: int) -> int:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class WindowTransform(Primitive):
-    """out[n, i, j, (a, b), c] = sum over k, l of M[a, k] M[b, l] x[n, 4 i + k, 4 j + l, c], M = MATRICES[matrix]."""
+    """out[(a, b), n, i, j, c] = sum over k, l of M[a, k] M[b, l] x[n, 4 i + k, 4 j + l, c], M = MATRICES[matrix]."""
 
     _: KW_ONLY
     type_rule: TypeRule
@@ -81,7 +81,7 @@ class WindowTransform(Primitive):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TransformedProduct(Primitive):
-    """out[n, 4 i + k, 4 j + l, o] = sum over a, b, c of A[a, k] A[b, l] v[n, i, j, (a, b), c] u[(a, b), c, o]."""
+    """out[n, 4 i + k, 4 j + l, o] = sum over a, b, c of A[a, k] A[b, l] v[(a, b), n, i, j, c] u[(a, b), c, o]."""
 
     _: KW_ONLY
     type_rule: TypeRule
@@ -104,21 +104,21 @@ def _tiles_type(op: Primitive, operands: Sequence[TensorType], *, matrix: Any) -
     if x.rank != 4 or any(n < size or (n - size) % TILE for n in x.shape[1:3]):
         raise op.refuse(f"the operand must be [n, h, w, c], h and w {size} and multiples of {TILE}", operands)
     n, h, w, c = x.shape
-    return TensorType(x.dtype, (n, (h - size) // TILE + 1, (w - size) // TILE + 1, WINDOW**2, c))
+    return TensorType(x.dtype, (len(MATRICES[matrix]) ** 2, n, (h - size) // TILE + 1, (w - size) // TILE + 1, c))
 
 
 def _tiles_reference(x: np.ndarray, *, matrix: str) -> np.ndarray:
     m = MATRICES[matrix].astype(x.dtype)
     windows = np.lib.stride_tricks.sliding_window_view(x, (m.shape[1],) * 2, (1, 2))[:, ::TILE, ::TILE]
-    made = np.einsum("ak,bl,nijckl->nijabc", m, m, windows, optimize=True)
-    return np.reshape(made, (*made.shape[:3], WINDOW**2, made.shape[-1]))
+    made = np.einsum("ak,bl,nijckl->abnijc", m, m, windows, optimize=True)
+    return np.reshape(made, (len(m) ** 2, *made.shape[2:]))
 
 
 def _tiles_grad(g: Any, x: Any, *, out: Any, matrix: str) -> tuple[Any]:
     """Each element of a window back to its place, those of overlapping windows added."""
     m = MATRICES[matrix]
     size = m.shape[1]
-    back = dot(g, np.kron(m, m).astype(x.dtype), batch=((), ()), contract=((3,), (0,)))  # [n, i, j, c, (k, l)]
+    back = dot(g, np.kron(m, m).astype(x.dtype), batch=((), ()), contract=((0,), (0,)))  # [n, i, j, c, (k, l)]
     n, rows, columns, c = back.shape[:4]
     total = None
     for k, l in itertools.product(range(size), repeat=2):  # noqa: E741
@@ -134,7 +134,7 @@ def _tiles_grad(g: Any, x: Any, *, out: Any, matrix: str) -> tuple[Any]:
 def _tiles_batch(operands: Sequence[Any], batched: Sequence[bool], *, matrix: str) -> Any:
     (x,) = operands
     made = tiles(reshape(x, shape=(x.shape[0] * x.shape[1], *x.shape[2:])), matrix=matrix)
-    return reshape(made, shape=(*x.shape[:2], *made.shape[1:]))
+    return to_front(reshape(made, shape=(made.shape[0], *x.shape[:2], *made.shape[2:])), 1)
 
 
 tiles: WindowTransform = WindowTransform(
@@ -151,6 +151,7 @@ tiles: WindowTransform = WindowTransform(
             case((1, 10, 6, 16), matrix="data"),
             case((1, 8, 4, 5), matrix="cotangent"),
             case((1, 3, 3, 40), matrix="filter"),
+            case((1, 6, 6, 7), matrix="filter_cotangent"),
             case((0, 6, 6, 2), matrix="data"),
             case((1, 6, 6, 0), matrix="data"),
         ),
@@ -161,16 +162,16 @@ tiles: WindowTransform = WindowTransform(
 def _product_type(op: Primitive, operands: Sequence[TensorType], *, shape: Any) -> TensorType:
     op.expect(operands, _DOMAIN, _DOMAIN)
     v, u = operands
-    if v.rank != 5 or u.rank != 3 or v.shape[3:] != u.shape[:2] or u.shape[0] != WINDOW**2 or v.dtype != u.dtype:
-        raise op.refuse(f"operands must be [n, i, j, {WINDOW**2}, c] and [{WINDOW**2}, c, o] of one dtype", operands)
-    if len(shape) != 2 or tuple(map(tiles_of, shape)) != v.shape[1:3]:
-        raise op.refuse(f"{v.shape[1:3]} tiles do not cover a result of {tuple(shape)}", operands)
-    return TensorType(v.dtype, (v.shape[0], *shape, u.shape[2]))
+    if v.rank != 5 or u.rank != 3 or (v.shape[0], v.shape[4]) != u.shape[:2] or v.dtype != u.dtype:
+        raise op.refuse("operands must be [q, n, i, j, c] and [q, c, o] of one dtype", operands)
+    if v.shape[0] != WINDOW**2 or len(shape) != 2 or tuple(map(tiles_of, shape)) != v.shape[2:4]:
+        raise op.refuse(f"{v.shape[2:4]} tiles of {v.shape[0]} do not make a result of {tuple(shape)}", operands)
+    return TensorType(v.dtype, (v.shape[1], *shape, u.shape[2]))
 
 
 def _product_reference(v: np.ndarray, u: np.ndarray, *, shape: Sequence[int]) -> np.ndarray:
-    n, rows, columns = v.shape[:3]
-    m = np.einsum("nijqc,qco->nijqo", v, u, optimize=True)
+    n, rows, columns = v.shape[1:4]
+    m = np.einsum("qnijc,qco->nijqo", v, u, optimize=True)
     y: np.ndarray = np.einsum("qp,nijqo->nijpo", np.kron(_A, _A).astype(v.dtype), m, optimize=True)
     y = y.reshape(n, rows, columns, TILE, TILE, u.shape[2]).transpose(0, 1, 3, 2, 4, 5)
     return y.reshape(n, rows * TILE, columns * TILE, u.shape[2])[:, : shape[0], : shape[1]]
@@ -179,21 +180,22 @@ def _product_reference(v: np.ndarray, u: np.ndarray, *, shape: Sequence[int]) ->
 def _product_grad(g: Any, v: Any, u: Any, *, out: Any, shape: Sequence[int]) -> tuple[Any, Any]:
     high = [tiles_of(n) * TILE - n for n in shape]
     d = tiles(pad(g, low=(0,) * 4, high=(0, *high, 0), interior=(0,) * 4, value=0), matrix="cotangent")
-    over_v = dot(d, u, batch=((3,), (0,)), contract=((4,), (2,)))  # [36, n, i, j, c]
-    over_u = dot(v, d, batch=((3,), (3,)), contract=((0, 1, 2), (0, 1, 2)))
-    return transpose(over_v, perm=(1, 2, 3, 0, 4)), over_u
+    over_v = dot(d, u, batch=((0,), (0,)), contract=((4,), (2,)))
+    over_u = dot(v, d, batch=((0,), (0,)), contract=((1, 2, 3), (1, 2, 3)))
+    return over_v, over_u
 
 
 def _product_batch(operands: Sequence[Any], batched: Sequence[bool], *, shape: Any) -> Any:
     """Mapped over v alone, its axis joins the batch; filters that are mapped make a product of their own each."""
     v, u = operands
     if not batched[1]:
-        made = product(reshape(v, shape=(v.shape[0] * v.shape[1], *v.shape[2:])), u, shape=shape)
-        return reshape(made, shape=(*v.shape[:2], *made.shape[1:]))
+        b, q, n, *rest = v.shape
+        made = product(reshape(from_front(v, 1), shape=(q, b * n, *rest)), u, shape=shape)
+        return reshape(made, shape=(b, n, *made.shape[1:]))
     if batched[0]:  # [b, q, n, i, j, o]
-        m = dot(v, u, batch=((0, 4), (0, 1)), contract=((5,), (2,)))
+        m = dot(v, u, batch=((0, 1), (0, 1)), contract=((5,), (2,)))
     else:
-        m = to_front(dot(v, u, batch=((3,), (1,)), contract=((4,), (2,))), 4)
+        m = to_front(dot(v, u, batch=((0,), (1,)), contract=((4,), (2,))), 4)
     y = dot(m, np.kron(_A, _A).astype(v.dtype), batch=((), ()), contract=((1,), (0,)))  # [b, n, i, j, o, p]
     b, n, rows, columns, o, _ = y.shape
     y = reshape(y, shape=(b, n, rows, columns, o, TILE, TILE))
@@ -212,11 +214,11 @@ product: TransformedProduct = TransformedProduct(
     samples=samples(
         reals(-2, 2), reals(-2, 2), ulps=256,
         cases=(
-            case((2, 1, 2, 36, 3), (36, 3, 5), shape=(4, 7)),
-            case((1, 2, 2, 36, 16), (36, 16, 32), shape=(7, 5)),
-            case((3, 1, 1, 36, 2), (36, 2, 40), shape=(2, 3)),
-            case((0, 1, 1, 36, 2), (36, 2, 3), shape=(4, 4)),
-            case((1, 1, 1, 36, 2), (36, 2, 0), shape=(4, 4)),
+            case((36, 2, 1, 2, 3), (36, 3, 5), shape=(4, 7)),
+            case((36, 1, 2, 2, 16), (36, 16, 32), shape=(7, 5)),
+            case((36, 3, 1, 1, 2), (36, 2, 40), shape=(2, 3)),
+            case((36, 0, 1, 1, 2), (36, 2, 3), shape=(4, 4)),
+            case((36, 1, 1, 1, 2), (36, 2, 0), shape=(4, 4)),
         ),
     ),
 )  # fmt: skip

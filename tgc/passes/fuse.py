@@ -87,11 +87,13 @@ class Group:
         nodes: those that it computes for all, in graph order.
         after: groups that read from this one.
         again: nodes of other groups that it computes for itself.
+        rank: less than that of the groups in `after`.
     """
 
     nodes: list[Node]
     after: set[Group] = field(default_factory=set)
     again: frozenset[Node] = frozenset()
+    rank: int = 0
 
 
 VIEWS = (movement.reshape, movement.barrier)  # their results lie where operand 0 lies
@@ -116,6 +118,7 @@ class Partition:
     Attributes:
         group: the group of each node; cheap movements have none, unless they must lie in memory.
         copies: node -> groups that compute it again.
+        ranked: the groups, each at the index that is its rank, in an order in which they can run.
     """
 
     def __init__(self, graph: Graph, options: Fuse) -> None:
@@ -128,10 +131,12 @@ class Partition:
         for node in graph.nodes:
             if not free(node) or node in self.materialized:
                 self.group[node] = Group([node])  # reshapes too: views that nothing is merged with
-        for node in self.group:
+        self.ranked: list[Group | None] = list(self.group.values())
+        for rank, (node, group) in enumerate(self.group.items()):
+            group.rank = rank
             for source in self.sources(node):
                 if source in self.group:
-                    self.group[source].after.add(self.group[node])
+                    self.group[source].after.add(group)
 
     def _materialized(self) -> set[Node]:
         """Cheap movements that must lie in memory: for contractions, scatters, control flow, reshapes, as results."""
@@ -217,6 +222,7 @@ class Partition:
             refuse("fuse", what, reason)
             return
         merged = Group(nodes, (producer.after | consumer.after) - {producer, consumer})
+        self._rank(merged, *sorted((producer, consumer), key=lambda g: g.rank))
         for node in nodes:
             self.group[node] = merged
         for old in (producer, consumer):
@@ -227,15 +233,34 @@ class Partition:
                 other.after -= {producer, consumer}
                 other.after.add(merged)
 
+    def _rank(self, merged: Group, first: Group, last: Group) -> None:
+        """Put a merged group where the last of its parts was, and what runs after the first one behind it.
+
+        Only groups between the two change their ranks (Pearce and Kelly, "A Dynamic Topological Sort Algorithm for
+        Directed Acyclic Graphs", 2007).
+        """
+        behind: set[Group] = set()
+        stack = [first]
+        while stack:
+            for g in stack.pop().after - behind:
+                if g.rank < last.rank:
+                    behind.add(g)
+                    stack.append(g)
+        between = [g for g in self.ranked[first.rank : last.rank + 1] if g is not None and g not in (first, last)]
+        order = [*(g for g in between if g not in behind), merged, *(g for g in between if g in behind)]
+        free = last.rank + 1 - first.rank - len(order)
+        self.ranked[first.rank : last.rank + 1] = [*order, *[None] * free]
+        for rank, g in enumerate(order, first.rank):
+            g.rank = rank
+
     def _path_around(self, producer: Group, consumer: Group) -> str:
-        last = self.order[consumer.nodes[-1]]
         seen: set[Group] = set()
         stack = [g for g in producer.after if g is not consumer]
         while stack:
             g = stack.pop()
             if g is consumer:
                 return "another kernel runs between the two"
-            if g in seen or self.order[g.nodes[0]] > last:
+            if g in seen or g.rank > consumer.rank:
                 continue
             seen.add(g)
             stack.extend(g.after)
