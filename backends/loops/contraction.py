@@ -171,7 +171,7 @@ class _Contraction:
         a, b = (pull.buffers[v] for v in self.node.operands)
         rows_at = Buffer("rows_at", I64, (self.rows,), (1,))
         c = Buffer("tile_c", self.dtype, (self.rows, self.columns), (self.columns, 1))
-        panel_step = self.columns if self.packed is None else _block_step(self.node.operands[1].type, self.packed)
+        panel_step = self.columns if self.packed is None else block_step(self.node.operands[1].type, self.packed)
         b_at: Expr = Var("panel") * pull.integer("b_panel", panel_step)
         for axis in outer:
             b_at = b_at + Var(axis) * rhs[axis]
@@ -242,7 +242,7 @@ class _Contraction:
         before: list[Stmt] = []
         after: tuple[Stmt, ...] = ()
         if self.lhs_packed is not None:
-            block = self.pull.integer("a_block", _block_step(self.node.operands[0].type, self.lhs_packed))
+            block = self.pull.integer("a_block", block_step(self.node.operands[0].type, self.lhs_packed))
             place = base + Var("block") * block + r
         elif all(step[a] == step[b] * self.extent[b] for a, b in itertools.pairwise(self.roles.m)):
             last = lhs[self.roles.m[-1]] if self.roles.m else Const(0, I64)
@@ -281,11 +281,7 @@ class _Contraction:
         j = Var(self.column) - Var("column") if ragged else Var("lane")
         held = compute_dtype(self.dtype)
         pull.sources[self.node.result] = lambda _: Load(_flat(c), (r * self.columns + j,), held)
-        places = [_transposed(v, index) for v in self.body.outputs]
-        stores = [
-            Store(pull.result(k), physical(v.type, place), pull.at(v, place))
-            for k, (v, place) in enumerate(zip(self.body.outputs, places, strict=True))
-        ]
+        stores = epilogue_stores(pull, index)
         axes, _, stores = collapse([Axis(names[a], self.extent[a]) for a in names], [s.value for s in stores], stores)
         for axis in axes:
             pull.integer(f"n_{axis.var}", axis.size)
@@ -300,10 +296,19 @@ class _Contraction:
         return [Comment("epilogue"), For("r", Const(0, I64), last, (*lets, columns))]
 
 
-def _block_step(type: TensorType, axis: int) -> int:
+def block_step(type: TensorType, axis: int) -> int:
     """Elements from one panel of a tiled axis to the next."""
     assert type.layout is not None
     return Buffer.row_major("", type.dtype, type.storage).strides[type.layout.order.index(axis)]
+
+
+def epilogue_stores(pull: Pull, index: tuple[Expr, ...]) -> list[Store]:
+    """What stores the region's results, given the element of a contraction that lies at `index`."""
+    places = [_transposed(v, index) for v in pull.body.outputs]
+    return [
+        Store(pull.result(k), physical(v.type, place), pull.at(v, place))
+        for k, (v, place) in enumerate(zip(pull.body.outputs, places, strict=True))
+    ]
 
 
 def _transposed(v: Value, index: tuple[Expr, ...]) -> tuple[Expr, ...]:

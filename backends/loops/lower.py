@@ -13,10 +13,11 @@ from tgc.backends.loops.map import lower_map
 from tgc.backends.loops.pull import Pull
 from tgc.backends.loops.reduce import lower_reduce
 from tgc.backends.loops.scatter import lower_scatter
+from tgc.backends.loops.winograd import lower_product, lower_tiles
 from tgc.errors import BackendError
 from tgc.ir import Node
 
-KINDS = ("map", "reduce", "contraction", "scatter", "cumulative", "attention")
+KINDS = ("map", "reduce", "contraction", "scatter", "cumulative", "attention", "tiles", "product")
 
 
 def lower(node: Node, target: TileTarget, overwrites: Mapping[int, int] = MappingProxyType({})) -> list[Kernel]:
@@ -40,4 +41,8 @@ def lower(node: Node, target: TileTarget, overwrites: Mapping[int, int] = Mappin
             return lower_cumulative(pull, name)
         case "attention":
             return lower_attention(pull, name, target)
+        case "tiles":
+            return lower_tiles(pull, name)
+        case "product":
+            return lower_product(pull, name, target)
     raise BackendError(f"fused region @{body.name} is of unknown kind {kind!r}; known are {', '.join(KINDS)}")

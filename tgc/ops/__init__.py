@@ -19,10 +19,12 @@ from tgc.ops import (
     scatter,
     sort,
     window,
+    winograd,
 )
 from tgc.ops.kinds import REGISTRY
 
 __all__ = [
     "REGISTRY", "activations", "attention", "contraction", "control", "creation", "cumulative", "dynamic",
     "elementwise", "fft", "linalg", "movement", "opaque", "reduce", "region", "scan", "scatter", "sort", "window",
+    "winograd",
 ]  # fmt: skip

@@ -1,13 +1,14 @@
 """Graph passes. Importing this package registers them all."""
 
-from tgc.passes import attention, decompose, fold, fuse, hoist, inline, layout, memory, rules, simplify, split
+from tgc.passes import attention, decompose, fold, fuse, hoist, inline, layout, memory, rules, simplify, split, winograd
 from tgc.passes.manager import PASSES, Compilation, Pass, Refusal, parse_pipeline, refuse, register, run
 
 PIPELINE = (
-    "attention,inline,fold,simplify,hoist,sink,simplify,attention,decompose,layout,hoist,fold,simplify,split,fuse"
+    "attention,inline,fold,simplify,hoist,sink,simplify,attention,winograd,decompose,layout,hoist,fold,simplify,split,"
+    "fuse"
 )
 
 __all__ = [
     "PASSES", "PIPELINE", "Compilation", "Pass", "Refusal", "attention", "decompose", "fold", "fuse", "hoist", "inline",
-    "layout", "memory", "parse_pipeline", "refuse", "register", "rules", "run", "simplify", "split",
+    "layout", "memory", "parse_pipeline", "refuse", "register", "rules", "run", "simplify", "split", "winograd",
 ]  # fmt: skip

@@ -6,10 +6,12 @@ Regions grow along edges, producer into consumer, while a template can still low
     reduce       folds of one shape along the same axes, what feeds them, and what uses their results along the kept
                  axes or, broadcast back, over the whole shape (softmax, normalizations, losses)
     contraction  one contraction, elementwise ops behind it, and transposes of their results
+    product      the same behind a product in Winograd's domain
     scatter      one scatter
     cumulative   one fold that keeps its intermediate results
     attention    one attention, or its gradient
     opaque       one routine of a library
+    tiles        one transform of windows
 
 Control flow stays as it is, between regions; its bodies are graphs that are fused by themselves.
 Cheap movements (fills, broadcasts, slices, ...) belong to no region: each region that reads one has a copy of it.
@@ -34,6 +36,7 @@ from tgc.ops.cumulative import Cumulative
 from tgc.ops.kinds import Contraction, Control, Movement, Reduce, Region, Scatter
 from tgc.ops.opaque import Opaque
 from tgc.ops.region import fused
+from tgc.ops.winograd import TransformedProduct, WindowTransform
 from tgc.passes.manager import Target, refuse, register
 from tgc.passes.recompute import inputs_of, recompute
 from tgc.passes.templates import unfit_contraction, unfit_map, unfit_reduce
@@ -61,9 +64,11 @@ class Fuse:
         return Partition(graph, self).run()
 
 
-# kinds of ops that nothing is fused with, and those that read their operands from memory
+# kinds of ops that nothing is fused with, that only what is behind them is, and that read their operands from memory
 ALONE = {Scatter: "scatter", Cumulative: "cumulative", Attention: "attention", Opaque: "opaque"}
-FROM_MEMORY = Contraction | Scatter | Cumulative | Attention | Opaque | Control
+ALONE |= {WindowTransform: "tiles"}
+FIRST = {Contraction: "contraction", TransformedProduct: "product"}
+FROM_MEMORY = Contraction | TransformedProduct | WindowTransform | Scatter | Cumulative | Attention | Opaque | Control
 Places = frozenset[tuple[object, ...]]  # where nodes are evaluated for one element: the movements looked through, node
 
 
@@ -85,11 +90,13 @@ class Group:
         nodes: those that it computes for all, in graph order.
         after: groups that read from this one.
         again: nodes of other groups that it computes for itself.
+        rank: less than that of the groups in `after`.
     """
 
     nodes: list[Node]
     after: set[Group] = field(default_factory=set)
     again: frozenset[Node] = frozenset()
+    rank: int = 0
 
 
 VIEWS = (movement.reshape, movement.barrier)  # their results lie where operand 0 lies
@@ -114,6 +121,7 @@ class Partition:
     Attributes:
         group: the group of each node; cheap movements have none, unless they must lie in memory.
         copies: node -> groups that compute it again.
+        ranked: the groups, each at the index that is its rank, in an order in which they can run.
     """
 
     def __init__(self, graph: Graph, options: Fuse) -> None:
@@ -126,10 +134,12 @@ class Partition:
         for node in graph.nodes:
             if not free(node) or node in self.materialized:
                 self.group[node] = Group([node])  # reshapes too: views that nothing is merged with
-        for node in self.group:
+        self.ranked: list[Group | None] = list(self.group.values())
+        for rank, (node, group) in enumerate(self.group.items()):
+            group.rank = rank
             for source in self.sources(node):
                 if source in self.group:
-                    self.group[source].after.add(self.group[node])
+                    self.group[source].after.add(group)
 
     def _materialized(self) -> set[Node]:
         """Cheap movements that must lie in memory: for contractions, scatters, control flow, reshapes, as results."""
@@ -173,7 +183,7 @@ class Partition:
             if node not in self.group or stays(node):
                 continue
             # nearest producers first; contractions before others, since they can only be joined, never joined to two
-            sources = sorted(self.sources(node), key=lambda s: (not isinstance(s.op, Contraction), -self.order[s]))
+            sources = sorted(self.sources(node), key=lambda s: (not isinstance(s.op, tuple(FIRST)), -self.order[s]))
             for source in sources:
                 producer, consumer = self.group[source], self.group[node]
                 if producer is not consumer and not stays(source):
@@ -215,6 +225,7 @@ class Partition:
             refuse("fuse", what, reason)
             return
         merged = Group(nodes, (producer.after | consumer.after) - {producer, consumer})
+        self._rank(merged, *sorted((producer, consumer), key=lambda g: g.rank))
         for node in nodes:
             self.group[node] = merged
         for old in (producer, consumer):
@@ -225,15 +236,34 @@ class Partition:
                 other.after -= {producer, consumer}
                 other.after.add(merged)
 
+    def _rank(self, merged: Group, first: Group, last: Group) -> None:
+        """Put a merged group where the last of its parts was, and what runs after the first one behind it.
+
+        Only groups between the two change their ranks (Pearce and Kelly, "A Dynamic Topological Sort Algorithm for
+        Directed Acyclic Graphs", 2007).
+        """
+        behind: set[Group] = set()
+        stack = [first]
+        while stack:
+            for g in stack.pop().after - behind:
+                if g.rank < last.rank:
+                    behind.add(g)
+                    stack.append(g)
+        between = [g for g in self.ranked[first.rank : last.rank + 1] if g is not None and g not in (first, last)]
+        order = [*(g for g in between if g not in behind), merged, *(g for g in between if g in behind)]
+        free = last.rank + 1 - first.rank - len(order)
+        self.ranked[first.rank : last.rank + 1] = [*order, *[None] * free]
+        for rank, g in enumerate(order, first.rank):
+            g.rank = rank
+
     def _path_around(self, producer: Group, consumer: Group) -> str:
-        last = self.order[consumer.nodes[-1]]
         seen: set[Group] = set()
         stack = [g for g in producer.after if g is not consumer]
         while stack:
             g = stack.pop()
             if g is consumer:
                 return "another kernel runs between the two"
-            if g in seen or self.order[g.nodes[0]] > last:
+            if g in seen or g.rank > consumer.rank:
                 continue
             seen.add(g)
             stack.extend(g.after)
@@ -319,17 +349,15 @@ class Partition:
         results = self.results(nodes)
         if alone := next((ALONE[k] for k in kinds if k in ALONE), None):
             return f"{alone} ops stay alone"
-        if kinds.count(Contraction) > 1:
-            return "two contractions"
-        if kinds.count(Contraction):
-            return unfit_contraction(nodes, closure)
+        if first := [n for n in nodes if type(n.op) in FIRST]:
+            return "two contractions" if len(first) > 1 else unfit_contraction(first[0], nodes, closure)
         if kinds.count(Reduce):
             return unfit_reduce(nodes, closure, results)
         return unfit_map(closure, results)
 
     def kind(self, nodes: Sequence[Node]) -> str:
         """The template of a region; none for what stays between regions."""
-        for op, kind in ({Contraction: "contraction", Reduce: "reduce"} | ALONE).items():
+        for op, kind in (FIRST | {Reduce: "reduce"} | ALONE).items():
             if any(isinstance(n.op, op) for n in nodes):
                 return kind
         return "" if stays(nodes[0]) else "map"

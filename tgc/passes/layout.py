@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tgc.ir import Attr, Builder, Graph, Node, Value, transform
-from tgc.ops import contraction, movement
+from tgc.ops import contraction, movement, winograd
 from tgc.ops.creation import full
 from tgc.ops.kinds import Contraction, Elementwise, Reduce
 from tgc.passes.manager import Target, refuse, register
@@ -152,6 +152,9 @@ class Layout:
 
         def rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
             adopted.update(v for old, v in zip(node.operands, new, strict=True) if old in constants)
+            if node.op is winograd.product:
+                filters = _panels(builder, node, new[1], target)
+                return builder.emit(node.op, (new[0], filters), node.attrs, node.loc)
             if not isinstance(node.op, Contraction):
                 return None
             op, attrs, operands = node.op, dict(node.attrs), list(new)
@@ -253,6 +256,16 @@ def _contiguous(
         layout = {"order": (*others, columns), "tiles": ()}
         refuse("layout", f"{node.op.name} of {rhs.type}", "columns are strided: the operand is copied at every call")
     return builder.emit(movement.relayout, (rhs,), layout, node.loc)[0]
+
+
+def _panels(builder: Builder, node: Node, filters: Value, target: Target) -> Value:
+    """Filters of a product in Winograd's domain, in panels as wide as a register tile."""
+    n = filters.shape[2]
+    _, panel = tile_shape(target, filters.dtype, node.result.type.size, n)
+    if filters.type.layout or n <= panel:
+        return filters
+    layout: dict[str, Any] = {"order": (2, 0, 1), "tiles": ((2, panel),)}
+    return builder.emit(movement.relayout, (filters,), layout, node.loc)[0]
 
 
 __all__ = ["Layout", "SinkTransposes"]

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from tgc.ir import Node, Value
 from tgc.ops import movement
-from tgc.ops.kinds import Contraction, Elementwise, Movement, Reduce
+from tgc.ops.kinds import Elementwise, Movement, Reduce
 
 
 def _dependents(closure: Iterable[Node], roots: set[Node]) -> set[Node]:
@@ -62,9 +62,8 @@ def unfit_map(closure: Sequence[Node], results: Sequence[Value]) -> str:
     return _recomputed(closure)
 
 
-def unfit_contraction(nodes: Sequence[Node], closure: Sequence[Node]) -> str:
-    """Why nodes, one of them a contraction, are none with an epilogue."""
-    (root,) = (n for n in nodes if isinstance(n.op, Contraction))
+def unfit_contraction(root: Node, nodes: Sequence[Node], closure: Sequence[Node]) -> str:
+    """Why nodes, `root` a contraction among them, are none with an epilogue."""
     shape = root.result.shape
     behind = _dependents(closure, {root})
     for node in nodes:

@@ -20,6 +20,7 @@ from tgc.ir import Graph, Node
 from tgc.ops.attention import Attention
 from tgc.ops.cumulative import Cumulative
 from tgc.ops.kinds import Contraction, Elementwise, Movement, Reduce, Scatter
+from tgc.ops.winograd import TransformedProduct
 from tgc.types import is_float
 
 
@@ -127,6 +128,8 @@ def _flops(node: Node) -> int:
         case Contraction():
             extents = node.op.axis_map(*(v.type for v in node.operands), **node.attrs).extents
             return 2 * math.prod(extents.values())
+        case TransformedProduct():
+            return 2 * node.operands[0].type.size * node.result.shape[-1]
         case Elementwise():
             return node.result.type.size
         case Reduce() | Cumulative():

@@ -1,0 +1,249 @@
+"""Convolution in Winograd's domain: windows transformed to memory; products of them transformed back in registers.
+
+A tile of the product is one block of windows by one panel of channels: 36 register tiles, one for each element of the
+transformed window, into a scratch that stays in the first-level cache, from which the outputs are made.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+
+from tgc.backends.loops.axes import Axis, unflatten
+from tgc.backends.loops.contraction import RUN, SHARES, TileTarget, block_step, epilogue_stores
+from tgc.backends.loops.ir import (
+    Buffer,
+    Comment,
+    Const,
+    Expr,
+    For,
+    If,
+    Kernel,
+    Let,
+    Load,
+    Stack,
+    Stmt,
+    Store,
+    Tile,
+    Var,
+)
+from tgc.backends.loops.kernel import finish
+from tgc.backends.loops.pull import SCALAR, Pull
+from tgc.errors import BackendError
+from tgc.ir import Node
+from tgc.ops.winograd import MATRICES, TILE, WINDOW, TransformedProduct, WindowTransform
+from tgc.passes.tiles import tile_shape
+from tgc.types import F32, F64, I64, DType
+
+CHUNK = 16  # channels that are transformed at once
+ZERO = Const(0, I64)
+
+
+def transformed(matrix: np.ndarray, xs: Sequence[Expr], dtype: DType) -> list[Expr]:
+    """matrix @ xs. Rows that differ in signs alone share the sums of the terms that agree and of those that do not."""
+
+    def term(coefficient: float, x: Expr) -> Expr:
+        return x if coefficient == 1 else SCALAR.mul(x, SCALAR.const(coefficient, dtype))
+
+    def total(terms: Sequence[tuple[float, Expr]]) -> Expr:
+        """The sum of the terms, those with the coefficient -1 subtracted."""
+        terms = sorted(terms, key=lambda t: t[0] == -1)
+        found: Expr | None = None
+        for c, x in terms:
+            if found is None:
+                found = term(c, x)
+            else:
+                found = SCALAR.sub(found, x) if c == -1 else SCALAR.add(found, term(c, x))
+        return SCALAR.const(0, dtype) if found is None else found
+
+    matrix, xs = _paired(matrix, xs)
+    out: dict[int, Expr] = {}
+    for i, j in itertools.pairwise(range(len(matrix))):
+        same = [k for k in range(len(xs)) if matrix[i, k] == matrix[j, k] != 0]
+        other = [k for k in range(len(xs)) if matrix[i, k] == -matrix[j, k] != 0]
+        mirrored = len(same) + len(other) == np.count_nonzero(matrix[i]) == np.count_nonzero(matrix[j])
+        if mirrored and same and other and i not in out:
+            even, odd = (total([(float(matrix[i, k]), xs[k]) for k in ks]) for ks in (same, other))
+            out[i], out[j] = SCALAR.add(even, odd), SCALAR.sub(even, odd)
+    rows = ([(float(c), x) for c, x in zip(row, xs, strict=True) if c] for row in matrix)
+    return [out.get(i) or total(row) for i, row in enumerate(rows)]
+
+
+def _paired(matrix: np.ndarray, xs: Sequence[Expr]) -> tuple[np.ndarray, list[Expr]]:
+    """The same transform of sums and differences of neighbours whose columns differ in signs alone."""
+    columns, made, k = [], [], 0
+    while k < len(xs):
+        a = matrix[:, k]
+        b = matrix[:, k + 1] if k + 1 < len(xs) else None
+        if b is not None and (abs(a) == abs(b)).all() and (a != b).any():
+            columns += [np.where(a == b, a, 0), np.where(a == b, 0, a)]
+            made += [SCALAR.add(xs[k], xs[k + 1]), SCALAR.sub(xs[k], xs[k + 1])]
+            k += 2
+        else:
+            columns.append(a)
+            made.append(xs[k])
+            k += 1
+    return np.stack(columns, 1), made
+
+
+def both_sides(matrix: np.ndarray, xs: Sequence[Expr], dtype: DType) -> list[Expr]:
+    """matrix @ x @ matrix.T for a square x, row-major."""
+    n, m = matrix.shape[1], len(matrix)
+    columns = [transformed(matrix, [xs[k * n + l] for k in range(n)], dtype) for l in range(n)]  # noqa: E741
+    rows = [transformed(matrix, [column[a] for column in columns], dtype) for a in range(m)]
+    return [x for row in rows for x in row]
+
+
+def lower_tiles(pull: Pull, name: str) -> list[Kernel]:
+    """The kernel of a region that is one `WindowTransform`."""
+    (node,) = pull.body.nodes
+    assert isinstance(node.op, WindowTransform)
+    (x,) = node.operands
+    q, n, rows, columns, channels = node.result.shape
+    matrix = MATRICES[node.attrs["matrix"]]
+    source, target = pull.buffers[x], pull.result(0)
+    scratch = Buffer("scratch", x.dtype, (q * CHUNK,), (1,))
+    tile, lane, column, first = Var("tile"), Var("lane"), Var("column"), Var("first")
+    chunks = -(-channels // CHUNK)
+    parts = max(1, min(chunks, SHARES // max(1, n * rows)))  # few windows of many channels are shared by channels
+    for axis, size in (("row", rows), ("part", parts)):
+        pull.integer(f"n_{axis}", size)
+    outer = unflatten([Axis("image", n), Axis("row", rows), Axis("part", parts)], tile)
+    places = itertools.product(range(matrix.shape[1]), repeat=2)
+    window = [
+        Load(source, (Var("image"), Var("row") * TILE + k, column * TILE + l, first + lane), x.dtype)
+        for k, l in places  # noqa: E741
+    ]
+    made = both_sides(matrix, window, x.dtype)
+    end: Expr = Const(CHUNK, I64)
+    if channels % CHUNK:
+        end = SCALAR.minimum(end, pull.integer("channels", channels) - first)
+    stores = tuple(Store(scratch, (lane + k * CHUNK,), v) for k, v in enumerate(made))
+    out = Store(
+        target,
+        (Var("q"), Var("image"), Var("row"), column, first + lane),
+        Load(scratch, (Var("q") * CHUNK + lane,), x.dtype),
+    )
+    chunk = (
+        Let("first", Var("chunk") * CHUNK),
+        For("lane", ZERO, end, stores),
+        For("q", ZERO, Const(q, I64), (For("lane", ZERO, end, (out,)),)),
+    )
+    each = pull.integer("each", -(-chunks // parts))
+    last = SCALAR.minimum((Var("part") + 1) * each, pull.integer("chunks", chunks))
+    body: list[Stmt] = [
+        Stack(scratch, q * CHUNK),
+        *(Let(name, x) for name, x in outer),
+        For("column", ZERO, pull.integer("columns", columns), (For("chunk", Var("part") * each, last, chunk),)),
+    ]
+    work = node.result.type.size * 8
+    return [finish(name, pull, body, tiles=n * rows * parts, work=work)]
+
+
+def lower_product(pull: Pull, name: str, target: TileTarget) -> list[Kernel]:
+    """The kernel of a region with one `TransformedProduct`, elementwise ops behind it, transposes of its results."""
+    (node,) = (n for n in pull.body.nodes if isinstance(n.op, TransformedProduct))
+    return [_Product(pull, node, name, target).kernel()]
+
+
+class _Product:
+    def __init__(self, pull: Pull, node: Node, name: str, target: TileTarget) -> None:
+        self.pull, self.node, self.name = pull, node, name
+        v, u = (x.type for x in node.operands)
+        self.dtype = v.dtype
+        if self.dtype not in (F32, F64):
+            raise BackendError(f"{node.op.name} of {v} reached the tiled lowering; only f32 and f64 are tiled")
+        self.elements, self.images, self.tile_rows, self.tile_columns, self.depth = v.shape
+        self.windows, self.n = self.images * self.tile_rows * self.tile_columns, u.shape[2]
+        self.rows, self.columns = tile_shape(target, self.dtype, self.windows, self.n)
+        self.packed = u.layout is not None and u.layout.tiles == ((2, self.columns),)
+        if u.layout is not None and not self.packed:
+            raise BackendError(f"{node.op.name}: layout {u.layout} of {u} does not pack panels of {self.columns}")
+        self.held = self.rows * self.columns  # elements of a register tile
+        self.products = Buffer("products", self.dtype, (self.elements * self.held,), (1,))
+        self.sums = Buffer("sums", self.dtype, (TILE**2 * self.columns,), (1,))
+        self.rows_at = Buffer("rows_at", I64, (self.rows,), (1,))
+
+    def kernel(self) -> Kernel:
+        pull, tile, r = self.pull, Var("tile"), Var("r")
+        blocks, panels = -(-self.windows // self.rows), -(-self.n // self.columns)
+        run = max(1, min(panels, RUN, blocks * panels // SHARES))
+        runs = pull.integer("runs", -(-panels // run))
+        count = pull.integer("windows", self.windows)
+        panel = (
+            Let("column", Var("panel") * self.columns),
+            For("q", ZERO, Const(self.elements, I64), (self._tile(),)),
+            Comment("outputs of each window, and the epilogue"),
+            For("r", ZERO, SCALAR.minimum(Const(self.rows, I64), count - Var("row")), self._window()),
+        )
+        last_panel = SCALAR.minimum(Var("first_panel") + Var("run"), pull.integer("panels", panels))
+        place = SCALAR.minimum(Var("row") + r, count - 1) * pull.integer("n_c", self.depth)
+        body: list[Stmt] = [
+            Stack(self.rows_at, self.rows),
+            Stack(self.products, self.elements * self.held),
+            Stack(self.sums, TILE**2 * self.columns),
+            Let("row", tile // runs * self.rows),
+            Let("first_panel", tile % runs * pull.integer("run", run)),
+            Comment("places of the block's windows; beyond the last one it is repeated"),
+            For("r", ZERO, Const(self.rows, I64), (Store(self.rows_at, (r,), place),)),
+            For("panel", Var("first_panel"), last_panel, panel),
+        ]
+        work = 2 * self.windows * self.elements * self.depth * self.n // 8
+        return finish(self.name, pull, body, tiles=blocks * -(-panels // run), work=work)
+
+    def _tile(self) -> Tile:
+        """The sums over channels of one element of the transformed windows."""
+        pull, q = self.pull, Var("q")
+        v, u = self.node.operands
+        depth, width = pull.integer("n_c", self.depth), pull.integer("n_o", self.n)
+        b_row = pull.integer("b_row", self.columns if self.packed else self.n)
+        b_panel = pull.integer("b_panel", block_step(u.type, 2) if self.packed else self.columns)
+        whole = self.packed or self.n % self.columns == 0
+        valid = Const(self.columns, I64) if whole else width - Var("column")
+        a_q = pull.integer("a_q", self.windows * self.depth)
+        levels = ((depth, Const(1, I64), b_row),)
+        return Tile(
+            self.rows, self.columns, pull.buffers[v], q * a_q, self.rows_at, pull.buffers[u],
+            Var("panel") * b_panel + q * depth * b_row, self.products, valid, levels,
+            accumulate=False, c_at=q * self.held,
+        )  # fmt: skip
+
+    def _window(self) -> tuple[Stmt, ...]:
+        """Transform a window's sums back to outputs, and store what the region makes of those inside of the image."""
+        pull, r, lane = self.pull, Var("r"), Var("lane")
+        terms = [Load(self.products, (lane + r * self.columns + k * self.held,), self.dtype) for k in range(WINDOW**2)]
+        found = both_sides(MATRICES["cotangent"].T, terms, self.dtype)
+        gather = tuple(Store(self.sums, (lane + k * self.columns,), x) for k, x in enumerate(found))
+
+        ragged = bool(self.n % self.columns)
+        j = Var("channel") - Var("column") if ragged else lane
+        pull.sources[self.node.result] = lambda _: Load(self.sums, (Var("pixel") * self.columns + j,), self.dtype)
+        stores = epilogue_stores(pull, (Var("image"), Var("pixel_row"), Var("pixel_column"), Var("channel")))
+        if ragged:
+            end = SCALAR.minimum(pull.integer("n_o", self.n), Var("column") + self.columns)
+            finished = For("channel", Var("column"), end, tuple(stores))
+        else:  # a trip count that the vectorizer knows
+            channel = Let("channel", Var("column") + lane)
+            finished = For("lane", ZERO, Const(self.columns, I64), (channel, *stores))
+        _, h, w, _ = self.node.result.shape
+        inside = SCALAR.bit_and(
+            Var("pixel_row") < pull.integer("n_row", h), Var("pixel_column") < pull.integer("n_column", w)
+        )
+        pixel = (
+            Let("pixel_row", Var("tile_row") * TILE + Var("pixel") // Const(TILE, I64)),
+            Let("pixel_column", Var("tile_column") * TILE + Var("pixel") % Const(TILE, I64)),
+            If(inside, (finished,)),
+        )
+        axes = [Axis("image", self.images), Axis("tile_row", self.tile_rows), Axis("tile_column", self.tile_columns)]
+        for axis in axes[1:]:
+            pull.integer(f"n_{axis.var}", axis.size)
+        return (
+            *(Let(name, x) for name, x in unflatten(axes, Var("row") + r)),
+            For("lane", ZERO, Const(self.columns, I64), gather),
+            For("pixel", ZERO, Const(TILE**2, I64), pixel),
+        )
+
+
+__all__ = ["lower_product", "lower_tiles"]

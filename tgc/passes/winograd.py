@@ -1,0 +1,109 @@
+"""Convolutions with 3x3 filters become products in Winograd's domain where that takes less time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from tgc.ir import Builder, Graph, Node, Value, transform
+from tgc.ops import contraction, movement, winograd
+from tgc.passes.decompose import emit_traced
+from tgc.passes.manager import Target, refuse, register
+from tgc.types import F32
+
+VECTOR = 16  # channels, of which both operands need a multiple
+BYTE = 8  # operations in the time that a byte takes to or from memory, about
+
+
+@register
+@dataclass(frozen=True)
+class Winograd:
+    """conv 3x3 and its gradients -> F(4x4, 3x3), a quarter of the multiplications; see `tgc.ops.winograd` for accuracy.
+
+    It is done where it takes at most `most` of the time of the direct convolution, as estimated; 0 turns it off.
+    Direct stay convolutions of too few pixels for their filters, which grow to four times their size, and those of
+    few channels, whose transforms would take as long as the products.
+    """
+
+    name: ClassVar[str] = "winograd"
+    most: float = 0.8
+
+    def __call__(self, graph: Graph, target: Target) -> Graph:
+        constants = set(graph.data)
+
+        def rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
+            if node.op not in (contraction.conv, contraction.conv_kernel_grad):
+                return None
+            reason = _unfit(node, node.operands[1] in constants, self.most)
+            if reason:
+                what = f"{node.op.name} of {', '.join(str(v.type) for v in node.operands)}"
+                refuse(self.name, what, reason)
+                return None
+            f = _conv if node.op is contraction.conv else _kernel_grad
+            padding = node.attrs["padding"]
+            return (emit_traced(builder, new, lambda x, y: f(x, y, padding), node.loc),)
+
+        return transform(graph, rewrite)
+
+
+def _unfit(node: Node, constant: bool, most: float) -> str:
+    """Why a convolution or its gradient by the filter stays direct; empty if it does not.
+
+    `constant` filters are transformed once.
+    """
+    gradient = node.op is contraction.conv_kernel_grad
+    x, g = (v.type for v in node.operands)
+    w = node.result.type if gradient else g
+    y = g if gradient else node.result.type
+    if w.shape[:-2] != (winograd.FILTER,) * 2 or x.dtype != F32 or node.attrs["groups"] != 1:
+        return "only float32 3x3 filters in one group have a transform"
+    if any(n != 1 for n in (*node.attrs["stride"], *node.attrs["dilation"])):
+        return "strides and dilation skip elements of the windows"
+    n, h, width, o = y.shape
+    c = x.shape[-1]
+    if c % VECTOR or o % VECTOR or not y.size:
+        return f"channels come in multiples of {VECTOR}"
+    windows = n * winograd.tiles_of(h) * winograd.tiles_of(width)
+    filters, data = 4 * winograd.WINDOW**2 * c * o, 4 * winograd.WINDOW**2 * windows * c
+    moved = filters * (1 if constant else 4) + 2 * data
+    if gradient:  # the windows are there from the forward pass; those of the cotangent are written and read
+        moved = 2 * filters + 3 * data // c * o
+    taken = 2 * winograd.WINDOW**2 * windows * c * o + BYTE * moved
+    direct = 2 * n * h * width * winograd.FILTER**2 * c * o
+    return "" if taken <= most * direct else f"it would take {taken / direct:.2f} of the direct convolution's time"
+
+
+def _windows(x: Any, shape: Sequence[int], padding: Any) -> Any:
+    """The transformed windows of x that outputs of `shape` are made of."""
+    low = [p[0] for p in padding]
+    covered = [winograd.tiles_of(n) * winograd.TILE + winograd.FILTER - 1 for n in shape]
+    high = [n - size - before for n, size, before in zip(covered, x.shape[1:3], low, strict=True)]
+    return winograd.tiles(_padded(x, low, high), matrix="data")
+
+
+def _padded(x: Any, low: Sequence[int], high: Sequence[int]) -> Any:
+    if not any(low) and not any(high):
+        return x
+    return movement.pad(x, low=(0, *low, 0), high=(0, *high, 0), interior=(0,) * 4, value=0)
+
+
+def _conv(x: Any, w: Any, padding: Any) -> Any:
+    c, o = w.shape[-2:]
+    shape = [n + sum(p) - winograd.FILTER + 1 for n, p in zip(x.shape[1:3], padding, strict=True)]
+    window = movement.reshape(w, shape=(1, winograd.FILTER, winograd.FILTER, c * o))
+    filters = movement.reshape(winograd.tiles(window, matrix="filter"), shape=(winograd.WINDOW**2, c, o))
+    return winograd.product(_windows(x, shape, padding), filters, shape=shape)
+
+
+def _kernel_grad(x: Any, g: Any, padding: Any) -> Any:
+    """The transpose of `_conv` over w: products of windows of x and g, summed over all windows, transformed back."""
+    shape, c, o = g.shape[1:3], x.shape[-1], g.shape[-1]
+    g = _padded(g, (0, 0), [winograd.tiles_of(n) * winograd.TILE - n for n in shape])
+    windows, cotangents = _windows(x, shape, padding), winograd.tiles(g, matrix="cotangent")
+    sums = contraction.dot(windows, cotangents, batch=((0,), (0,)), contract=((1, 2, 3), (1, 2, 3)))
+    sums = movement.reshape(sums, shape=(1, winograd.WINDOW, winograd.WINDOW, c * o))
+    return movement.reshape(winograd.tiles(sums, matrix="filter_cotangent"), shape=(winograd.FILTER,) * 2 + (c, o))
+
+
+__all__ = ["Winograd"]
