@@ -104,6 +104,30 @@ def test_scores_take_no_memory() -> None:
     assert arena_bytes(graph) < 2 * 2048 * 64 * 4
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_any_transposes(seed: int) -> None:
+    """Whatever the orders of axes around an attention, and whoever else reads its results, they stay what they are."""
+    rng = np.random.default_rng(seed)
+    perms = [rng.permutation(4) if rng.random() < 0.7 else np.array([0, 2, 1, 3]) for _ in range(4)]
+    shapes = (2, 3, 20, 4), (2, 3, 24, 4), (2, 3, 24, 5), (2, 3, 20, 5)
+    arrays = [
+        rng.standard_normal([shape[a] for a in perm]).astype(np.float32)
+        for shape, perm in zip(shapes, perms, strict=True)
+    ]
+    more = rng.random() < 0.5
+
+    def f(q: Any, k: Any, v: Any) -> Any:
+        heads = (tnp.transpose(x, np.argsort(perm)) for x, perm in zip((q, k, v), perms, strict=False))
+        y = nn.dot_product_attention(*heads, window=(9, 2))
+        z = tnp.transpose(y, perms[3])
+        return z + tnp.sum(y) if more else z
+
+    graph = graph_of(with_gradients(f), *arrays)
+    after = run(PASSES, graph, TARGET).result
+    for a, b in zip(interpret(after, *arrays), interpret(graph, *arrays), strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-4)
+
+
 def test_sizes_are_no_part_of_the_code() -> None:
     """Another batch, sequence, or number of heads compiles nothing."""
     texts = [compiled_for(TARGET).sources(run(PASSES, step(*sizes), TARGET).result) for sizes in ((2, 40), (5, 301))]
