@@ -7,6 +7,7 @@
     Contraction   named axes and one affine access map an operand
     Cumulative    a fold along one axis that keeps its intermediate results (`tgc.ops.cumulative`)
     Scatter       updates combined with what is at computed places
+    WindowTransform, TransformedProduct   convolution in Winograd's domain (`tgc.ops.winograd`)
     Opaque        what a library routine computes: sorting, factorizations (`tgc.ops.opaque`)
     Region        a node whose meaning is its body graph
     Control       bodies that run repeatedly, or by choice
