@@ -13,6 +13,7 @@ from tgc.backends.cpu.vmath_ops import (
     clamp,
     constant,
     copysign,
+    estrin,
     floor,
     fma,
     from_bits,
@@ -40,10 +41,11 @@ _LOG2E_HI, _LOG2E_LO = 1.44269502, 1.92596299e-08
 _LOG10_2_HI, _LOG10_2_LO = 0.30103001, -1.43209e-08
 _LOG10E_HI, _LOG10E_LO = 0.434294492, -1.01030501e-08
 
-_EXP = (1.0, 1.0, 0.49999994, 0.166665211, 0.0416682586, 0.00836867001, 0.00138213183)
+_EXP = (0.49999994, 0.166665211, 0.0416682586, 0.00836867001, 0.00138213183)
 _EXPM1 = (0.49999997, 0.166665465, 0.041667439, 0.00836625881, 0.00138702244)
 _EXP2 = (1.0, 0.693147182, 0.240226477, 0.0555035993, 0.00961850584, 0.00133908121, 0.000153264991)
-_TANH = (-0.333332151, 0.133226886, -0.0512252748)
+_TANH = (1.6667738, 0.148643062, 0.000881195127, -4.04319871e-05, -2.48274575e-07, -2.32461810e-11)
+_TANH_BELOW = (1.90488434, 0.895547986, 0.0519001707, 0.000750263571, 2.45228375e-06)
 _SINH = (0.166666672, 0.00833317544, 0.000199740884)
 _COSH = (0.5, 0.0416664593, 0.00139354519)
 _LOG = (
@@ -79,8 +81,8 @@ _LOG10 = (
     0.0608095266,
     -0.0562212951,
 )
-_ERF = (0.128379151, -0.376124978, 0.11281845, -0.0267674495, 0.00499424944, -0.000599591061)
-_LOG_ERFC = (-0.00019569599, -1.12767553, -0.637182415, -0.103931449, 0.022226857, -0.00304320711, 0.000195937348)
+_ERF = (1.53087771, 0.113344476, 0.0422180556, 4.66701313e-05, -1.06711786e-05, -1.30119452e-05)
+_ERF_BELOW = (1.74284387, 0.875331402, 0.199003562, 0.026113566, 0.00202844664, 6.63113678e-05)
 _EXP2_F64 = (
     1.0,
     0.6931471807045196,
@@ -118,17 +120,16 @@ def _scale(p: Scalar, i: Scalar) -> Scalar:
     return p * _power_of_2(half) * _power_of_2(i - half)
 
 
+def _exp_near_0(r: Scalar) -> Scalar:
+    """Return e**r for |r| <= log(2) / 2."""
+    return fma(r * r, estrin(r, _EXP), r) + 1.0
+
+
 @f32
 def exp_f32(x: Scalar) -> Scalar:
     """Return e**x."""
     i, r = _split_exp(clamp(x, -104.0, 89.0), 254)
-    return _scale(polynomial(r, _EXP), i)
-
-
-def _exp_decay(x: Scalar) -> Scalar:
-    """Return e**x for x <= 0, cheaper than in general; 2**24 times the result is a normal number."""
-    i, r = _split_exp(clamp(x, -104.0, None), 127 + 24)
-    return polynomial(r, _EXP) * _power_of_2(i) * 2.0**-24
+    return _scale(_exp_near_0(r), i)
 
 
 @f32
@@ -144,32 +145,29 @@ def expm1_f32(x: Scalar) -> Scalar:
     """Return e**x - 1, accurately near zero."""
     i, r = _split_exp(clamp(x, -18.0, 89.0), 126)
     half = _power_of_2(i)  # 2**n / 2, which does not overflow
-    return copysign(fma(fma(r * r, polynomial(r, _EXPM1), r), half, half - 0.5) * 2.0, x)
+    return copysign(fma(fma(r * r, estrin(r, _EXPM1), r), half, half - 0.5) * 2.0, x)
 
 
 @f32
 def tanh_f32(x: Scalar) -> Scalar:
-    """Return the hyperbolic tangent, by the addition theorem for |x| = n * log(2) / 2 + r.
+    """Return the hyperbolic tangent, by a rational approximation of tanh(x) / x - 1/8.
 
-    There tanh(n * log(2) / 2) = (2**n - 1) / (2**n + 1). r reaches from -1/4 to 3/4 of log(2) / 2, as for n = 1 and
-    negative r the numerator loses accuracy.
+    What is divided is the lesser part of the sum throughout, so that its rounding errors count less.
     """
-    a = clamp(abs(x), None, 10.0)
-    shifted = fma(a, 2 * _LOG2E, -0.25) + (_ROUND + 127)
-    n = shifted - (_ROUND + 127)
-    r = fma(n, -_LN2_LO / 2, fma(n, -_LN2_HI / 2, a))
-    z = r * r
-    tanh_r = fma(r * z, polynomial(z, _TANH), r)
-    power = _power_of_2(bits(shifted))
-    minus, plus = power - 1.0, power + 1.0
-    return copysign(fma(tanh_r, plus, minus) / fma(tanh_r, minus, plus), x)
+    x = clamp(x, -9.02, 9.02)
+    z = x * x
+    return fma(x, polynomial(z, _TANH) / polynomial(z, _TANH_BELOW), x * 0.125)
 
 
 @f32
 def sigmoid_f32(x: Scalar) -> Scalar:
-    """Return 1 / (1 + e**-x), without overflow or loss of accuracy for negative x."""
-    e = _exp_decay(-abs(x))
-    return select(x < 0.0, e, 1.0) / (e + 1.0)
+    """Return 1 / (1 + e**-x), without overflow or loss of accuracy for negative x.
+
+    As e**-|x| / (1 + e**-|x|) or 1 / (1 + e**-|x|), times 2**24 above and below: then nothing but the result underflows.
+    """
+    i, r = _split_exp(clamp(-abs(x), -104.0, None), 127 + 24)
+    e = _exp_near_0(r) * _power_of_2(i)
+    return select(bits(x) < 0, e, 2.0**24) / (e + 2.0**24)
 
 
 def _sinh_cosh(x: Scalar) -> tuple[Scalar, Scalar]:
@@ -218,21 +216,21 @@ def _log_domain(x: Scalar, result: Scalar, pole: float = 0.0) -> Scalar:
 def log_f32(x: Scalar) -> Scalar:
     """Return the natural logarithm: -inf for zeros, NaN for negative numbers."""
     e, f = _split_log(x)
-    return _log_domain(x, fma(e, _LN2, fma(f * f, polynomial(f, _LOG), f)))
+    return _log_domain(x, fma(e, _LN2, fma(f * f, estrin(f, _LOG), f)))
 
 
 @f32
 def log2_f32(x: Scalar) -> Scalar:
     """Return the logarithm to base 2, exact for powers of 2."""
     e, f = _split_log(x)
-    return _log_domain(x, fma(f, _LOG2E_HI, fma(f * f, polynomial(f, _LOG2), f * _LOG2E_LO)) + e)
+    return _log_domain(x, fma(f, _LOG2E_HI, fma(f * f, estrin(f, _LOG2), f * _LOG2E_LO)) + e)
 
 
 @f32
 def log10_f32(x: Scalar) -> Scalar:
     """Return the logarithm to base 10."""
     e, f = _split_log(x)
-    low = fma(e, _LOG10_2_LO, fma(f * f, polynomial(f, _LOG10), f * _LOG10E_LO))
+    low = fma(e, _LOG10_2_LO, fma(f * f, estrin(f, _LOG10), f * _LOG10E_LO))
     return _log_domain(x, fma(e, _LOG10_2_HI, fma(f, _LOG10E_HI, low)))
 
 
@@ -242,18 +240,16 @@ def log1p_f32(x: Scalar) -> Scalar:
     e = (bits(x + 1.0) - _TWO_THIRDS) & _EXPONENT
     scale = from_bits((129 << 23) - e)  # 4 / 2**e, so that it never is subnormal
     f = fma(x * scale, 0.25, fma(scale, 0.25, -1.0))
-    result = fma(to_float(e), _LN2 * 2.0**-23, fma(f * f, polynomial(f, _LOG), f))
+    result = fma(to_float(e), _LN2 * 2.0**-23, fma(f * f, estrin(f, _LOG), f))
     return _log_domain(x, copysign(result, x), -1.0)
 
 
 @f32
 def erf_f32(x: Scalar) -> Scalar:
-    """Return the error function."""
-    a = abs(x)
-    near = fma(x, polynomial(x * x, _ERF), x)
-    i, r = _split_exp(polynomial(clamp(a, None, 4.0), _LOG_ERFC), 127)
-    far = fma(-polynomial(r, _EXP), _power_of_2(i), 1.0)
-    return select(a > 0.92, copysign(far, x), near)
+    """Return the error function, by a rational approximation of erf(x) / x - 1/4."""
+    x = clamp(x, -3.925, 3.925)
+    z = x * x
+    return fma(x, polynomial(z, _ERF) / polynomial(z, _ERF_BELOW), x * 0.25)
 
 
 @f32
