@@ -44,8 +44,7 @@ _LOG10E_HI, _LOG10E_LO = 0.434294492, -1.01030501e-08
 _EXP = (0.49999994, 0.166665211, 0.0416682586, 0.00836867001, 0.00138213183)
 _EXPM1 = (0.49999997, 0.166665465, 0.041667439, 0.00836625881, 0.00138702244)
 _EXP2 = (1.0, 0.693147182, 0.240226477, 0.0555035993, 0.00961850584, 0.00133908121, 0.000153264991)
-_TANH = (1.6667738, 0.148643062, 0.000881195127, -4.04319871e-05, -2.48274575e-07, -2.32461810e-11)
-_TANH_BELOW = (1.90488434, 0.895547986, 0.0519001707, 0.000750263571, 2.45228375e-06)
+_TANH = (-0.333332151, 0.133226886, -0.0512252748)
 _SINH = (0.166666672, 0.00833317544, 0.000199740884)
 _COSH = (0.5, 0.0416664593, 0.00139354519)
 _LOG = (
@@ -81,8 +80,8 @@ _LOG10 = (
     0.0608095266,
     -0.0562212951,
 )
-_ERF = (1.53087771, 0.113344476, 0.0422180556, 4.66701313e-05, -1.06711786e-05, -1.30119452e-05)
-_ERF_BELOW = (1.74284387, 0.875331402, 0.199003562, 0.026113566, 0.00202844664, 6.63113678e-05)
+_ERF = (0.729537725, 0.0504881851, 0.0214110129, -1.54896097e-05, 4.27506056e-05, -9.13434906e-06, -1.06553575e-08)
+_ERF_BELOW = (0.830549896, 0.413124532, 0.0945833921, 0.0128174415, 0.00108135352, 5.18684101e-05)
 _EXP2_F64 = (
     1.0,
     0.6931471807045196,
@@ -150,13 +149,20 @@ def expm1_f32(x: Scalar) -> Scalar:
 
 @f32
 def tanh_f32(x: Scalar) -> Scalar:
-    """Return the hyperbolic tangent, by a rational approximation of tanh(x) / x - 1/8.
+    """Return the hyperbolic tangent, by the addition theorem for |x| = n * log(2) / 2 + r.
 
-    What is divided is the lesser part of the sum throughout, so that its rounding errors count less.
+    There tanh(n * log(2) / 2) = (2**n - 1) / (2**n + 1). r reaches from -1/4 to 3/4 of log(2) / 2, as for n = 1 and
+    negative r the numerator loses accuracy.
     """
-    x = clamp(x, -9.02, 9.02)
-    z = x * x
-    return fma(x, polynomial(z, _TANH) / polynomial(z, _TANH_BELOW), x * 0.125)
+    a = clamp(abs(x), None, 10.0)
+    shifted = fma(a, 2 * _LOG2E, -0.25) + (_ROUND + 127)
+    n = shifted - (_ROUND + 127)
+    r = fma(n, -_LN2_LO / 2, fma(n, -_LN2_HI / 2, a))
+    z = r * r
+    tanh_r = fma(r * z, polynomial(z, _TANH), r)
+    power = _power_of_2(bits(shifted))
+    minus, plus = power - 1.0, power + 1.0
+    return copysign(fma(tanh_r, plus, minus) / fma(tanh_r, minus, plus), x)
 
 
 @f32
@@ -246,7 +252,10 @@ def log1p_f32(x: Scalar) -> Scalar:
 
 @f32
 def erf_f32(x: Scalar) -> Scalar:
-    """Return the error function, by a rational approximation of erf(x) / x - 1/4."""
+    """Return the error function, by a rational approximation of erf(x) / x - 1/4.
+
+    The quotient makes the lesser part of the sum where the sum is near 1, so that its rounding errors count less.
+    """
     x = clamp(x, -3.925, 3.925)
     z = x * x
     return fma(x, polynomial(z, _ERF) / polynomial(z, _ERF_BELOW), x * 0.25)
