@@ -80,8 +80,8 @@ _LOG10 = (
     0.0608095266,
     -0.0562212951,
 )
-_ERF = (0.729537725, 0.0504881851, 0.0214110129, -1.54896097e-05, 4.27506056e-05, -9.13434906e-06, -1.06553575e-08)
-_ERF_BELOW = (0.830549896, 0.413124532, 0.0945833921, 0.0128174415, 0.00108135352, 5.18684101e-05)
+_ERF = (0.760368824, 0.0526632592, 0.0223574135, -1.37767001e-05, 4.56346279e-05, -9.60256693e-06, -1.14286047e-08)
+_ERF_BELOW = (0.865649879, 0.430630773, 0.0986480266, 0.0133847464, 0.00113189733, 5.46318588e-05)
 _EXP2_F64 = (
     1.0,
     0.6931471807045196,
@@ -169,7 +169,8 @@ def tanh_f32(x: Scalar) -> Scalar:
 def sigmoid_f32(x: Scalar) -> Scalar:
     """Return 1 / (1 + e**-x), without overflow or loss of accuracy for negative x.
 
-    As e**-|x| / (1 + e**-|x|) or 1 / (1 + e**-|x|), times 2**24 above and below: then nothing but the result underflows.
+    As e**-|x| / (1 + e**-|x|) or 1 / (1 + e**-|x|), with numerator and denominator times 2**24: only the result may
+    underflow.
     """
     i, r = _split_exp(clamp(-abs(x), -104.0, None), 127 + 24)
     e = _exp_near_0(r) * _power_of_2(i)
@@ -256,7 +257,7 @@ def erf_f32(x: Scalar) -> Scalar:
 
     The quotient makes the lesser part of the sum where the sum is near 1, so that its rounding errors count less.
     """
-    x = clamp(x, -3.925, 3.925)
+    x = clamp(x, -4.0, 4.0)
     z = x * x
     return fma(x, polynomial(z, _ERF) / polynomial(z, _ERF_BELOW), x * 0.25)
 

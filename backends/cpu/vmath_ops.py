@@ -193,11 +193,11 @@ def estrin(x: Scalar, coefficients: Sequence[float]) -> Scalar:
     Its coefficients are linear in x and independent of each other, which halves the chain of dependent operations; the
     result is off by a rounding error more than Horner's (Estrin, "Organization of computer systems", 1960).
     """
-    pairs = [fma(x, odd, even) for even, odd in zip(coefficients[::2], coefficients[1::2], strict=False)]
-    last = coefficients[-1:] if len(coefficients) % 2 else ()
-    *lower, second, first = (*pairs, *last)
+    terms = [fma(x, odd, even) for even, odd in zip(coefficients[::2], coefficients[1::2], strict=False)]
+    terms += coefficients[-1:] if len(coefficients) % 2 else ()
+    *lower, second, last = terms
     square = x * x
-    return functools.reduce(lambda value, c: fma(square, value, c), reversed(lower), fma(square, first, second))
+    return functools.reduce(lambda value, c: fma(square, value, c), reversed(lower), fma(square, last, second))
 
 
 def sqrt(x: Scalar) -> Scalar:

@@ -139,7 +139,7 @@ class _Region:
         sweeps = [_Sweep() for _ in range(max([last, *(self.sweeps[v] + 1 for v in full)]) + 1)]
         for v in boundary:
             sweeps[self.sweeps[v]].before.append((self._local(v), self._itself(v)))
-        held = {v: out for k, out in enumerate(self.body.outputs) if out in full and (v := self._held(k))}
+        held = {v: out for k, out in enumerate(self.body.outputs) for v in self._held(k) if out in full}
         for k, sweep in enumerate(sweeps):
             sweep.folds += [self._fold(node) for node in self.reduces if self.sweeps[node.result] == k + 1]
             due = {v: v for v in full if self.sweeps[v] == k} | {v: o for v, o in held.items() if self.sweeps[v] == k}
@@ -151,7 +151,7 @@ class _Region:
         stores = [Store(outs[v], physical(v.type, self.kept_index), pull.at(v, self.kept_index)) for v in kept]
         return sweeps, stores
 
-    def _held(self, k: int) -> Value | None:
+    def _held(self, k: int) -> list[Value]:
         """What result `k` is made of that an earlier sweep has computed and that its place can hold until then.
 
         That is a value of its type which costs a function. Nothing else that is left to compute then may need it, nor
@@ -159,18 +159,18 @@ class _Region:
         """
         out = self.body.outputs[k]
         if k in self.pull.overwrites:
-            return None
+            return []
         for node in reversed(self.body.nodes):
             v = node.result
             if isinstance(node.op, Elementwise) and v.type == out.type and cost(node) >= HELD_COST:
                 ends = self._ends(v)
-                folds = {self.sweeps[n.result] - 1 for n in ends if isinstance(n, Node)} if ends else set()
-                if ends and out in ends and self.sweeps[v] in folds and max(folds) < self.sweeps[out]:
-                    return v if sum(isinstance(end, Value) for end in ends) == 1 else None
-        return None
+                folds = [self.sweeps[n.result] - 1 for n in ends if isinstance(n, Node)]
+                if out in ends and self.sweeps[v] in folds and max(folds) < self.sweeps[out]:
+                    return [v] if sum(isinstance(end, Value) for end in ends) == 1 else []
+        return []
 
-    def _ends(self, v: Value) -> set[Node | Value] | None:
-        """The reductions and results that elementwise ops make of a value; None if other ops read it."""
+    def _ends(self, v: Value) -> set[Node | Value]:
+        """The reductions and results that elementwise ops make of a value; none if other ops read it."""
         found: set[Node | Value] = set()
         stack = [v]
         while stack:
@@ -183,7 +183,7 @@ class _Region:
                 elif isinstance(user.op, Elementwise):
                     stack.append(user.result)
                 else:
-                    return None
+                    return set()
         return found
 
     def _stored(self, v: Value, buffer: Buffer) -> Callable[[Sequence[Expr]], Expr]:

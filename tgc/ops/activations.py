@@ -23,8 +23,13 @@ from tgc.types import BF16, F16, F32
 _CUBE, _ROOT = 0.044715, math.sqrt(2 / math.pi)
 
 
-def _wide(x: np.ndarray) -> np.ndarray:
-    return x.astype(F32) if x.dtype in (F16, BF16) else x
+def _widened(reference: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """A reference that computes half precision in float32 and returns the dtype that it is given."""
+
+    def widened(x: np.ndarray) -> np.ndarray:
+        return reference(x.astype(F32) if x.dtype in (F16, BF16) else x).astype(x.dtype)
+
+    return widened
 
 
 def _within(x: Any, reach: float, inner: Any, outer: Any) -> Any:
@@ -37,9 +42,9 @@ def _gated(
 ) -> Elementwise:
     """x * gate(x): 0 below -`reach`, x above it. `density` makes the derivative of the gate of x and of the gate."""
 
+    @_widened
     def limited(x: np.ndarray) -> np.ndarray:
-        wide = _wide(x)
-        return np.asarray(np.maximum(wide, -reach) * gate.reference(wide)).astype(x.dtype)
+        return np.asarray(np.maximum(x, -reach) * gate.reference(x))
 
     def grad(g: Any, x: Any, *, out: Any) -> tuple[Any]:
         value = gate(x)
@@ -83,7 +88,7 @@ _ERF = np.vectorize(math.erf, otypes=[np.float64])
 gelu_gate = elementwise(
     "gelu_gate",  # the distribution function of the normal distribution
     arity=1,
-    reference=lambda x: (1 + _ERF(_wide(x) * math.sqrt(0.5))) / 2,
+    reference=_widened(lambda x: (1 + _ERF(x * math.sqrt(0.5))) / 2),
     scalar=lambda s, x: _half(s, s.erf(s.mul(x, s.const(math.sqrt(0.5), s.dtype(x))))),
     grad=lambda g, x, *, out: (g * _normal_density(x, out),),
     samples=samples(reals(-6, 6), ulps=1024),  # of small results, where 1 + erf cancels
@@ -91,7 +96,7 @@ gelu_gate = elementwise(
 gelu_tanh_gate = elementwise(
     "gelu_tanh_gate",
     arity=1,
-    reference=lambda x: (1 + np.tanh(_ROOT * (_wide(x) + _CUBE * _wide(x) ** 3))) / 2,
+    reference=_widened(lambda x: (1 + np.tanh(_ROOT * (x + _CUBE * x**3))) / 2),
     scalar=_tanh_gate,
     grad=lambda g, x, *, out: (g * _within(x, 12, _tanh_density(x, out), full_like(x, 0)),),
     samples=samples(reals(-6, 6), ulps=1024),
