@@ -9,7 +9,9 @@ import matplotlib as mpl
 import numpy as np
 
 from benchmarks.implementations import IMPLEMENTATIONS
+from benchmarks.report import best, groups
 from benchmarks.report import figure as digits
+from benchmarks.workloads.base import PROGRAMS
 
 mpl.use("Agg")
 
@@ -34,17 +36,16 @@ def save(result: dict[str, Any], folder: Path, stem: str) -> list[Path]:
     return made
 
 
-def _best(found: dict[str, Any]) -> dict[str, float]:
-    return {name: each["threads"][each["best"]]["median_ms"] for name, each in found.items()}
+def _programs(result: dict[str, Any]) -> list[dict[str, Any]]:
+    return groups(result).get(PROGRAMS, [])
 
 
 def times(result: dict[str, Any]) -> Any:
     """Bars of each implementation's time, as a multiple of tgc's: to the right of it the slower ones."""
-    rows = [w for w in result["workloads"].values() if w.get("group", "programs") == "programs"]
-    rows = [w for w in rows if "tgc" in w["implementations"]]
+    rows = [w for w in _programs(result) if "tgc" in w["implementations"]]
     if not rows:
         return None
-    bests = [_best(w["implementations"]) for w in rows]
+    bests = [best(w) for w in rows]
     names = [name for name in IMPLEMENTATIONS if any(name in b for b in bests)]
     figure, axes = plt.subplots(figsize=(9, 1 + sum(0.25 + 0.16 * len(b) for b in bests)))
     y, ticks, seen = 0.0, [], set()
@@ -84,21 +85,21 @@ def _ratios(axes: Any, *, right: float) -> None:
 
 def sweeps(result: dict[str, Any]) -> Any:
     """How much quicker than each peer tgc is, a panel for each sweep."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for w in result["workloads"].values():
-        if w.get("group", "programs") != "programs" and len(w["implementations"]) > 1:
-            groups.setdefault(w["group"], []).append(w)
-    if not groups:
+    panels = {title: [w for w in rows if "tgc" in w["implementations"]] for title, rows in groups(result).items()}
+    panels = {
+        title: rows for title, rows in panels.items() if title != PROGRAMS and any(len(best(w)) > 1 for w in rows)
+    }
+    if not panels:
         return None
-    sizes = [len(rows) + 3 for rows in groups.values()]
+    sizes = [len(rows) + 3 for rows in panels.values()]
     figure, all_axes = plt.subplots(
-        len(groups), 1, squeeze=False, sharex=True, figsize=(9, 1 + 0.22 * sum(sizes)), layout="constrained",
+        len(panels), 1, squeeze=False, sharex=True, figsize=(9, 1 + 0.22 * sum(sizes)), layout="constrained",
         height_ratios=sizes,
     )  # fmt: skip
     handles = {}
-    for axes, (title, rows) in zip(all_axes[:, 0], groups.items(), strict=True):
+    for axes, (title, rows) in zip(all_axes[:, 0], panels.items(), strict=True):
         for k, w in enumerate(rows):
-            b = _best(w["implementations"])
+            b = best(w)
             peers = [name for name in IMPLEMENTATIONS if name in b and name != "tgc"]
             for j, name in enumerate(peers):
                 at, ratio = k + 0.8 * ((j + 0.5) / len(peers) - 0.5), b[name] / b["tgc"]
@@ -120,11 +121,7 @@ def sweeps(result: dict[str, Any]) -> Any:
 
 def roofline(result: dict[str, Any]) -> Any:
     """Kernels of tgc under the roofline, and the share of the limit of those that take longest."""
-    profiles = {
-        w["title"]: w["profile"]
-        for w in result["workloads"].values()
-        if w.get("profile") and w.get("group", "programs") == "programs"
-    }
+    profiles = {w["title"]: w["profile"] for w in _programs(result) if w.get("profile")}
     if not profiles:
         return None
     roof = next(iter(profiles.values()))["roofline"]
