@@ -20,6 +20,7 @@ COMMITTED = RESULTS / "foundation.json"  # what the README shows
 NOTES = RESULTS / "notes.toml"  # by a workload's name: what was tried where tgc is behind
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- written by python -m benchmarks: begin -->", "<!-- end -->"
+SUMMED = ("launches", "seconds", "flops", "bytes", "limit")
 MOST = 12  # kernels of a program's table
 PEERS = [name for name in IMPLEMENTATIONS if name != "tgc"]
 
@@ -89,29 +90,33 @@ def notes() -> dict[str, str]:
     return tomllib.loads(NOTES.read_text(encoding="utf-8")) if NOTES.exists() else {}
 
 
-def kernels(profile: Row) -> Rows:
-    """A heading and a row for each kernel of a call, launches of the same kernel together, the longest first."""
-    sums: dict[str, dict[str, float]] = {}
+def same_kernels(profile: Row) -> list[Row]:
+    """The sums over the launches of each kernel of a call, the longest first."""
+    sums: dict[str, Row] = {}
     for row in profile["kernels"]:
-        same = sums.setdefault(row["name"], dict.fromkeys(("launches", "seconds", "flops", "bytes", "limit"), 0))
-        for key in same:
+        same = sums.setdefault(row["name"], {"name": row["name"], **dict.fromkeys(SUMMED, 0)})
+        for key in SUMMED:
             same[key] += row[key]
-    ordered = sorted(sums.items(), key=lambda item: -item[1]["seconds"])
+    return sorted(sums.values(), key=lambda row: -row["seconds"])
+
+
+def kernels(profile: Row) -> Rows:
+    """A heading and a row for each kernel of a call, with the rest of them in one."""
     rows = [("kernel", "launches", "ms", "% of the call", "GFLOP/s", "GB/s", "% of the limit")]
-    for name, s in ordered[:MOST]:
+    every = same_kernels(profile)
+    for s in every[:MOST]:
         t = max(s["seconds"], 1e-9)
         rates = (figure(s[key] / t / 1e9) if s[key] else "" for key in ("flops", "bytes"))
         share = f"{100 * s['limit'] / t:.0f}" if s["limit"] else ""
-        part = f"{100 * t / profile['wall_s']:.1f}"
-        rows.append((f"`{name}`", f"{s['launches']:.0f}", figure(1e3 * t), part, *rates, share))
-    rest = [s for _, s in ordered[MOST:]]
-    if rest:
-        t = sum(s["seconds"] for s in rest)
-        launches = f"{sum(s['launches'] for s in rest):.0f}"
-        rows.append(
-            (f"{len(rest)} others", launches, figure(1e3 * t), f"{100 * t / profile['wall_s']:.1f}", "", "", "")
-        )
+        rows.append((f"`{s['name']}`", str(s["launches"]), *_part(t, profile), *rates, share))
+    if rest := every[MOST:]:
+        launches, t = sum(s["launches"] for s in rest), sum(s["seconds"] for s in rest)
+        rows.append((f"{len(rest)} others", str(launches), *_part(t, profile), "", "", ""))
     return rows
+
+
+def _part(seconds: float, profile: Row) -> tuple[str, str]:
+    return figure(1e3 * seconds), f"{100 * seconds / profile['wall_s']:.1f}"
 
 
 def figure(x: float) -> str:
