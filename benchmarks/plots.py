@@ -67,7 +67,7 @@ def times(result: dict[str, Any]) -> Any:
     axes.margins(y=0.01)
     axes.set_xlabel("time relative to tgc's (log scale): quicker than tgc to the left of the line, slower to the right")
     names = [name for name in PEERS if name in handles]
-    place = dict(ncols=4, loc="lower center", bbox_to_anchor=(0.4, 1.0), frameon=False)
+    place: dict[str, Any] = dict(ncols=4, loc="lower center", bbox_to_anchor=(0.4, 1.0), frameon=False)
     axes.legend([handles[n] for n in names], names, **place)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

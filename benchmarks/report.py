@@ -60,7 +60,7 @@ def tables(result: Row, *, sweeps: bool = True) -> Iterator[tuple[str, Rows]]:
     for group, workloads in found.items():
         if group == PROGRAMS or sweeps:
             columns = [name for name in IMPLEMENTATIONS if any(name in w["implementations"] for w in workloads)]
-            rows = [("workload", *columns, "tgc to the best peer")]
+            rows: Rows = [("workload", *columns, "tgc to the best peer")]
             rows += [(w["title"], *_times(w, columns), _times_as_quick(lead(w))) for w in workloads]
             yield (
                 f"{group}, milliseconds: median (least), threads; the best variant and number of threads of each",
@@ -102,7 +102,7 @@ def same_kernels(profile: Row) -> list[Row]:
 
 def kernels(profile: Row) -> Rows:
     """A heading and a row for each kernel of a call, with the rest of them in one."""
-    rows = [("kernel", "launches", "ms", "% of the call", "GFLOP/s", "GB/s", "% of the limit")]
+    rows: Rows = [("kernel", "launches", "ms", "% of the call", "GFLOP/s", "GB/s", "% of the limit")]
     every = same_kernels(profile)
     for s in every[:MOST]:
         t = max(s["seconds"], 1e-9)
