@@ -87,7 +87,7 @@ def behind(result: Row) -> dict[str, Row]:
 
 def notes() -> dict[str, str]:
     """What was tried for workloads, by their names."""
-    return tomllib.loads(NOTES.read_text(encoding="utf-8")) if NOTES.exists() else {}
+    return tomllib.loads(NOTES.read_text(encoding="utf-8"))
 
 
 def same_kernels(profile: Row) -> list[Row]:
