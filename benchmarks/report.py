@@ -127,7 +127,7 @@ def figure(x: float) -> str:
 def markdown(result: Row) -> str:
     """The machine, the tables, and where the time goes of programs of which some peer is quicker."""
     parts = [f"{summary(result['machine'])}{_measured(result)}"]
-    parts += [f"{caption}:\n\n{_markdown(rows)}" for caption, rows in tables(result)]
+    parts += [_captioned(*table) for table in tables(result)]
     tried = notes()
     for name, w in behind(result).items():
         if not w.get("profile"):
@@ -136,7 +136,7 @@ def markdown(result: Row) -> str:
         limit = f"{roof['flops'] / 1e9:.0f} GFLOP/s and {roof['bandwidth'] / 1e9:.0f} GB/s"
         quickest = min((n for n in best(w) if n != "tgc"), key=best(w).__getitem__)
         heading = f"{w['title']}, {_times_as_quick(lead(w))} of {quickest}: kernel by kernel, beside a limit of {limit}"
-        parts += [heading + ":", _markdown(kernels(w["profile"]))]
+        parts.append(_captioned(heading, kernels(w["profile"])))
         parts += [f"Tried: {tried[name]}"] if name in tried else []
     return "\n\n".join(parts)
 
@@ -157,7 +157,7 @@ def readme(text: str, result: Row) -> str:
 def section(result: Row) -> str:
     """What the README says about the result that is committed: without the sweeps' rows, with the plot of the times."""
     parts = [f"{summary(result['machine'])}{_measured(result)}"]
-    parts += [f"{caption}:\n\n{_markdown(rows)}" for caption, rows in tables(result, sweeps=False)]
+    parts += [_captioned(*table) for table in tables(result, sweeps=False)]
     root = README.parent
     plot = COMMITTED.with_name(f"{COMMITTED.stem}-times.png").relative_to(root).as_posix()
     if (root / plot).exists():
@@ -188,10 +188,12 @@ def _measured(result: Row) -> str:
     return f"; measured at {', '.join(commits)} on {', '.join(days)}" if commits and days else ""
 
 
-def _markdown(rows: Rows) -> str:
+def _captioned(caption: str, rows: Rows) -> str:
+    """A table as Markdown."""
     heading, *others = rows
     lines = [heading, ("---", *["---:"] * (len(heading) - 1)), *others]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"{caption[0].upper()}{caption[1:]}:\n\n{table}"
 
 
 def _times_as_quick(ratio: float | None) -> str:
