@@ -199,7 +199,7 @@ def test_programs_that_are_behind_show_their_kernels() -> None:
         ("`k`", "2", "2.00", "50.0", "2.00", "", "50"),
         ("`call`", "1", "0.500", "12.5", "", "", ""),
     ]
-    assert "title of a, 0.50x of torch: kernel by kernel, beside a limit of 4 GFLOP/s and 1 GB/s" in markdown(result)
+    assert "Title of a, 0.50x of torch: kernel by kernel, beside a limit of 4 GFLOP/s and 1 GB/s" in markdown(result)
     many = {**profile, "kernels": [{**kernel, "name": f"k{j}"} for j in range(20)]}
     assert kernels(many)[-1] == ("8 others", "8", "8.00", "200.0", "", "", "")
 
