@@ -390,7 +390,9 @@ def test_filters_are_packed() -> None:
         ("f32[4096,4]", (0,), [16, 0]),
         ("f32[64,16,16]", (0, 2), [16, 0]),
         ("f32[64,16]", (0,), [0]),  # small
-        ("f32[8,4096]", (0,), [0]),  # fewer rows than chunks
+        ("f32[8,8,8,16]", (0, 1, 2), [8, 0]),  # fewer rows than chunks
+        ("f32[8,4096]", (0,), [0]),  # a sum of few rows
+        ("f32[1,64,128]", (0, 1), [0]),  # one chunk
         ("f32[4,4096]", (1,), [0]),  # the outermost axis is kept: threads share that
     ],
 )
