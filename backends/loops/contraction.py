@@ -46,7 +46,7 @@ from tgc.types import F32, F64, I64, TensorType
 
 STREAMED, GROUPED = 20, 4  # second-level caches full: of a right operand read over and over, of a group of rows
 RUN, SHARES = 8, 32  # panels that one block of rows meets in turn; pieces of work to share among threads, at least
-LEVELS = 3  # loops over k inside of a register tile; slower ones run around it
+LEVELS = 2  # loops over k inside of a register tile; slower ones run around it
 HELD = 32  # register tiles whose results a thread holds while slower loops over k run
 
 Loop = tuple[Expr, Expr, Expr]  # extent, and how far a step goes in each operand
@@ -258,18 +258,19 @@ class _Contraction:
     def _slow(self, levels: Sequence[Level]) -> tuple[list[Loop], tuple[Loop, ...]]:
         """Loops over k around the register tiles, and those inside of them.
 
-        Long sums run in pieces, in which a panel of the right operand stays in the second-level cache.
+        Long sums run in pieces, in which a panel of the right operand stays in the second-level cache: over one image,
+        or a row of a large one, in the gradient of a convolution by its filter, whatever the number of images.
         """
         piece = self.l2_bytes // 4 // (self.columns * self.dtype.itemsize)
-        long = math.prod(size for size, *_ in levels) > 2 * piece
-        inside = 1
-        while inside < min(LEVELS, len(levels)) and (
-            not long or math.prod(size for size, *_ in levels[-inside - 1 :]) <= piece
-        ):
-            inside += 1
+        inside = min(len(levels), LEVELS)
+        if inside < len(levels) and math.prod(size for size, *_ in levels[-inside:]) > 2 * piece:
+            inside = 1
+        long = inside == len(levels) and math.prod(size for size, *_ in levels) > 2 * piece
+        if long and len(levels) > 1:
+            inside = 1
         slow: list[Loop] = [(n, a, b) for _, n, a, b in levels[:-inside]]
         fast: list[Loop] = [(n, a, b) for _, n, a, b in levels[-inside:]]
-        if long and levels[-1][0] > 2 * piece:  # even one level alone
+        if levels[-1][0] > 2 * piece:  # even one level alone
             n, a, b = fast[0]
             pieces = self.pull.integer("pieces", -(-levels[-1][0] // piece))
             first = Var(f"slow{len(slow)}") * self.pull.integer("piece", piece)
