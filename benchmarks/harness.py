@@ -42,7 +42,7 @@ class DisagreementError(RuntimeError):
 
 @dataclass(frozen=True)
 class Settings:
-    """How long to measure.
+    """How long to measure a workload.
 
     Attributes:
         rounds: turns of each worker per workload.
@@ -50,12 +50,9 @@ class Settings:
         choice: seconds for each variant of an implementation that has several.
     """
 
-    rounds: int = 7
-    seconds: float = 0.4
-    choice: float = 0.5
-
-
-QUICK = Settings(rounds=3, seconds=0.06, choice=0.04)
+    rounds: int
+    seconds: float
+    choice: float
 
 
 class Worker:
@@ -109,6 +106,11 @@ def workers(implementations: Sequence[str], threads: Sequence[int]) -> Iterator[
         yield made
 
 
+def able(workload: Workload, team: Sequence[Worker]) -> list[Worker]:
+    """The workers whose implementation has the workload."""
+    return [w for w in team if w.implementation in workload.implementations]
+
+
 def measure(
     workload: Workload, team: Sequence[Worker], settings: Settings, turn: Callable[[], object] = lambda: None
 ) -> dict[str, Any]:
@@ -122,30 +124,32 @@ def measure(
 
     Returns:
         For each implementation its best number of threads, and for each number of threads the variant that was chosen
-        and the time of a call in milliseconds: median and least, the median of each round, and how many calls.
+        the time of a call in milliseconds (median and least, the median of each round, how many calls), and seconds
+        until all variants were ready and had been run once.
 
     Raises:
         DisagreementError: results differ by more than the workload's tolerance.
         WorkerError: a worker failed.
     """
-    able = [w for w in team if w.implementation in workload.implementations]
-    check(workload, able)
+    at_work = able(workload, team)
+    ready = check(workload, at_work)
     chosen: dict[Worker, str] = {}
     taken: dict[Worker, list[list[int]]] = {}
-    for w in able:
+    for w in at_work:
         time.sleep(SETTLE)
         chosen[w] = w.ask("choose", seconds=settings.choice)["variant"]
         taken[w] = []
     for r in range(settings.rounds):
-        for k in range(len(able)):
-            w = able[(r + k) % len(able)]  # each round begins with another one
+        for k in range(len(at_work)):
+            w = at_work[(r + k) % len(at_work)]  # each round begins with another one
             time.sleep(SETTLE)
             taken[w].append(w.ask("time", seconds=settings.seconds)["ns"])
             turn()
     found: dict[str, Any] = {}
-    for w in able:
+    for w in at_work:
         s = Summary.of(taken[w], 1e-6)
         row = dict(median_ms=s.median, min_ms=s.least, rounds_ms=s.rounds, calls=s.samples, variant=chosen[w])
+        row["setup_s"] = round(ready[w], 3)
         found.setdefault(w.implementation, {"threads": {}})["threads"][str(w.threads)] = row
     for each in found.values():
         each["best"] = min(each["threads"], key=lambda n: each["threads"][n]["median_ms"])
@@ -162,22 +166,29 @@ def profile(team: Sequence[Worker], found: dict[str, Any]) -> dict[str, Any] | N
     return None
 
 
-def check(workload: Workload, able: Sequence[Worker]) -> None:
+def check(workload: Workload, team: Sequence[Worker]) -> dict[Worker, float]:
     """Set the workload up in all workers and compare what their variants compute with what the first one does.
+
+    Returns:
+        Seconds that each took.
 
     Raises:
         DisagreementError: results differ by more than the workload's tolerance.
     """
     reference: Arrays = []
     first = ""
-    for w in able:
-        with tempfile.TemporaryDirectory(prefix="tgc-benchmark-") as folder:
+    taken = {}
+    with tempfile.TemporaryDirectory(prefix="tgc-benchmark-") as folder:
+        for w in team:
+            start = time.perf_counter()
             counts: dict[str, int] = w.ask("setup", workload=workload.name, folder=folder)["results"]
+            taken[w] = time.perf_counter() - start
             for label, count in counts.items():
                 arrays = [np.load(Path(folder, f"{label}.{k}.npy")) for k in range(count)]
                 if not first:
                     reference, first = arrays, f"{w} ({label})"
                 compare(workload, arrays, reference, f"{w} ({label})", first)
+    return taken
 
 
 def compare(workload: Workload, a: Arrays, b: Arrays, a_name: str, b_name: str) -> None:
@@ -190,6 +201,7 @@ def compare(workload: Workload, a: Arrays, b: Arrays, a_name: str, b_name: str) 
     if [x.shape for x in a] != [y.shape for y in b]:
         raise DisagreementError(f"{where} in shapes: {[x.shape for x in a]} and {[y.shape for y in b]}")
     for k, (x, y) in enumerate(zip(a, b, strict=True)):
-        error = np.abs(x.astype(np.float64) - y).max() / max(np.abs(y).max(), np.finfo(np.float32).tiny)
+        distance, size = (np.linalg.norm(v.ravel(), workload.norm) for v in (x.astype(np.float64) - y, y))
+        error = distance / max(size, np.finfo(np.float32).tiny)
         if not error <= workload.tolerance:  # NaN is no agreement
-            raise DisagreementError(f"{where} in result {k} by {error:.2g} of its greatest magnitude")
+            raise DisagreementError(f"{where} in result {k} by {error:.2g} of its norm of order {workload.norm}")

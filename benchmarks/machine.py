@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ TOOLS = (
     "jaxlib",
     "onnxruntime",
     "tensorflow",
+    "tensorflow-cpu",
     "keras",
     "openvino",
 )
@@ -49,9 +51,16 @@ def describe() -> dict[str, Any]:
         "features": [target.cpu, f"{target.vector_bits}-bit vectors", *(f for f in NOTABLE if f in target.features)],
         "caches_kib": {"l1": target.l1_bytes >> 10, "l2": target.l2_bytes >> 10},
         "system": f"{platform.system()} {platform.release()}",
-        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "versions": {"python": platform.python_version(), **_versions()},
+    }
+
+
+def moment() -> dict[str, Any]:
+    """What may differ among rows of one result: date, commit of this checkout, load of the machine."""
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _commit(),
+        "load": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
     }
 
 

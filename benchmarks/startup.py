@@ -29,13 +29,10 @@ class Settings:
         rounds, seconds: as of `overhead.measure`.
     """
 
-    colds: int = 3
-    warms: int = 5
-    rounds: int = 7
-    seconds: float = 0.3
-
-
-QUICK = Settings(colds=1, warms=2, rounds=3, seconds=0.05)
+    colds: int
+    warms: int
+    rounds: int
+    seconds: float
 
 
 def measure(settings: Settings, turn: Callable[[], object] = lambda: None) -> list[dict[str, Any]]:

@@ -7,7 +7,8 @@ It reads requests from standard input and answers each on standard output, a lin
     {"do": "time", "seconds": S}                      {"ns": [of each call]}
     {"do": "profile"}                                 what the variant's profile is, {} where there is none
 
-`setup` leaves array k that a variant computes in F/VARIANT.k.npy. The process ends with its input; an exception ends it
+`setup` leaves array k that a variant computes in F/VARIANT.k.npy; workers that share F share the models that they
+export. The process ends with its input; an exception ends it
 too, with the traceback on standard error.
 """
 
@@ -38,7 +39,7 @@ class Server:
 
     def setup(self, workload: str, folder: str) -> dict[str, Any]:
         self._variants = {}  # frees the memory of the last workload
-        self._variants = variants(self._implementation, WORKLOADS[workload])
+        self._variants = variants(self._implementation, WORKLOADS[workload], Path(folder))
         counts = {}
         for label, variant in self._variants.items():
             arrays = variant.results()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,28 @@ import pytest
 
 import tgc
 from benchmarks import overhead
-from benchmarks.__main__ import main
+from benchmarks.__main__ import chosen, empty, main, merged
 from benchmarks.harness import DisagreementError, Worker, WorkerError, compare
 from benchmarks.implementations import IMPLEMENTATIONS
 from benchmarks.implementations.tgc_jit import Ops
+from benchmarks.modes import CALL, FULL, READY, estimate
 from benchmarks.plots import save
-from benchmarks.report import figure, geometric_mean, markdown, tables
+from benchmarks.report import (
+    COMMITTED,
+    END,
+    README,
+    behind,
+    figure,
+    geometric_mean,
+    kernels,
+    markdown,
+    notes,
+    readme,
+    tables,
+)
 from benchmarks.timing import Summary, timed
 from benchmarks.workloads import WORKLOADS
-from benchmarks.workloads.base import Tensor
+from benchmarks.workloads.base import PROGRAMS, Tensor
 from benchmarks.workloads.convolutions import SHAPES
 from tgc.types import F32, TensorType
 
@@ -36,16 +50,44 @@ def test_a_workload_from_the_command_line_to_the_table(tmp_path: Path, capsys: p
     row = found["threads"][found["best"]]
     assert found["best"] == "1"
     assert 0 < row["min_ms"] <= row["median_ms"]
-    assert len(row["rounds_ms"]) == result["settings"]["rounds"]
+    assert len(row["rounds_ms"]) == result["workloads"][TINY]["settings"]["rounds"]
+    assert row["setup_s"] > 0
     assert printed == markdown(result) + "\n"
     assert f"| {WORKLOADS[TINY].title} | {figure(row['median_ms'])} (" in printed
     (kernel,) = (k for k in result["workloads"][TINY]["profile"]["kernels"] if k["kind"] != "call")
     assert kernel["flops"] == 1024 * 9
-    assert {p.name for p in path.parent.iterdir()} == {
-        "result.json", "result.md", "result-times.png", "result-roofline.png"
-    }  # fmt: skip
+    assert {p.name for p in path.parent.iterdir()} == {"result.json", "result.md", "result-roofline.png"}
     main(["--show", str(path)])
     assert capsys.readouterr().out == printed
+
+
+def test_rows_are_added_to_those_of_an_earlier_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "result.json"
+    earlier = {**empty(), "workloads": {"matmul_128": "kept", TINY: "replaced"}}
+    assert list(merged(earlier, {TINY: "new", "cnn_inference": "new"}).items()) == [
+        ("cnn_inference", "new"), (TINY, "new"), ("matmul_128", "kept")
+    ]  # fmt: skip
+    path.write_text(json.dumps({**earlier, "machine": {**earlier["machine"], "cores": 1000}}), encoding="utf-8")
+    with pytest.raises(SystemExit):
+        main(["--merge", "--out", str(path), "--only", TINY])
+    assert "of another machine than this one; cores: 1000 and" in capsys.readouterr().err
+
+
+def test_rows_are_chosen_by_name_pattern_and_group() -> None:
+    assert chosen(["startup", "matmul_12*"]) == ["matmul_128", "startup"]
+    assert chosen(["programs"]) == [name for name, w in WORKLOADS.items() if w.group == PROGRAMS]
+    with pytest.raises(ValueError, match="no row is named 'conv'"):
+        chosen(["startup", "conv"])
+
+
+def test_an_estimate_counts_implementations_threads_and_rows() -> None:
+    rows, some = [WORKLOADS["matmul_128"]], ["tgc", "torch"]
+    one = estimate(rows, some, 1, FULL, starts=False)
+    assert estimate(rows, some, 2, FULL, starts=False) == pytest.approx(2 * one)
+    assert estimate(rows, [*some, "jax"], 1, FULL, starts=False) == pytest.approx(one)  # which has no such row
+    assert estimate([*rows, WORKLOADS["cnn_train_32"]], some, 1, FULL, starts=True) > one
+    assert set(READY) == set(IMPLEMENTATIONS)
+    assert set(CALL) <= set(WORKLOADS)
 
 
 def test_a_worker_that_fails_is_reported() -> None:
@@ -64,6 +106,16 @@ def test_implementations_must_agree(other: list[float], message: str) -> None:
     compare(workload, [np.array([1.0, 1e-6])], result, "a", "b")
     with pytest.raises(DisagreementError, match=f"{TINY}: a and b differ {message}"):
         compare(workload, [np.array(other)], result, "a", "b")
+
+
+def test_a_workload_may_compare_norms_of_order_2() -> None:
+    """One of many elements differs by a twentieth of the greatest."""
+    workload, ones = replace(WORKLOADS[TINY], tolerance=1e-2), np.ones((20, 20), np.float32)
+    other = ones.copy()
+    other[3, 4] = 1.05
+    compare(replace(workload, norm=2), [other], [ones], "a", "b")
+    with pytest.raises(DisagreementError, match=r"by 0\.05 of its norm of order inf"):
+        compare(workload, [other], [ones], "a", "b")
 
 
 def test_workloads_name_implementations_that_there_are() -> None:
@@ -125,9 +177,31 @@ def test_groups_have_tables_and_means_of_their_own(tmp_path: Path) -> None:
     first, second, means = (rows for _, rows in tables(result))
     assert first[0] == ("workload", "tgc", "torch", "jax", "tgc to the best peer")
     assert (first[1][-1], second[1][-1]) == ("1.50x", "0.50x")
-    assert means[1:] == [("programs", "1.50x"), ("sweep", "0.50x")]
+    assert means == [
+        ("rows", "number", "the best peer", "torch", "jax"),
+        ("programs", "1", "1.50x", "2.00x", "1.50x"),
+        ("sweep", "1", "0.50x", "0.50x", ""),
+    ]
+    assert [rows for _, rows in tables(result, sweeps=False)] == [first, means]
     assert geometric_mean(list(result["workloads"].values())) == pytest.approx(0.75**0.5)
     assert [p.name for p in save(result, tmp_path, "r")] == ["r-times.png", "r-sweeps.png"]
+
+
+def test_programs_that_are_behind_show_their_kernels() -> None:
+    result = result_of({"a": {"tgc": 4.0, "torch": 2.0}, "b": {"tgc": 2.0, "torch": 1.0}})
+    kernel = dict(name="k", launches=1, seconds=1e-3, flops=2e6, bytes=0, limit=5e-4)
+    call = dict(name="call", launches=1, seconds=5e-4, flops=0, bytes=0, limit=0)
+    profile = {"kernels": [kernel, call, kernel], "wall_s": 4e-3, "roofline": dict(flops=4e9, bandwidth=1e9)}
+    for w in result["workloads"].values():
+        w["profile"] = profile
+    assert list(behind(result)) == ["a"]  # b is a sweep's
+    assert kernels(profile)[1:] == [
+        ("`k`", "2", "2.00", "50.0", "2.00", "", "50"),
+        ("`call`", "1", "0.500", "12.5", "", "", ""),
+    ]
+    assert "Title of a, 0.50x of torch: kernel by kernel, beside a limit of 4 GFLOP/s and 1 GB/s" in markdown(result)
+    many = {**profile, "kernels": [{**kernel, "name": f"k{j}"} for j in range(20)]}
+    assert kernels(many)[-1] == ("8 others", "8", "8.00", "200.0", "", "", "")
 
 
 def test_a_call_is_timed_at_least_once() -> None:
@@ -144,9 +218,12 @@ def test_overhead_is_measured_on_as_many_kernels_as_it_says() -> None:
 
 
 def test_readme_shows_the_committed_result() -> None:
-    root = Path(__file__).parents[1]
-    result = json.loads((root / "benchmarks" / "results" / "foundation.json").read_text(encoding="utf-8"))
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    for _, rows in tables(result):
-        for row in rows:
-            assert f"| {' | '.join(row)} |" in readme
+    text, result = README.read_text(encoding="utf-8"), json.loads(COMMITTED.read_text(encoding="utf-8"))
+    assert readme(text, result) == text, f"run `python -m benchmarks --write {COMMITTED.name}` in its folder"
+    with pytest.raises(ValueError, match="no section"):
+        readme(text.replace(END, ""), result)
+
+
+def test_the_committed_result_says_what_was_tried_where_tgc_is_behind() -> None:
+    assert set(behind(json.loads(COMMITTED.read_text(encoding="utf-8")))) <= set(notes())
+    assert set(notes()) <= set(WORKLOADS)

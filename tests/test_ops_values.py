@@ -17,7 +17,8 @@ from tgc.trace import Tracer, trace
 from tgc.types import BF16, BOOL, F16, F32, F64, I32, INTS, SHORT_NAMES, UNSIGNED, DType, is_float, is_inexact, type_of
 
 UNSIGNED_ZEROS = {"maximum", "minimum", "relu"}  # which of 0 and -0 they return is open, as in NumPy
-WIDER = {*MATH, "pow", "atan2", "silu", "gelu", "gelu_tanh"}  # functions that are judged in float64
+ACTIVATIONS = {"silu", "gelu", "gelu_gate", "gelu_tanh", "gelu_tanh_gate"}
+WIDER = {*MATH, *ACTIVATIONS, "pow", "atan2"}  # functions that are judged in float64
 
 
 def special_floats(dtype: DType) -> np.ndarray:

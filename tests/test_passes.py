@@ -234,11 +234,35 @@ def test_fold_of_a_fill_and_a_constant() -> None:
 
 
 def test_fold_limit() -> None:
-    g = traced(lambda x: x * OPS["broadcast"](lifted(x, REALS), axes=(1, 2), shape=(9, 2, 3)), "f32[9,2,3]")
+    def f(x: Any) -> Any:
+        return x * OPS["pad"](lifted(x, REALS), low=(0, 0), high=(7, 3), interior=(0, 0), value=0)
+
+    g = traced(f, "f32[9,6]")
     assert ops(applied(Fold(), g)[0]) == ["mul"]
     after, refusals = applied(Fold(limit=200), g)
+    assert ops(after) == ["pad", "mul"]
+    assert refusals == ["fold: pad -> f32[9,6]: the result would take 216 bytes"]
+
+
+def test_fold_keeps_broadcasts_of_constants() -> None:
+    """A bias is read once a channel, not once an element; what is computed of biases is computed before they spread."""
+
+    def f(x: Any) -> Any:
+        bias, scale = (OPS["broadcast"](lifted(x, a), axes=(2,), shape=(9, 2, 3)) for a in (REALS[0], REALS[1]))
+        return x * OPS["exp"](bias * scale + 1)
+
+    after, _ = applied(Fold(), traced(f, "f32[9,2,3]"))
     assert ops(after) == ["broadcast", "mul"]
-    assert refusals == ["fold: broadcast -> f32[9,2,3]: the result would take 216 bytes"]
+    np.testing.assert_array_equal(after.constants[0].data, np.exp(REALS[0] * REALS[1] + 1))
+
+
+def test_fold_evaluates_what_moves_broadcasts() -> None:
+    def f(x: Any) -> Any:
+        rows = OPS["broadcast"](lifted(x, REALS), axes=(0, 1), shape=(2, 3, 4))
+        return x + OPS["transpose"](rows, perm=(2, 1, 0))
+
+    after, _ = applied(Fold(), traced(f, "f32[4,3,2]"))
+    assert ops(after) == ["add"]
 
 
 def test_fold_leaves_errors_to_the_program() -> None:
@@ -366,7 +390,9 @@ def test_filters_are_packed() -> None:
         ("f32[4096,4]", (0,), [16, 0]),
         ("f32[64,16,16]", (0, 2), [16, 0]),
         ("f32[64,16]", (0,), [0]),  # small
-        ("f32[8,4096]", (0,), [0]),  # fewer rows than chunks
+        ("f32[8,8,8,16]", (0, 1, 2), [8, 0]),  # fewer rows than chunks
+        ("f32[8,4096]", (0,), [0]),  # a sum of few rows
+        ("f32[1,64,128]", (0, 1), [0]),  # one chunk
         ("f32[4,4096]", (1,), [0]),  # the outermost axis is kept: threads share that
     ],
 )

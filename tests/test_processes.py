@@ -124,15 +124,17 @@ def test_a_damaged_cache_is_rebuilt(trained: tuple[Path, dict[str, Any]], tmp_pa
 
 REPEATABLE = """
 @tgc.jit
-def many(x, w, table, index, key):
-    def loss(x, table):
+def many(x, w, table, index, key, images, filters):
+    def loss(x, table, filters):
         h, total, columns = parallel(x, w)
         rows = tnp.take(table, index, axis=0)
         kept = tgc.random.bernoulli(key, 0.5, h.shape)
-        return (h * kept).sum() + total + (columns ** 2).sum() + (rows ** 2).mean()
-    return tgc.value_and_grad(loss, argnums=(0, 1))(x, table)
+        pixels = tgc.nn.conv(images, filters, padding=1)
+        return (h * kept).sum() + total + (columns ** 2).sum() + (rows ** 2).mean() + (pixels ** 2).sum()
+    return tgc.value_and_grad(loss, argnums=(0, 1, 2))(x, table, filters)
 
-value, grads = many(X, W, normal(1000, 300), np.arange(5000) % 997, tgc.random.key(0))
+convolution = normal(4, 32, 32, 32), normal(3, 3, 32, 32)
+value, grads = many(X, W, normal(1000, 300), np.arange(5000) % 997, tgc.random.key(0), *convolution)
 print((get_backend("cpu").driver.threads, "numba" in sys.modules, digest(value, *grads)))
 """
 

@@ -47,7 +47,7 @@ from typing import Any
 import llvmlite.binding as llvm
 from llvmlite import ir
 from llvmlite.binding import ffi
-from numba.core import cpu, errors, funcdesc, lowering, types, typing
+from numba.core import cpu, errors, funcdesc, types, typing
 from numba.core.codegen import CPUCodeLibrary
 from numba.core.compiler import CompilerBase, Flags
 from numba.core.compiler_lock import global_compiler_lock
@@ -56,6 +56,7 @@ from numba.core.registry import cpu_target
 from numba.core.typed_passes import IRLegalization, NopythonTypeInference
 from numba.core.untyped_passes import FixupArgs, IRProcessing, TranslateByteCode
 
+from tgc.backends.cpu.interleave import InterleavingLower
 from tgc.backends.cpu.loader import kernel_symbol
 from tgc.backends.cpu.target import CpuTarget
 from tgc.errors import BackendError
@@ -275,7 +276,7 @@ class _Lowering(LoweringPass):
             mangler=_name_in_module, inline=False, noalias=state.flags.noalias, abi_tags=(),
         )  # fmt: skip
         with context.push_code_library(state.library):
-            lowering.Lower(context, state.library, body, state.func_ir, metadata=state.metadata).lower()
+            InterleavingLower(context, state.library, body, state.func_ir, metadata=state.metadata).lower()
         state.cr = body, context
         return True
 

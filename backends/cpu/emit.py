@@ -269,7 +269,7 @@ class Emitter:
         extents, a, b = ("".join(self.expr(x) + ", " for x in part) for part in zip(*s.levels, strict=True))
         lhs, rhs, out = self.moved(s.a, s.a_at), self.moved(s.b, s.b_at), self.moved(s.c, s.c_at)
         return [
-            f"{name}({lhs}, {s.rows_at.name}, ({a}), {rhs}, ({b}), ({extents}),",
+            f"{name}({lhs}, {self.moved(s.rows_at, s.rows_from)}, ({a}), {rhs}, ({b}), ({extents}),",
             f"    {out}, {s.c_row or s.columns}, {self.expr(s.valid)}, {s.accumulate})",
         ]
 

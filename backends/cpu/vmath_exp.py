@@ -13,6 +13,7 @@ from tgc.backends.cpu.vmath_ops import (
     clamp,
     constant,
     copysign,
+    estrin,
     floor,
     fma,
     from_bits,
@@ -40,7 +41,7 @@ _LOG2E_HI, _LOG2E_LO = 1.44269502, 1.92596299e-08
 _LOG10_2_HI, _LOG10_2_LO = 0.30103001, -1.43209e-08
 _LOG10E_HI, _LOG10E_LO = 0.434294492, -1.01030501e-08
 
-_EXP = (1.0, 1.0, 0.49999994, 0.166665211, 0.0416682586, 0.00836867001, 0.00138213183)
+_EXP = (0.49999994, 0.166665211, 0.0416682586, 0.00836867001, 0.00138213183)
 _EXPM1 = (0.49999997, 0.166665465, 0.041667439, 0.00836625881, 0.00138702244)
 _EXP2 = (1.0, 0.693147182, 0.240226477, 0.0555035993, 0.00961850584, 0.00133908121, 0.000153264991)
 _TANH = (-0.333332151, 0.133226886, -0.0512252748)
@@ -79,8 +80,8 @@ _LOG10 = (
     0.0608095266,
     -0.0562212951,
 )
-_ERF = (0.128379151, -0.376124978, 0.11281845, -0.0267674495, 0.00499424944, -0.000599591061)
-_LOG_ERFC = (-0.00019569599, -1.12767553, -0.637182415, -0.103931449, 0.022226857, -0.00304320711, 0.000195937348)
+_ERF = (0.760368824, 0.0526632592, 0.0223574135, -1.37767001e-05, 4.56346279e-05, -9.60256693e-06, -1.14286047e-08)
+_ERF_BELOW = (0.865649879, 0.430630773, 0.0986480266, 0.0133847464, 0.00113189733, 5.46318588e-05)
 _EXP2_F64 = (
     1.0,
     0.6931471807045196,
@@ -118,17 +119,16 @@ def _scale(p: Scalar, i: Scalar) -> Scalar:
     return p * _power_of_2(half) * _power_of_2(i - half)
 
 
+def _exp_near_0(r: Scalar) -> Scalar:
+    """Return e**r for |r| <= log(2) / 2."""
+    return fma(r * r, estrin(r, _EXP), r) + 1.0
+
+
 @f32
 def exp_f32(x: Scalar) -> Scalar:
     """Return e**x."""
     i, r = _split_exp(clamp(x, -104.0, 89.0), 254)
-    return _scale(polynomial(r, _EXP), i)
-
-
-def _exp_decay(x: Scalar) -> Scalar:
-    """Return e**x for x <= 0, cheaper than in general; 2**24 times the result is a normal number."""
-    i, r = _split_exp(clamp(x, -104.0, None), 127 + 24)
-    return polynomial(r, _EXP) * _power_of_2(i) * 2.0**-24
+    return _scale(_exp_near_0(r), i)
 
 
 @f32
@@ -144,7 +144,7 @@ def expm1_f32(x: Scalar) -> Scalar:
     """Return e**x - 1, accurately near zero."""
     i, r = _split_exp(clamp(x, -18.0, 89.0), 126)
     half = _power_of_2(i)  # 2**n / 2, which does not overflow
-    return copysign(fma(fma(r * r, polynomial(r, _EXPM1), r), half, half - 0.5) * 2.0, x)
+    return copysign(fma(fma(r * r, estrin(r, _EXPM1), r), half, half - 0.5) * 2.0, x)
 
 
 @f32
@@ -167,9 +167,14 @@ def tanh_f32(x: Scalar) -> Scalar:
 
 @f32
 def sigmoid_f32(x: Scalar) -> Scalar:
-    """Return 1 / (1 + e**-x), without overflow or loss of accuracy for negative x."""
-    e = _exp_decay(-abs(x))
-    return select(x < 0.0, e, 1.0) / (e + 1.0)
+    """Return 1 / (1 + e**-x), without overflow or loss of accuracy for negative x.
+
+    As e**-|x| / (1 + e**-|x|) or 1 / (1 + e**-|x|), with numerator and denominator times 2**24: only the result may
+    underflow.
+    """
+    i, r = _split_exp(clamp(-abs(x), -104.0, None), 127 + 24)
+    e = _exp_near_0(r) * _power_of_2(i)
+    return select(bits(x) < 0, e, 2.0**24) / (e + 2.0**24)
 
 
 def _sinh_cosh(x: Scalar) -> tuple[Scalar, Scalar]:
@@ -218,21 +223,21 @@ def _log_domain(x: Scalar, result: Scalar, pole: float = 0.0) -> Scalar:
 def log_f32(x: Scalar) -> Scalar:
     """Return the natural logarithm: -inf for zeros, NaN for negative numbers."""
     e, f = _split_log(x)
-    return _log_domain(x, fma(e, _LN2, fma(f * f, polynomial(f, _LOG), f)))
+    return _log_domain(x, fma(e, _LN2, fma(f * f, estrin(f, _LOG), f)))
 
 
 @f32
 def log2_f32(x: Scalar) -> Scalar:
     """Return the logarithm to base 2, exact for powers of 2."""
     e, f = _split_log(x)
-    return _log_domain(x, fma(f, _LOG2E_HI, fma(f * f, polynomial(f, _LOG2), f * _LOG2E_LO)) + e)
+    return _log_domain(x, fma(f, _LOG2E_HI, fma(f * f, estrin(f, _LOG2), f * _LOG2E_LO)) + e)
 
 
 @f32
 def log10_f32(x: Scalar) -> Scalar:
     """Return the logarithm to base 10."""
     e, f = _split_log(x)
-    low = fma(e, _LOG10_2_LO, fma(f * f, polynomial(f, _LOG10), f * _LOG10E_LO))
+    low = fma(e, _LOG10_2_LO, fma(f * f, estrin(f, _LOG10), f * _LOG10E_LO))
     return _log_domain(x, fma(e, _LOG10_2_HI, fma(f, _LOG10E_HI, low)))
 
 
@@ -242,18 +247,19 @@ def log1p_f32(x: Scalar) -> Scalar:
     e = (bits(x + 1.0) - _TWO_THIRDS) & _EXPONENT
     scale = from_bits((129 << 23) - e)  # 4 / 2**e, so that it never is subnormal
     f = fma(x * scale, 0.25, fma(scale, 0.25, -1.0))
-    result = fma(to_float(e), _LN2 * 2.0**-23, fma(f * f, polynomial(f, _LOG), f))
+    result = fma(to_float(e), _LN2 * 2.0**-23, fma(f * f, estrin(f, _LOG), f))
     return _log_domain(x, copysign(result, x), -1.0)
 
 
 @f32
 def erf_f32(x: Scalar) -> Scalar:
-    """Return the error function."""
-    a = abs(x)
-    near = fma(x, polynomial(x * x, _ERF), x)
-    i, r = _split_exp(polynomial(clamp(a, None, 4.0), _LOG_ERFC), 127)
-    far = fma(-polynomial(r, _EXP), _power_of_2(i), 1.0)
-    return select(a > 0.92, copysign(far, x), near)
+    """Return the error function, by a rational approximation of erf(x) / x - 1/4.
+
+    The quotient makes the lesser part of the sum where the sum is near 1, so that its rounding errors count less.
+    """
+    x = clamp(x, -4.0, 4.0)
+    z = x * x
+    return fma(x, polynomial(z, _ERF) / polynomial(z, _ERF_BELOW), x * 0.25)
 
 
 @f32

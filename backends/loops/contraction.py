@@ -46,7 +46,11 @@ from tgc.types import F32, F64, I64, TensorType
 
 STREAMED, GROUPED = 20, 4  # second-level caches full: of a right operand read over and over, of a group of rows
 RUN, SHARES = 8, 32  # panels that one block of rows meets in turn; pieces of work to share among threads, at least
-LEVELS = 3  # loops over k inside of a register tile; slower ones run around it
+LEVELS = 2  # loops over k inside of a register tile; slower ones run around it
+HELD = 32  # register tiles whose results a thread holds while slower loops over k run
+
+Loop = tuple[Expr, Expr, Expr]  # extent, and how far a step goes in each operand
+Level = tuple[int, Expr, Expr, Expr]  # the same behind the extent of this launch
 
 
 class TileTarget(Shaped, Protocol):
@@ -158,7 +162,8 @@ class _Contraction:
         extent = {a: pull.integer(f"n_{a}", self.extent[a]) for a in self.extent}
         lhs = self._integers("a", [*r.batch, *r.m, *r.k], self.lhs_step)
         rhs = self._integers("b", [*r.batch, *r.n[:-1], *r.k], self.rhs_step)
-        group, run = self._unit(blocks, panels, math.prod(self.extent[x] for x in outer))
+        slow, levels = self._slow(self._levels(lhs, rhs, extent))
+        group, run = self._unit(blocks, panels, math.prod(self.extent[x] for x in outer), bool(slow))
         groups, runs = -(-blocks // group), -(-panels // run)
         m = pull.integer("rows", self.m)
         count = pull.integer("groups", groups) * pull.integer("runs", runs)
@@ -169,46 +174,65 @@ class _Contraction:
             Let("first_panel", tile % count % Var("runs") * pull.integer("run", run)),
         ]
         a, b = (pull.buffers[v] for v in self.node.operands)
+        c_size = self.rows * self.columns
         rows_at = Buffer("rows_at", I64, (self.rows,), (1,))
         c = Buffer("tile_c", self.dtype, (self.rows, self.columns), (self.columns, 1))
         panel_step = self.columns if self.packed is None else block_step(self.node.operands[1].type, self.packed)
+        a_at: Expr = Const(0, I64)
         b_at: Expr = Var("panel") * pull.integer("b_panel", panel_step)
         for axis in outer:
             b_at = b_at + Var(axis) * rhs[axis]
-        whole = self.packed is not None or self.n % self.columns == 0
-        valid = Const(self.columns, I64) if whole else Var(f"n_{self.column}") - Var("column")
-        levels = self._levels(lhs, rhs, extent)
-        slow, levels = levels[:-LEVELS], levels[-LEVELS:]
-        a_at: Expr = Const(0, I64)
         for k, (_, a_step, b_step) in enumerate(slow):
             a_at, b_at = a_at + Var(f"slow{k}") * a_step, b_at + Var(f"slow{k}") * b_step
-        stmt: Stmt = Tile(self.rows, self.columns, a, a_at, rows_at, b, b_at, c, valid, levels, accumulate=bool(slow))
-        one: list[Stmt] = [Let("column", Var("panel") * self.columns)]
-        if slow:
-            zero = Store(_flat(c), (Var("z"),), SCALAR.const(0, self.dtype))
-            one.append(For("z", Const(0, I64), Const(self.rows * self.columns, I64), (zero,)))
-        for k, (n, _, _) in reversed(list(enumerate(slow))):
-            stmt = For(f"slow{k}", Const(0, I64), n, (stmt,))
-        one += [stmt, *self._epilogue(c, m, outer)]
+        whole = self.packed is not None or self.n % self.columns == 0
+        valid = Const(self.columns, I64) if whole else Var(f"n_{self.column}") - Var("column")
+        mine = Var("block") - first_block
+        rows_from: Expr = mine * self.rows if slow else Const(0, I64)
+        c_from: Expr = (mine * Var("run") + Var("panel") - first_panel) * c_size if slow else Const(0, I64)
+        one = Tile(
+            self.rows, self.columns, a, a_at, rows_at, b, b_at, c, valid, levels,
+            accumulate=bool(slow), c_at=c_from, rows_from=rows_from,
+        )  # fmt: skip
         last_panel = SCALAR.minimum(first_panel + Var("run"), pull.integer("panels", panels))
-        row = [Let("row", Var("block") * self.rows), *self._rows_at(rows_at, lhs, extent)]
-        block = (*row, For("panel", first_panel, last_panel, tuple(one)))
         last_block = SCALAR.minimum(first_block + Var("group"), pull.integer("blocks", blocks))
-        body.append(For("block", first_block, last_block, block))
-        stacks: list[Stmt] = [Stack(rows_at, self.rows), Stack(_flat(c), self.rows * self.columns)]
+
+        def blockwise(*stmts: Stmt) -> For:
+            return For("block", first_block, last_block, stmts)
+
+        def panelwise(*stmts: Stmt) -> For:
+            return For("panel", first_panel, last_panel, (Let("column", Var("panel") * self.columns), *stmts))
+
+        row = Let("row", Var("block") * self.rows)
+        places = self._rows_at(rows_at, rows_from, lhs, extent)
+        epilogue = self._epilogue(c, c_from, m)
+        if slow:  # all results of the unit are at hand while what is summed goes by once
+            zero = Store(_flat(c), (Var("z"),), SCALAR.const(0, self.dtype))
+            loop = blockwise(panelwise(one))
+            for k, (n, _, _) in reversed(list(enumerate(slow))):
+                loop = For(f"slow{k}", Const(0, I64), n, (loop,))
+            body += [For("z", Const(0, I64), Const(HELD * c_size, I64), (zero,)), blockwise(row, *places), loop]
+            body.append(blockwise(row, panelwise(*epilogue)))
+        else:
+            body.append(blockwise(row, *places, panelwise(one, *epilogue)))
+        held = HELD if slow else 1
+        stacks: list[Stmt] = [Stack(rows_at, held * self.rows), Stack(_flat(c), held * c_size)]
         tiles = math.prod(self.extent[x] for x in outer) * groups * runs
         flops = 2 * math.prod(self.extent.values())
         return finish(self.name, pull, [*stacks, *body], tiles=tiles, work=flops // 8)
 
-    def _unit(self, blocks: int, panels: int, outer: int) -> tuple[int, int]:
+    def _unit(self, blocks: int, panels: int, outer: int, slow: bool) -> tuple[int, int]:
         """How many blocks of rows and how many panels of columns one tile of the kernel's range computes.
 
         If the right operand stays in the caches of the machine, a block of rows, if it stays in the first level, passes
         by a run of panels. Else a group of rows that stays in the caches passes by one panel, so that the right operand
         is read but once for each group. Few rows are one group. Each in pieces small enough to share among threads.
+        With slow loops the results of a unit are held while both operands go by.
         """
         lhs, rhs = (v.type for v in self.node.operands)
-        share = max(1, outer * blocks * panels // SHARES)
+        share = max(1, outer * blocks * panels // (8 if slow else SHARES))
+        if slow:
+            run = min(panels, 4, share)
+            return min(blocks, max(1, share // run), HELD // run), run
         block = max(1, lhs.nbytes // max(1, blocks * math.prod(self.extent[a] for a in self.roles.batch)))
         if blocks < 16 or rhs.nbytes > STREAMED * self.l2_bytes:
             return min(blocks, max(1, GROUPED * self.l2_bytes // block), share), 1
@@ -216,24 +240,45 @@ class _Contraction:
             return min(blocks, max(1, self.l2_bytes // 4 // block), share), 1
         return 1, min(panels, RUN, share)
 
-    def _levels(
-        self, lhs: Mapping[str, Expr], rhs: Mapping[str, Expr], extent: Mapping[str, Expr]
-    ) -> tuple[tuple[Expr, Expr, Expr], ...]:
+    def _levels(self, lhs: Mapping[str, Expr], rhs: Mapping[str, Expr], extent: Mapping[str, Expr]) -> list[Level]:
         """Loops over k, outermost first, neighbours merged where both operands walk on evenly."""
-        merged: list[tuple[int, Expr, Expr, Expr, int, int]] = []
+        merged: list[tuple[Level, int, int]] = []
         for a in reversed(self.roles.k):
             step = self.lhs_step[a], self.rhs_step[a]
             if merged:
-                size, n, sa, sb, inner_a, inner_b = merged[-1]
+                (size, n, sa, sb), inner_a, inner_b = merged[-1]
                 if step == (inner_a * size, inner_b * size):
-                    merged[-1] = (size * self.extent[a], n * extent[a], sa, sb, inner_a, inner_b)
+                    merged[-1] = (size * self.extent[a], n * extent[a], sa, sb), inner_a, inner_b
                     continue
-            merged.append((self.extent[a], extent[a], lhs[a], rhs[a], *step))
-        levels = tuple((n, sa, sb) for _, n, sa, sb, _, _ in reversed(merged))
+            merged.append(((self.extent[a], extent[a], lhs[a], rhs[a]), *step))
+        levels = [level for level, _, _ in reversed(merged)]
         one, zero = Const(1, I64), Const(0, I64)
-        return levels or ((one, zero, zero),)
+        return levels or [(1, one, zero, zero)]
 
-    def _rows_at(self, rows_at: Buffer, lhs: Mapping[str, Expr], extent: Mapping[str, Expr]) -> list[Stmt]:
+    def _slow(self, levels: Sequence[Level]) -> tuple[list[Loop], tuple[Loop, ...]]:
+        """Loops over k around the register tiles, and those inside of them.
+
+        Long sums run in pieces, in which a panel of the right operand stays in the second-level cache: over one image,
+        or a row of a large one, in the gradient of a convolution by its filter, whatever the number of images.
+        """
+        piece = self.l2_bytes // 4 // (self.columns * self.dtype.itemsize)
+        inside = min(len(levels), LEVELS)
+        if inside < len(levels) and math.prod(size for size, *_ in levels[-inside:]) > 2 * piece:
+            inside = 1
+        long = inside == len(levels) and math.prod(size for size, *_ in levels) > 2 * piece
+        if long and len(levels) > 1:
+            inside = 1
+        slow: list[Loop] = [(n, a, b) for _, n, a, b in levels[:-inside]]
+        fast: list[Loop] = [(n, a, b) for _, n, a, b in levels[-inside:]]
+        if levels[-1][0] > 2 * piece:  # even one level alone
+            n, a, b = fast[0]
+            pieces = self.pull.integer("pieces", -(-levels[-1][0] // piece))
+            first = Var(f"slow{len(slow)}") * self.pull.integer("piece", piece)
+            slow.append((pieces, Var("piece") * a, Var("piece") * b))
+            fast[0] = SCALAR.minimum(Var("piece"), n - first), a, b
+        return slow, tuple(fast)
+
+    def _rows_at(self, rows_at: Buffer, at: Expr, lhs: Mapping[str, Expr], extent: Mapping[str, Expr]) -> list[Stmt]:
         """Fill the table of row places; rows past the end repeat the last one, or are padding of a packed operand."""
         r, step = Var("r"), self.lhs_step
         base: Expr = Const(0, I64)
@@ -250,7 +295,7 @@ class _Contraction:
         else:
             place = Var("place")
             before, after = self._odometer(base, lhs, extent)
-        fill = For("r", Const(0, I64), Const(self.rows, I64), (Store(rows_at, (r,), place), *after))
+        fill = For("r", Const(0, I64), Const(self.rows, I64), (Store(rows_at, (at + r,), place), *after))
         return [Comment("places of the tile's rows in the left operand"), *before, fill]
 
     def _odometer(
@@ -272,7 +317,7 @@ class _Contraction:
             wheels = tuple(turn)
         return [*start, Let("place", base)], (If(Var("row") + Var("r") + 1 < Var("rows"), wheels),)
 
-    def _epilogue(self, c: Buffer, m: Expr, outer: Sequence[str]) -> list[Stmt]:
+    def _epilogue(self, c: Buffer, c_from: Expr, m: Expr) -> list[Stmt]:
         """Store what the region makes of the tile."""
         pull = self.pull
         names = {a: f"row_{a}" for a in self.roles.m}  # of their own: collapsing changes their extents
@@ -280,7 +325,7 @@ class _Contraction:
         ragged, r = bool(self.n % self.columns), Var("r")
         j = Var(self.column) - Var("column") if ragged else Var("lane")
         held = compute_dtype(self.dtype)
-        pull.sources[self.node.result] = lambda _: Load(_flat(c), (r * self.columns + j,), held)
+        pull.sources[self.node.result] = lambda _: Load(_flat(c), (c_from + r * self.columns + j,), held)
         stores = epilogue_stores(pull, index)
         axes, _, stores = collapse([Axis(names[a], self.extent[a]) for a in names], [s.value for s in stores], stores)
         for axis in axes:

@@ -280,8 +280,9 @@ class Stack:
 class Tile:
     """One register tile of a contraction: c[rows, columns] = sum over k of a[row, k] * b[k, columns].
 
-    `rows_at` is a local i64 buffer with the place in `a` of each row; `levels` hold (extent, stride in a, stride in b)
-    of each loop over k, outermost first; places and strides count elements. Columns from `valid` on are not touched.
+    `rows_at` is a local i64 buffer with the place in `a` of each row, from `rows_from` on; `levels` hold (extent,
+    stride in a, stride in b) of each loop over k, outermost first; places and strides count elements. Columns from
+    `valid` on are not touched.
     The rows of `c` lie `c_row` elements apart (None: one behind the other) from `c_at` on.
     """
 
@@ -297,6 +298,7 @@ class Tile:
     levels: tuple[tuple[Expr, Expr, Expr], ...]
     accumulate: bool  # whether to add to what is in c
     c_at: Expr = Const(0, I64)
+    rows_from: Expr = Const(0, I64)
     c_row: int | None = None
 
 

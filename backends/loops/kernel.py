@@ -43,7 +43,14 @@ def expressions(stmt: Stmt) -> tuple[Expr, ...]:
         case Store():
             return (*stmt.index, stmt.value)
         case Tile():
-            return (stmt.a_at, stmt.b_at, stmt.c_at, stmt.valid, *(x for level in stmt.levels for x in level))
+            return (
+                stmt.a_at,
+                stmt.b_at,
+                stmt.c_at,
+                stmt.rows_from,
+                stmt.valid,
+                *(x for level in stmt.levels for x in level),
+            )
         case _:
             return ()
 

@@ -3,9 +3,12 @@
 A region iterates over one domain. Values of it are *full* (one element a point of the domain) or *kept* (one a point
 of the kept axes). Reductions of reductions run in sweeps over the reduced axes:
 
-    softmax:  for row: | for j: m = max(m, x)            sweep 0
-                       | for j: s += exp(x - m)          sweep 1
-                       | for j: out = exp(x - m) / s     sweep 2, a full result
+    softmax:  for row: | for j: m = max(m, x)                sweep 0
+                       | for j: out = exp(x - m); s += out   sweep 1
+                       | for j: out = out / s                sweep 2, a full result
+
+A function that costs more than reading memory is evaluated once: until a full result is due, its place holds the value
+(`_held`).
 
 If the fastest axis is reduced, accumulators are scalars and one tile is one kept point (`_rows`). If it is kept, a
 block of it is swept together and accumulators are arrays on the stack (`_Columns`).
@@ -36,11 +39,13 @@ from tgc.backends.loops.ir import (
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import FOLD, SCALAR, Pull, compute_dtype, physical, rounded
 from tgc.ir import Node, Value
-from tgc.ops.kinds import Reduce
+from tgc.ops.kinds import Elementwise, Reduce
 from tgc.ops.region import sweeps_before
+from tgc.passes.recompute import cost
 from tgc.types import I64, DType, TensorType
 
 BLOCK = 256  # kept elements that share a sweep over reduced rows
+HELD_COST = 8  # of a value (see `cost`) that is stored and read rather than computed twice
 
 
 def lower_reduce(pull: Pull, name: str) -> list[Kernel]:
@@ -134,13 +139,56 @@ class _Region:
         sweeps = [_Sweep() for _ in range(max([last, *(self.sweeps[v] + 1 for v in full)]) + 1)]
         for v in boundary:
             sweeps[self.sweeps[v]].before.append((self._local(v), self._itself(v)))
-        for node in self.reduces:
-            sweeps[self.sweeps[node.result] - 1].folds.append(self._fold(node))
-        for v in full:
-            place = physical(v.type, self.index)
-            sweeps[self.sweeps[v]].stores.append(Store(outs[v], place, pull.at(v, self.index)))
+        held = {v: out for k, out in enumerate(self.body.outputs) for v in self._held(k) if out in full}
+        for k, sweep in enumerate(sweeps):
+            sweep.folds += [self._fold(node) for node in self.reduces if self.sweeps[node.result] == k + 1]
+            due = {v: v for v in full if self.sweeps[v] == k} | {v: o for v, o in held.items() if self.sweeps[v] == k}
+            for v, out in due.items():
+                sweep.stores.append(Store(outs[out], physical(v.type, self.index), pull.at(v, self.index)))
+            for v in due.keys() & held.keys():
+                pull.sources[v] = self._stored(v, outs[held[v]])
+                pull.forget()
         stores = [Store(outs[v], physical(v.type, self.kept_index), pull.at(v, self.kept_index)) for v in kept]
         return sweeps, stores
+
+    def _held(self, k: int) -> list[Value]:
+        """What result `k` is made of that an earlier sweep has computed and that its place can hold until then.
+
+        That is a value of its type which costs a function. Nothing else that is left to compute then may need it, nor
+        an element of it elsewhere than where it is.
+        """
+        out = self.body.outputs[k]
+        if k in self.pull.overwrites:
+            return []
+        for node in reversed(self.body.nodes):
+            v = node.result
+            if isinstance(node.op, Elementwise) and v.type == out.type and cost(node) >= HELD_COST:
+                ends = self._ends(v)
+                folds = [self.sweeps[n.result] - 1 for n in ends if isinstance(n, Node)]
+                if out in ends and self.sweeps[v] in folds and max(folds) < self.sweeps[out]:
+                    return [v] if sum(isinstance(end, Value) for end in ends) == 1 else []
+        return []
+
+    def _ends(self, v: Value) -> set[Node | Value]:
+        """The reductions and results that elementwise ops make of a value; none if other ops read it."""
+        found: set[Node | Value] = set()
+        stack = [v]
+        while stack:
+            v = stack.pop()
+            if v in self.body.outputs:
+                found.add(v)
+            for user in self.body.uses.get(v, ()):
+                if isinstance(user.op, Reduce):
+                    found.add(user)
+                elif isinstance(user.op, Elementwise):
+                    stack.append(user.result)
+                else:
+                    return set()
+        return found
+
+    def _stored(self, v: Value, buffer: Buffer) -> Callable[[Sequence[Expr]], Expr]:
+        dtype = compute_dtype(v.dtype)
+        return lambda place: Load(buffer, physical(v.type, place), dtype)
 
     def _boundary(self, kept: Iterable[Value]) -> list[Value]:
         """Kept values, no reductions themselves, that full values or results need: computed once a kept point."""

@@ -2,28 +2,36 @@
 
 A module has the functions `calls(program, inputs)` and, where it can train, `training(program, inputs)`. Each makes the
 variants of a `benchmarks.workloads.base.Program` in that implementation, of which the quickest is compared with the
-others. A module is imported by the worker that runs it and by nothing else. A new peer is a module here, and its line
-in `IMPLEMENTATIONS`.
+others. One that runs ONNX models has `calls(model, inputs)` instead, of a file and the arrays that go into it. A module
+is imported by the worker that runs it and by nothing else. A new peer is a module here, and its line in
+`IMPLEMENTATIONS`.
 """
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from typing import NamedTuple
+
+import numpy as np
 
 from benchmarks.workloads.base import Variant, Workload
 
 
 class Implementation(NamedTuple):
-    """The module that holds it, and the packages that must be installed."""
+    """The module that holds it, the packages that must be installed, and whether it runs models that torch exports."""
 
     module: str
     packages: tuple[str, ...]
+    exported: bool = False
 
 
-_ONNX = ("torch", "onnx", "onnxscript")  # torch's exporter makes the models
+MODEL, INPUTS = "model.onnx", "inputs.npz"  # files of an exported model
+_EXPORTER = ("torch", "onnx", "onnxscript")
 
 IMPLEMENTATIONS = {
     "tgc": Implementation("tgc_jit", ("tgc",)),
@@ -31,8 +39,8 @@ IMPLEMENTATIONS = {
     "torch.compile": Implementation("torch_compile", ("torch",)),
     "jax": Implementation("jax_jit", ("jax",)),
     "tensorflow": Implementation("tensorflow_function", ("tensorflow",)),
-    "onnxruntime": Implementation("onnx_runtime", ("onnxruntime", *_ONNX)),
-    "openvino": Implementation("open_vino", ("openvino", *_ONNX)),
+    "onnxruntime": Implementation("onnx_runtime", ("onnxruntime", *_EXPORTER), exported=True),
+    "openvino": Implementation("open_vino", ("openvino", *_EXPORTER), exported=True),
     "numpy": Implementation("numpy_calls", ("numpy",)),
 }
 
@@ -42,9 +50,30 @@ def installed(names: Sequence[str]) -> list[str]:
     return [n for n in names if all(find_spec(package) is not None for package in IMPLEMENTATIONS[n].packages)]
 
 
-def variants(name: str, workload: Workload) -> Mapping[str, Variant]:
-    """The variants of a workload in the implementation `name`, by a label that can be part of a file's name."""
-    module = import_module(f"{__name__}.{IMPLEMENTATIONS[name].module}")
-    make = getattr(module, "training" if workload.trains else "calls")
-    found: Mapping[str, Variant] = make(workload.program, workload.program.inputs())
+def variants(name: str, workload: Workload, folder: Path) -> Mapping[str, Variant]:
+    """The variants of a workload in the implementation `name`, by a label that can be part of a file's name.
+
+    Workers of the same workload may share `folder`, and with it the exported model.
+    """
+    own = IMPLEMENTATIONS[name]
+    module = import_module(f"{__name__}.{own.module}")
+    found: Mapping[str, Variant]
+    if own.exported:
+        found = module.calls(*exported_model(workload.name, folder))
+    else:
+        make = module.training if workload.trains else module.calls
+        found = make(workload.program, workload.program.inputs())
     return found
+
+
+def exported_model(workload: str, folder: Path) -> tuple[Path, dict[str, np.ndarray]]:
+    """A workload's ONNX model and its inputs, made by another process (torch stays out of this one) unless they exist.
+
+    Raises:
+        subprocess.CalledProcessError: the export failed; standard error says why.
+    """
+    model, inputs = folder / MODEL, folder / INPUTS
+    if not model.exists():
+        subprocess.run([sys.executable, "-m", f"{__name__}.exported", workload, str(folder)], check=True)
+    with np.load(inputs) as arrays:
+        return model, dict(arrays)

@@ -1,15 +1,20 @@
-"""Programs as ONNX models, by torch's exporter."""
+"""A workload as an ONNX model, by torch's exporter: `python -m benchmarks.implementations.exported NAME FOLDER`."""
 
 from __future__ import annotations
 
-import io
+import logging
+import os
+import sys
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.implementations import torch_eager
-from benchmarks.workloads.base import Inputs, Program
+from benchmarks.implementations import INPUTS, MODEL, torch_eager
+from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads.base import Program
 
 
 class _Module(torch.nn.Module):
@@ -24,15 +29,29 @@ class _Module(torch.nn.Module):
         return self._program.function(torch_eager.Ops(), p, **dict(zip(self._program.data, data, strict=True)))
 
 
-def export(program: Program, inputs: Inputs) -> tuple[bytes, dict[str, np.ndarray]]:
-    """The model, and its inputs by name."""
-    tensors = torch_eager.tensors(program, inputs, torch.contiguous_format)
+def export(program: Program, folder: Path) -> None:
+    """Write the model and its inputs by name, and the model last: it is there only if all is."""
+    tensors = torch_eager.tensors(program, program.inputs(), torch.contiguous_format)
     module = _Module(program, {name: tensors[name] for name in program.parameters}).eval()
     data = {name: tensors[name] for name in program.data}
     model = torch.onnx.export(
         module, tuple(data.values()), input_names=list(data), output_names=["result"], dynamo=True, verbose=False
     )
     assert model is not None
-    written = io.BytesIO()
-    written.write(model.model_proto.SerializeToString())
-    return written.getvalue(), {name: t.numpy() for name, t in data.items()}
+    np.savez(folder / INPUTS, **{name: t.numpy() for name, t in data.items()})  # type: ignore[arg-type]
+    part = folder / f"{MODEL}.part"
+    part.write_bytes(model.model_proto.SerializeToString())
+    os.replace(part, folder / MODEL)
+
+
+def main() -> None:
+    """Export, without what the exporter says of every model: of operations of torchvision, and of torch's own code."""
+    log = logging.getLogger("torch.onnx._internal.exporter._registration")
+    log.addFilter(lambda record: not record.getMessage().startswith("torchvision is not installed"))
+    warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
+    name, folder = sys.argv[1:]
+    export(WORKLOADS[name].program, Path(folder))
+
+
+if __name__ == "__main__":
+    main()

@@ -30,6 +30,7 @@ import numpy as np
 Inputs = dict[str, np.ndarray]
 Arrays = list[np.ndarray]
 
+PROGRAMS = "programs"  # the group of rows that are no sweep
 BATCH_NORM: dict[str, Any] = dict(epsilon=1e-5, momentum=0.9)
 CHECKED, CHECKED_RATE = 3, 1e-3  # steps whose results are compared, and their learning rate
 # While steps are timed the parameters hardly move: else all implementations would soon compute with the denormal
@@ -133,7 +134,8 @@ class Workload:
         program: what is computed.
         peers: the implementations beside tgc.
         trains: whether a training step (gradients and Adam's update) is measured rather than a call.
-        tolerance: by how much results may differ, relative to the greatest magnitude in the array.
+        tolerance: by how much results may differ: the norm of the difference over the norm of an array.
+        norm: its order, as `np.linalg.norm` has it for vectors: inf, the greatest magnitude, or 2.
         group: of the table that the row belongs to.
         quick: whether the quick mode has it.
     """
@@ -144,7 +146,8 @@ class Workload:
     peers: tuple[str, ...]
     trains: bool = False
     tolerance: float = 1e-5
-    group: str = "programs"
+    norm: float = math.inf
+    group: str = PROGRAMS
     quick: bool = False
 
     @property

@@ -121,7 +121,7 @@ def _sweep() -> Iterator[Workload]:
                 continue
             yield Workload(
                 f"conv_{name}_{direction}",
-                f"{shape.title}" if direction == "forward" else f"{shape.title}: {direction.replace('_', ' ')}",
+                shape.title,
                 make(shape),
                 ("torch",),
                 tolerance=1e-4,

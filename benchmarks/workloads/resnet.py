@@ -54,6 +54,12 @@ def model(ops: Any, p: Any, x: Any) -> Any:
     return ops.dense(ops.mean_pixels(x), p["head.w"], p["head.b"])
 
 
+# GRADIENTS: relu's slope jumps at 0, so rounding decides the slope of some of ten million activations, and one that
+# falls to the other side moves single elements of gradients by percents. From the gradients in float64 those in float32
+# differ, in the worst of the 62 arrays and in the 2-norm, by 0.004 (torch, contiguous), 0.009 (torch, channels last)
+# and 0.005 (tgc), and in the greatest magnitude by 0.04, 0.09 and 0.07. With gelu for relu and slices for the pool they
+# differ by 1e-5, 3e-5 and 2e-5 in the greatest magnitude: nothing but the jumps keeps these arrays apart.
+
 PARAMETERS = parameters()
 sizes = {name: t.shape[0] for name, t in PARAMETERS.items()}  # of filters; their axes differ among implementations
 
@@ -78,6 +84,7 @@ WORKLOADS = (
         program(8, trains=True),
         TRAINERS,
         trains=True,
-        tolerance=1e-2,
+        tolerance=3e-2,  # see GRADIENTS
+        norm=2,
     ),
 )

@@ -8,6 +8,7 @@
     Cumulative    a fold along one axis that keeps its intermediate results (`tgc.ops.cumulative`)
     Attention     attention, and its gradient, without the matrix of scores (`tgc.ops.attention`)
     Scatter       updates combined with what is at computed places
+    WindowTransform, TransformedProduct   convolution in Winograd's domain (`tgc.ops.winograd`)
     Opaque        what a library routine computes: sorting, factorizations (`tgc.ops.opaque`)
     Region        a node whose meaning is its body graph
     Control       bodies that run repeatedly, or by choice

@@ -20,7 +20,8 @@ MULTIPLE = 4  # how many times as long as a side of the result a contracted axis
 @register
 @dataclass(frozen=True)
 class Split:
-    """sum(x) -> sum of `chunks` partial sums, where the outermost axis is reduced and the operand is large;
+    """sum(x) -> sum of partial sums, `chunks` of them or one a row of the outermost axis, where that is reduced and
+    much is summed to each element (also because rounding errors grow with the length of a float32 sum);
     dot(x, y) -> sum of the products of `products` parts, where much is contracted to a small result.
 
     The number of chunks is fixed: results do not depend on the number of threads.
@@ -42,9 +43,12 @@ class Split:
             return None
         axes: tuple[int, ...] = node.attrs["axes"]
         x = new[0]
-        if not axes or axes[0] != 0 or x.type.size < self.least or x.shape[0] < self.chunks:
+        if not axes or axes[0] != 0 or x.type.size < self.least:
             return None
-        (partial,) = builder.emit(op, new, {"axes": axes, "chunks": self.chunks}, node.loc)
+        chunks, folded = min(self.chunks, x.shape[0]), math.prod(x.shape[a] for a in axes)
+        if chunks < 2 or folded < chunks * chunks:
+            return None
+        (partial,) = builder.emit(op, new, {"axes": axes, "chunks": chunks}, node.loc)
         return builder.emit(op, (partial,), {"axes": (0,), "chunks": 0}, node.loc)
 
     def _split_dot(self, builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
