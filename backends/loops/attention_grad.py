@@ -56,16 +56,15 @@ class Backward(Frame):
     def _pair(self) -> list[Stmt]:
         """A block of sources and a block of queries."""
         made = [*self.block_of_queries(Var("turn")), *self._rows()]
-        seen: Expr = Var("open")
-        if self.trims:
-            sees: list[Expr] = []
-            if self.after is not None:
-                sees.append(SCALAR.ge(Var("first") + Var("queries") - 1 + self.after, Var("key")))
-            if self.before is not None:
-                sees.append(SCALAR.ge(Var("key") + Var("keys") - 1, Var("first") - self.before))
-            seen = SCALAR.bit_or(SCALAR.ge(Var("open"), ONE), sees[0] if len(sees) == 1 else SCALAR.bit_and(*sees))
-            return [*made, If(seen, tuple(self._products()))]
-        return [*made, *self._products()]
+        sees: list[Expr] = []
+        if self.after is not None:
+            sees.append(SCALAR.ge(Var("first") + Var("queries") - 1 + self.after, Var("key")))
+        if self.before is not None:
+            sees.append(SCALAR.ge(Var("key") + Var("keys") - 1, Var("first") - self.before))
+        if not sees:
+            return [*made, *self._products()]
+        some = sees[0] if len(sees) == 1 else SCALAR.bit_and(*sees)
+        return [*made, If(SCALAR.bit_or(SCALAR.ge(Var("open"), ONE), some), tuple(self._products()))]
 
     def _rows(self) -> list[Stmt]:
         """lse, delta and the score of what is not seen, by which a row that sees nothing has even weights."""
