@@ -16,11 +16,16 @@ from tgc.ops.contraction import conv_shape
 from tgc.ops.cumulative import Cumulative
 from tgc.ops.kinds import Control, Elementwise, Reduce, Region, Scatter
 from tgc.ops.opaque import Opaque
+from tgc.ops.winograd import TransformedProduct, WindowTransform
 from tgc.types import ALL, BOOL, F64, I64, REALS, U32, is_float
 
 # Made by passes; of several results; or made of functions: these have programs of their own (`control_programs.py`).
 INTERNAL = frozenset({"relayout", "barrier"})
-INTERNAL |= {name for name, op in OPS.items() if isinstance(op, Control | Region | Attention)}
+INTERNAL |= {
+    name
+    for name, op in OPS.items()
+    if isinstance(op, Control | Region | Attention | WindowTransform | TransformedProduct)
+}
 # Opaque ops jump where operands round otherwise; numbers of programs are real.
 APART = frozenset({"complex", "conj", "imag", "real", *(name for name, op in OPS.items() if isinstance(op, Opaque))})
 ROUGH = frozenset({"stop_gradient", "random_bits"})  # say nothing about slopes
