@@ -13,6 +13,7 @@ import pytest
 from tgc.errors import DTypeError
 from tgc.ir import Builder, Graph, Node, Value
 from tgc.ops import REGISTRY
+from tgc.ops.attention import Attention
 from tgc.ops.kinds import Control, Elementwise, Primitive, Region
 from tgc.ops.samples import Case, case
 from tgc.types import BF16, BOOL, F32, I32, I64, SHORT_NAMES, DType, Layout, TensorType, tensor_type, type_of
@@ -141,6 +142,8 @@ def applications(op: Primitive, of: Case) -> Iterator[tuple[DType, Application]]
     for dtype in SHORT_NAMES if of.shapes else (F32,):
         rng = np.random.default_rng(len(SHORT_NAMES[dtype]))
         mixed = op.mixed if isinstance(op, Elementwise) and op.mixed else ({dtype},) * len(of.shapes)
+        if isinstance(op, Attention):  # behind the floats there may be a mask
+            mixed = tuple({dtype if k < op.arity else BOOL} for k in range(len(of.shapes)))
         dtypes = [dtype if dtype in domain else min(domain, key=str) for domain in mixed]
         draws = zip(op.samples.draws, dtypes, of.shapes, strict=False)  # concat takes any number of operands
         operands = tuple(draw(rng, d, shape) for draw, d, shape in draws)

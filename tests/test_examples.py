@@ -108,8 +108,8 @@ def test_the_readme_runs(tmp_path: Path) -> None:
 def test_the_readme_speaks_of_what_exists() -> None:
     """Paths, environment variables and commands."""
     text = README.read_text(encoding="utf-8")
-    paths = set(re.findall(r"\b(?:tgc|backends|frontends|tests|examples|benchmarks|docs)/[\w/.]+\b", text))
-    paths |= set(re.findall(r"\]\(([\w/.]+)\)", text))
+    paths = set(re.findall(r"\b(?:tgc|backends|frontends|tests|examples|benchmarks|docs)/[\w/.-]+\b", text))
+    paths |= set(re.findall(r"\]\(([\w/.-]+)\)", text))
     assert paths
     assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
     code = [p.read_text(encoding="utf-8") for top in ("tgc", "backends") for p in (ROOT / top).rglob("*.py")]
