@@ -20,6 +20,7 @@ from tgc.errors import PassError
 from tgc.ir import Graph
 from tgc.ops.cumulative import Cumulative
 from tgc.ops.kinds import Contraction, Elementwise, Movement, Reduce, Scatter
+from tgc.ops.region import fused as fused_op
 from tgc.passes import parse_pipeline, run
 from tgc.passes.fuse import Fuse, free
 from tgc.trace import trace
@@ -141,6 +142,21 @@ def test_no_cycles() -> None:
     """What adds exp(x) to a product made of exp(x) runs behind the product, and exp(x) before it."""
     g = traced(lambda x, y: tnp.exp(x) @ y + tnp.exp(x), "f32[9,9]", "f32[9,9]")
     assert fused(g)[0] == ["map", "contraction"]
+
+
+def test_no_cycles_by_way_of_merged_groups() -> None:
+    """Two readers of w become one kernel, of an early and a late node; what it makes b wait for, b makes a wait for."""
+
+    def f(w: Any, z: Any) -> list[Any]:
+        early = tnp.exp(w)
+        a = z * tnp.reshape(OPS["cumsum"](early, axis=0, reverse=False), (4, 32))
+        b = z + 1
+        return [a, early, w - tnp.reshape(b, (8, 16))]
+
+    g = trace(f, [f32(8, 16), f32(4, 32)])
+    after, _ = applied(Fuse(), g)
+    check_regions(g, after)
+    assert len([n for n in after.nodes if n.op is fused_op]) == 4  # w's readers, cumsum, a, b
 
 
 def test_several_results() -> None:

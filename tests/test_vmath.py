@@ -64,7 +64,7 @@ UNARY = [name for name in REFERENCE if name not in BINARY]
 
 # Points where a function changes its formula, leaves its domain, overflows or underflows.
 THRESHOLDS = [
-    *(0.0, 2.0**-149, 2.0**-126, 2.0**-24, 2.0**-12, 2.0**-10, 0.3465736, 0.5, 2 / 3, 0.70710678, 1.0, 4 / 3),
+    *(0.0, 2.0**-149, 2.0**-126, 2.0**-24, 2.0**-12, 2.0**-10, 0.3465736, 0.5, 2 / 3, 0.70710678, 0.92, 1.0, 4 / 3),
     *(
         1.41421356,
         math.pi / 4,

@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import math
 
-from tgc.backends.loops.attention_frame import ONE, ZERO, Frame, ceil_div, loop
+from tgc.backends.loops.attention_frame import ONE, Frame, loop
 from tgc.backends.loops.attention_grad import Backward
-from tgc.backends.loops.axes import unflatten
+from tgc.backends.loops.axes import ZERO, ceil_div, unflatten
 from tgc.backends.loops.ir import Const, Expr, If, Kernel, Let, Stmt, Store, Var
 from tgc.backends.loops.pull import SCALAR, Pull
 from tgc.ops.attention import attention

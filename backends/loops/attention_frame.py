@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tgc.backends.loops.axes import Axis
+from tgc.backends.loops.axes import ZERO, Axis, ceil_div
 from tgc.backends.loops.ir import Buffer, Const, Expr, For, If, Kernel, Let, Load, Stack, Stmt, Store, Tile, Var, number
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull
@@ -14,7 +14,7 @@ from tgc.ops.attention import Attention, logical, unseen
 from tgc.passes.tiles import Shaped
 from tgc.types import I64, DType
 
-ZERO, ONE = Const(0, I64), Const(1, I64)
+ONE = Const(1, I64)
 KEYS, WIDE = 64, 256  # sources of a block, at least; half of them where rows have more than so many bytes
 
 
@@ -27,11 +27,6 @@ def clip(x: Expr, lo: Expr, hi: Expr) -> Expr:
     """`x`, or the nearer end of lo..hi."""
     clipped: Expr = SCALAR.minimum(SCALAR.maximum(x, lo), hi)
     return clipped
-
-
-def ceil_div(x: Expr, n: int) -> Expr:
-    """ceil(x / n) of a number that is not negative."""
-    return (x + (n - 1)) // n
 
 
 @dataclass(frozen=True)

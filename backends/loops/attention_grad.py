@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tgc.backends.loops.attention_frame import ONE, ZERO, Frame, ceil_div, loop
-from tgc.backends.loops.axes import unflatten
+from tgc.backends.loops.attention_frame import ONE, Frame, loop
+from tgc.backends.loops.axes import ZERO, ceil_div, unflatten
 from tgc.backends.loops.ir import Const, Expr, If, Kernel, Let, Load, Stmt, Store, Var
 from tgc.backends.loops.pull import SCALAR
 from tgc.types import I64

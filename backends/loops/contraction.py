@@ -48,6 +48,7 @@ STREAMED, GROUPED = 20, 4  # second-level caches full: of a right operand read o
 RUN, SHARES = 8, 32  # panels that one block of rows meets in turn; pieces of work to share among threads, at least
 LEVELS = 2  # loops over k inside of a register tile; slower ones run around it
 HELD = 32  # register tiles whose results a thread holds while slower loops over k run
+RUN_HELD, FEW_SHARES = 4, 8  # then: as many rows as columns of tiles or more; each share reads an operand once more
 
 Loop = tuple[Expr, Expr, Expr]  # extent, and how far a step goes in each operand
 Level = tuple[int, Expr, Expr, Expr]  # the same behind the extent of this launch
@@ -229,9 +230,9 @@ class _Contraction:
         With slow loops the results of a unit are held while both operands go by.
         """
         lhs, rhs = (v.type for v in self.node.operands)
-        share = max(1, outer * blocks * panels // (8 if slow else SHARES))
+        share = max(1, outer * blocks * panels // (FEW_SHARES if slow else SHARES))
         if slow:
-            run = min(panels, 4, share)
+            run = min(panels, RUN_HELD, share)
             return min(blocks, max(1, share // run), HELD // run), run
         block = max(1, lhs.nbytes // max(1, blocks * math.prod(self.extent[a] for a in self.roles.batch)))
         if blocks < 16 or rhs.nbytes > STREAMED * self.l2_bytes:
@@ -263,10 +264,7 @@ class _Contraction:
         """
         piece = self.l2_bytes // 4 // (self.columns * self.dtype.itemsize)
         inside = min(len(levels), LEVELS)
-        if inside < len(levels) and math.prod(size for size, *_ in levels[-inside:]) > 2 * piece:
-            inside = 1
-        long = inside == len(levels) and math.prod(size for size, *_ in levels) > 2 * piece
-        if long and len(levels) > 1:
+        if math.prod(size for size, *_ in levels[-inside:]) > 2 * piece:
             inside = 1
         slow: list[Loop] = [(n, a, b) for _, n, a, b in levels[:-inside]]
         fast: list[Loop] = [(n, a, b) for _, n, a, b in levels[-inside:]]
@@ -331,12 +329,7 @@ class _Contraction:
         for axis in axes:
             pull.integer(f"n_{axis.var}", axis.size)
         lets = [Let(v, x) for v, x in unflatten(axes, Var("row") + Var("r"))]
-        if ragged:
-            end = SCALAR.minimum(Var(f"n_{self.column}"), Var("column") + self.columns)
-            columns = For(self.column, Var("column"), end, tuple(stores))
-        else:  # a trip count that the vectorizer knows
-            column = Let(self.column, Var("column") + Var("lane"))
-            columns = For("lane", Const(0, I64), Const(self.columns, I64), (column, *stores))
+        columns = over_columns(self.column, self.columns, Var(f"n_{self.column}") if ragged else None, stores)
         last = SCALAR.minimum(Const(self.rows, I64), m - Var("row"))
         return [Comment("epilogue"), For("r", Const(0, I64), last, (*lets, columns))]
 
@@ -345,6 +338,16 @@ def block_step(type: TensorType, axis: int) -> int:
     """Elements from one panel of a tiled axis to the next."""
     assert type.layout is not None
     return Buffer.row_major("", type.dtype, type.storage).strides[type.layout.order.index(axis)]
+
+
+def over_columns(var: str, columns: int, end: Expr | None, stores: Sequence[Store]) -> For:
+    """A loop over the columns of a register tile from `column` on, some of which may lie beyond `end`.
+
+    Where none do (None), its variable is `lane`, with a trip count that the vectorizer knows.
+    """
+    if end is None:
+        return For("lane", Const(0, I64), Const(columns, I64), (Let(var, Var("column") + Var("lane")), *stores))
+    return For(var, Var("column"), SCALAR.minimum(end, Var("column") + columns), tuple(stores))
 
 
 def epilogue_stores(pull: Pull, index: tuple[Expr, ...]) -> list[Store]:

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tgc.backends.loops.axes import Axis, unflatten
-from tgc.backends.loops.contraction import RUN, SHARES, TileTarget, block_step, epilogue_stores
+from tgc.backends.loops.axes import ZERO, Axis, unflatten
+from tgc.backends.loops.contraction import RUN, SHARES, TileTarget, block_step, epilogue_stores, over_columns
 from tgc.backends.loops.ir import (
     Buffer,
     Comment,
@@ -38,7 +38,6 @@ from tgc.passes.tiles import tile_shape
 from tgc.types import F32, F64, I64, DType
 
 CHUNK = 16  # channels that are transformed at once
-ZERO = Const(0, I64)
 
 
 def transformed(matrix: np.ndarray, xs: Sequence[Expr], dtype: DType) -> list[Expr]:
@@ -218,15 +217,10 @@ class _Product:
         gather = tuple(Store(self.sums, (lane + k * self.columns,), x) for k, x in enumerate(found))
 
         ragged = bool(self.n % self.columns)
-        j = Var("channel") - Var("column") if ragged else lane
+        j = Var("channel") - Var("column") if ragged else Var("lane")
         pull.sources[self.node.result] = lambda _: Load(self.sums, (Var("pixel") * self.columns + j,), self.dtype)
         stores = epilogue_stores(pull, (Var("image"), Var("pixel_row"), Var("pixel_column"), Var("channel")))
-        if ragged:
-            end = SCALAR.minimum(pull.integer("n_o", self.n), Var("column") + self.columns)
-            finished = For("channel", Var("column"), end, tuple(stores))
-        else:  # a trip count that the vectorizer knows
-            channel = Let("channel", Var("column") + lane)
-            finished = For("lane", ZERO, Const(self.columns, I64), (channel, *stores))
+        finished = over_columns("channel", self.columns, pull.integer("n_o", self.n) if ragged else None, stores)
         _, h, w, _ = self.node.result.shape
         inside = SCALAR.bit_and(
             Var("pixel_row") < pull.integer("n_row", h), Var("pixel_column") < pull.integer("n_column", w)

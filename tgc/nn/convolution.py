@@ -56,7 +56,8 @@ def conv(
     `padding` is "valid" (none), "same" (ceil(size / stride) results, an odd element at the end), "causal" (all of it in
     front: no result depends on what comes after it), a number for all sides, one for each axis, or (low, high) for each
     axis. With `groups` equal to the input's channels the convolution is depthwise: out channel o then reads channel
-    o // (out / groups).
+    o // (out / groups). Compiled, 3x3 kernels may be applied in Winograd's domain, see `tgc.ops.winograd` for how close
+    results are and how far an infinity reaches.
 
     Raises:
         ShapeError: operands, bias and groups do not fit, or the kernel is larger than the padded operand.

@@ -25,7 +25,7 @@ from tgc.ops.batch import in_front, order, size_of
 from tgc.ops.contraction import dot
 from tgc.ops.elementwise import bit_and, exp, is_finite, log
 from tgc.ops.kinds import Batch, Primitive, integer, pairs, scalar
-from tgc.ops.movement import broadcast, reshape, transpose
+from tgc.ops.movement import broadcast, inverse, reshape, transpose
 from tgc.ops.reduce import reduce_max, reduce_sum
 from tgc.ops.samples import case, reals, samples
 from tgc.types import BOOL, F32, F64, I64, DType, Shape, TensorType
@@ -139,7 +139,7 @@ def _ordered(f: Callable[..., tuple[np.ndarray, ...]]) -> Callable[..., tuple[np
         if not orders:
             return f(*operands, **attrs)
         results = f(*(x.transpose(axes) for x, axes in zip(operands, orders, strict=False)), **attrs)
-        return tuple(y.transpose(np.argsort(a)) for y, a in zip(results, orders[len(operands) :], strict=True))
+        return tuple(y.transpose(inverse(a)) for y, a in zip(results, orders[len(operands) :], strict=True))
 
     return reference
 
@@ -251,8 +251,7 @@ def _in_order(rule: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, 
         results = [transpose(y, perm=axes) for y, axes in zip(out, behind, strict=True)]
         found = rule(g, *inner, out=results, **attrs)
         return tuple(
-            None if c is None else transpose(c, perm=tuple(axes.index(a) for a in range(len(axes))))
-            for c, axes in zip(found, orders, strict=False)
+            None if c is None else transpose(c, perm=inverse(axes)) for c, axes in zip(found, orders, strict=False)
         )
 
     return grad

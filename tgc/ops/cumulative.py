@@ -13,7 +13,7 @@ from tgc.ops.batch import after, by_attrs
 from tgc.ops.creation import full_like, iota
 from tgc.ops.elementwise import add, bit_and, cast, div, eq, mul, select
 from tgc.ops.kinds import Batch, Grad, Primitive, Reduce, flag, integer
-from tgc.ops.movement import reshape, transpose
+from tgc.ops.movement import inverse, reshape, transpose
 from tgc.ops.reduce import reduce_max, reduce_min, reduce_prod, reduce_sum
 from tgc.ops.samples import Draw, case, distinct, reals, samples
 from tgc.ops.scatter import scatter_add
@@ -109,7 +109,7 @@ def _extreme_grad(g: Any, x: Any, *, out: Any, axis: int, reverse: bool) -> tupl
     flat = add(source, mul(iota(shape=x.shape, dtype=I64, axis=0), full_like(position, n)))
     zeros = full_like(reshape(x, shape=(total,)), 0)
     grad = reshape(scatter_add(zeros, reshape(flat, shape=(total,)), reshape(g, shape=(total,))), shape=shape)
-    return (transpose(grad, perm=tuple(perm.index(a) for a in range(rank))),)
+    return (transpose(grad, perm=inverse(perm)),)
 
 
 cumsum: Cumulative = _cumulative(

@@ -246,7 +246,19 @@ def boolean(*dtypes: DType, **attrs: Attr) -> DType:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Movement(Primitive):
+class Ruled(Primitive):
+    """What the kinds have in common whose ops have one result, of the type that `type_rule` gives it."""
+
+    _: KW_ONLY
+    type_rule: TypeRule
+    batch: Batch
+
+    def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
+        return (self.type_rule(self, operands, **attrs),)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Movement(Ruled):
     """out[index] = element(s, index, **attrs), which may read operands by `s.load(operand, index)`.
 
     `index` is one integer expression an output axis; `s.dim(operand, axis)` and `s.size(axis)` are operand and output
@@ -256,15 +268,10 @@ class Movement(Primitive):
     """
 
     _: KW_ONLY
-    type_rule: TypeRule
     element: Callable[..., Any]
-    batch: Batch
     cheap: bool = True  # whether to recompute rather than to store an element that has several readers
     reads: Callable[..., float] = lambda *types, **attrs: 1.0
     loads: Callable[..., int] = lambda **attrs: 1
-
-    def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
-        return (self.type_rule(self, operands, **attrs),)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -317,34 +324,24 @@ class AxisMap:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Contraction(Primitive):
+class Contraction(Ruled):
     """out[...] = sum of lhs[...] * rhs[...] along named axes; `axis_map(lhs type, rhs type, **attrs)` says how."""
 
     _: KW_ONLY
-    type_rule: TypeRule
     axis_map: Callable[..., AxisMap]
-    batch: Batch
     heavy = True
-
-    def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
-        return (self.type_rule(self, operands, **attrs),)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Scatter(Primitive):
+class Scatter(Ruled):
     """out = operand 0, then combine(s, element of out, element of the update) for each row of operand 2, in its place.
 
     Operand 1 holds the integer places of the rows along axis 0. Updates of one row are combined in order.
     """
 
     _: KW_ONLY
-    type_rule: TypeRule
     combine: Callable[..., Any]  # (s, element of the result, element of the update)
-    batch: Batch
     heavy = True
-
-    def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
-        return (self.type_rule(self, operands, **attrs),)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

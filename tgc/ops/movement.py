@@ -104,6 +104,11 @@ reshape: Movement = Movement(
 )
 
 
+def inverse(perm: Sequence[int]) -> tuple[int, ...]:
+    """The permutation that undoes another."""
+    return tuple(perm.index(a) for a in range(len(perm)))
+
+
 def _transpose_type(op: Primitive, operands: Sequence[TensorType], *, perm: Any) -> TensorType:
     op.expect(operands, ALL)
     (x,) = operands
@@ -123,7 +128,7 @@ transpose: Movement = Movement(
     reference=lambda x, *, perm: x.transpose(perm),
     element=_transpose_element,
     batch=by_attrs("transpose", perm=order),
-    grad=lambda g, x, *, out, perm: (transpose(g, perm=tuple(perm.index(a) for a in range(len(perm)))),),
+    grad=lambda g, x, *, out, perm: (transpose(g, perm=inverse(perm)),),
     samples=samples(
         reals(),
         cases=(case((3, 4), perm=(1, 0)), case((2, 3, 4), perm=(2, 0, 1)), case((2, 3, 4, 5), perm=(0, 2, 3, 1))),
@@ -421,4 +426,6 @@ relayout = Movement(
     samples=samples(reals(), cases=(case((3, 4), order=(0, 1), tiles=()),)),
 )
 
-__all__ = ["barrier", "broadcast", "concat", "pad", "relayout", "reshape", "reverse", "slice_", "take", "transpose"]
+__all__ = [
+    "barrier", "broadcast", "concat", "inverse", "pad", "relayout", "reshape", "reverse", "slice_", "take", "transpose",
+]  # fmt: skip

@@ -18,17 +18,16 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
-from tgc.ir import Attr
 from tgc.ops.batch import from_front, to_front
 from tgc.ops.contraction import dot
 from tgc.ops.elementwise import add
-from tgc.ops.kinds import Batch, Primitive, TypeRule, integers, text
+from tgc.ops.kinds import Primitive, Ruled, integers, text
 from tgc.ops.movement import pad, reshape, slice_, transpose
 from tgc.ops.samples import case, reals, samples
 from tgc.types import F32, F64, TensorType
@@ -67,29 +66,17 @@ def tiles_of(size: int) -> int:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class WindowTransform(Primitive):
+class WindowTransform(Ruled):
     """out[(a, b), n, i, j, c] = sum over k, l of M[a, k] M[b, l] x[n, 4 i + k, 4 j + l, c], M = MATRICES[matrix]."""
 
-    _: KW_ONLY
-    type_rule: TypeRule
-    batch: Batch
     heavy = True
-
-    def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
-        return (self.type_rule(self, operands, **attrs),)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class TransformedProduct(Primitive):
+class TransformedProduct(Ruled):
     """out[n, 4 i + k, 4 j + l, o] = sum over a, b, c of A[a, k] A[b, l] v[(a, b), n, i, j, c] u[(a, b), c, o]."""
 
-    _: KW_ONLY
-    type_rule: TypeRule
-    batch: Batch
     heavy = True
-
-    def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
-        return (self.type_rule(self, operands, **attrs),)
 
 
 _DOMAIN = frozenset({F32, F64})

@@ -61,14 +61,9 @@ def _parts(builder: Builder, node: Node, operands: Sequence[Value]) -> tuple[Val
         if not orders:
             return inside(*xs, **attrs)
         made = inside(*(movement.transpose(x, perm=a) for x, a in zip(xs, orders, strict=False)), **attrs)
-        return [movement.transpose(y, perm=inverse(a)) for y, a in zip(made, orders[len(xs) :], strict=True)]
+        return [movement.transpose(y, perm=movement.inverse(a)) for y, a in zip(made, orders[len(xs) :], strict=True)]
 
     return emit_results(builder, operands, compute, node.loc)
-
-
-def inverse(perm: Order) -> Order:
-    """The permutation that undoes another."""
-    return tuple(perm.index(a) for a in range(len(perm)))
 
 
 def _absorb(builder: Builder, graph: Graph, node: Node, new: Sequence[Value]) -> tuple[Value, ...]:
@@ -91,7 +86,7 @@ def _absorb(builder: Builder, graph: Graph, node: Node, new: Sequence[Value]) ->
             perm: Order = reader.attrs["perm"]
             order = tuple(perm.index(a) for a in orders[at])
             if _fits(node, at, order):
-                orders[at], back[k] = order, inverse(perm)
+                orders[at], back[k] = order, movement.inverse(perm)
                 break
     plain = all(order == tuple(range(len(order))) for order in orders)
     attrs = {**node.attrs, "orders": () if plain else tuple(orders)}

@@ -25,7 +25,7 @@ not store (`recompute.py`).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tgc.errors import PassError
@@ -37,6 +37,7 @@ from tgc.ops.kinds import Contraction, Control, Movement, Reduce, Region, Scatte
 from tgc.ops.opaque import Opaque
 from tgc.ops.region import fused
 from tgc.ops.winograd import TransformedProduct, WindowTransform
+from tgc.passes.groups import Group, Ranks, path_around
 from tgc.passes.manager import Target, refuse, register
 from tgc.passes.recompute import inputs_of, recompute
 from tgc.passes.templates import unfit_contraction, unfit_map, unfit_reduce
@@ -82,23 +83,6 @@ def _places(node: Node, known: Mapping[Node, Places]) -> Places:
     return below | {(id(node),)}
 
 
-@dataclass(eq=False)
-class Group:
-    """Nodes that become one kernel.
-
-    Attributes:
-        nodes: those that it computes for all, in graph order.
-        after: groups that read from this one.
-        again: nodes of other groups that it computes for itself.
-        rank: less than that of the groups in `after`.
-    """
-
-    nodes: list[Node]
-    after: set[Group] = field(default_factory=set)
-    again: frozenset[Node] = frozenset()
-    rank: int = 0
-
-
 VIEWS = (movement.reshape, movement.barrier)  # their results lie where operand 0 lies
 
 
@@ -121,7 +105,7 @@ class Partition:
     Attributes:
         group: the group of each node; cheap movements have none, unless they must lie in memory.
         copies: node -> groups that compute it again.
-        ranked: the groups, each at the index that is its rank, in an order in which they can run.
+        ranks: an order in which the groups can run.
     """
 
     def __init__(self, graph: Graph, options: Fuse) -> None:
@@ -134,9 +118,8 @@ class Partition:
         for node in graph.nodes:
             if not free(node) or node in self.materialized:
                 self.group[node] = Group([node])  # reshapes too: views that nothing is merged with
-        self.ranked: list[Group | None] = list(self.group.values())
-        for rank, (node, group) in enumerate(self.group.items()):
-            group.rank = rank
+        self.ranks = Ranks(self.group.values())
+        for node, group in self.group.items():
             for source in self.sources(node):
                 if source in self.group:
                     self.group[source].after.add(group)
@@ -203,7 +186,7 @@ class Partition:
             for groups in alike.values():
                 for g in groups[1:]:
                     first, second = self.group[groups[0].nodes[0]], self.group[g.nodes[0]]
-                    if first is not second and not self._path_around(second, first):
+                    if first is not second and not path_around(second, first):
                         self._try(first, second)
 
     def _likeness(self, group: Group) -> tuple[object, ...]:
@@ -220,12 +203,13 @@ class Partition:
         )
         nodes = sorted({*producer.nodes, *consumer.nodes}, key=self.order.__getitem__)
         again = (producer.again | consumer.again) - set(nodes)
-        reason = self._path_around(producer, consumer) or self.unfit(nodes, again)
+        around = path_around(producer, consumer)
+        reason = "another kernel runs between the two" if around else self.unfit(nodes, again)
         if reason:
             refuse("fuse", what, reason)
             return
         merged = Group(nodes, (producer.after | consumer.after) - {producer, consumer})
-        self._rank(merged, *sorted((producer, consumer), key=lambda g: g.rank))
+        self.ranks.merge(merged, producer, consumer)
         for node in nodes:
             self.group[node] = merged
         for old in (producer, consumer):
@@ -235,39 +219,6 @@ class Partition:
             if producer in other.after or consumer in other.after:
                 other.after -= {producer, consumer}
                 other.after.add(merged)
-
-    def _rank(self, merged: Group, first: Group, last: Group) -> None:
-        """Put a merged group where the last of its parts was, and what runs after the first one behind it.
-
-        Only groups between the two change their ranks (Pearce and Kelly, "A Dynamic Topological Sort Algorithm for
-        Directed Acyclic Graphs", 2007).
-        """
-        behind: set[Group] = set()
-        stack = [first]
-        while stack:
-            for g in stack.pop().after - behind:
-                if g.rank < last.rank:
-                    behind.add(g)
-                    stack.append(g)
-        between = [g for g in self.ranked[first.rank : last.rank + 1] if g is not None and g not in (first, last)]
-        order = [*(g for g in between if g not in behind), merged, *(g for g in between if g in behind)]
-        free = last.rank + 1 - first.rank - len(order)
-        self.ranked[first.rank : last.rank + 1] = [*order, *[None] * free]
-        for rank, g in enumerate(order, first.rank):
-            g.rank = rank
-
-    def _path_around(self, producer: Group, consumer: Group) -> str:
-        seen: set[Group] = set()
-        stack = [g for g in producer.after if g is not consumer]
-        while stack:
-            g = stack.pop()
-            if g is consumer:
-                return "another kernel runs between the two"
-            if g in seen or g.rank > consumer.rank:
-                continue
-            seen.add(g)
-            stack.extend(g.after)
-        return ""
 
     def computes(self, group: Group) -> bool:
         """Whether a group becomes a kernel rather than a view or control flow."""

@@ -50,10 +50,6 @@ def _made_by_transpose(v: Value) -> Node | None:
     return v.node if v.node is not None and v.node.op is movement.transpose else None
 
 
-def _inverse(perm: Perm) -> Perm:
-    return tuple(perm.index(a) for a in range(len(perm)))
-
-
 def _sink(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
     if len(node.results) != 1:
         return None
@@ -86,7 +82,7 @@ def _untransposed(builder: Builder, v: Value, perm: Perm) -> Value | None:
         return None
     if made.op is movement.transpose and made.attrs["perm"] == perm:
         return made.operands[0]
-    shape = tuple(v.shape[a] for a in _inverse(perm))
+    shape = tuple(v.shape[a] for a in movement.inverse(perm))
     if made.op is full:
         return builder.emit(full, (), {**made.attrs, "shape": shape}, made.loc)[0]
     if made.op is movement.broadcast:
@@ -127,7 +123,7 @@ def _sink_per_axis(builder: Builder, node: Node, new: tuple[Value, ...], perm: P
         wide = [perm[a] for a, n in enumerate(node.attrs["window"]) if n > 1]
         if wide != sorted(wide):
             return None
-    back = _inverse(perm)
+    back = movement.inverse(perm)
     attrs: dict[str, Attr] = dict(node.attrs)
     for key in _PER_AXIS[node.op.name]:
         attrs[key] = tuple(node.attrs[key][a] for a in back)
@@ -153,7 +149,7 @@ class Layout:
         def rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
             adopted.update(v for old, v in zip(node.operands, new, strict=True) if old in constants)
             if node.op is winograd.product:
-                filters = _panels(builder, node, new[1], target)
+                filters = _contiguous(builder, node, list(new), new[1].type.rank - 1, True, target)
                 return builder.emit(node.op, (new[0], filters), node.attrs, node.loc)
             if not isinstance(node.op, Contraction):
                 return None
@@ -256,16 +252,6 @@ def _contiguous(
         layout = {"order": (*others, columns), "tiles": ()}
         refuse("layout", f"{node.op.name} of {rhs.type}", "columns are strided: the operand is copied at every call")
     return builder.emit(movement.relayout, (rhs,), layout, node.loc)[0]
-
-
-def _panels(builder: Builder, node: Node, filters: Value, target: Target) -> Value:
-    """Filters of a product in Winograd's domain, in panels as wide as a register tile."""
-    n = filters.shape[2]
-    _, panel = tile_shape(target, filters.dtype, node.result.type.size, n)
-    if filters.type.layout or n <= panel:
-        return filters
-    layout: dict[str, Any] = {"order": (2, 0, 1), "tiles": ((2, panel),)}
-    return builder.emit(movement.relayout, (filters,), layout, node.loc)[0]
 
 
 __all__ = ["Layout", "SinkTransposes"]

@@ -20,7 +20,8 @@ from tgc.ops.scalar import MATH, PRIMITIVES
 from tgc.types import DType
 
 if TYPE_CHECKING:
-    from tgc.passes.fuse import Group, Partition
+    from tgc.passes.fuse import Partition
+    from tgc.passes.groups import Group
 
 SMALL = 16  # times fewer bytes than a value that is dropped has what is stored instead
 COSTS = {**dict.fromkeys(PRIMITIVES, 1), **dict.fromkeys(MATH, 8), "pow": 16, "div": 4, "sqrt": 4, "rsqrt": 4}
