@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ import optree
 from tgc.errors import DTypeError, ShapeError, TraceError
 from tgc.ir import recorder
 from tgc.locks import Lock
+from tgc.runtime.address import address_of
 from tgc.runtime.lowered import Lowered
 from tgc.runtime.profile import Profile
 from tgc.runtime.registry import Executable, get_backend
@@ -110,7 +112,12 @@ class Jit:
     def _compiled(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Compiled, list[np.ndarray]]:
         """The program for such arguments, compiled if it has not been, and their arrays."""
         dynamic, fixed = self._split(args, kwargs)
-        leaves, structure = optree.tree_flatten(dynamic)
+        leaves: Sequence[Any]
+        structure: Any
+        if not kwargs and all(type(x) is np.ndarray for x in dynamic[0]):
+            leaves, structure = dynamic[0], None  # what optree would find out in longer
+        else:
+            leaves, structure = optree.tree_flatten(dynamic)
         arrays = [x if type(x) is np.ndarray else _array(x) for x in leaves]
         signature = [
             (a.dtype, a.shape) if type(x) is np.ndarray else (a.dtype, a.shape, type(x))
@@ -285,12 +292,13 @@ def _native(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 def _check_donated(arrays: Sequence[np.ndarray], donated: Sequence[int]) -> None:
     """Refuse to overwrite what cannot, or must not, be."""
-    addresses = [a.__array_interface__["data"][0] for a in arrays]
+    addresses = Counter(map(address_of, arrays))
     for i in donated:
         a = arrays[i]
-        if not (a.flags.c_contiguous and a.flags.aligned and a.dtype.isnative):
+        flags = a.flags
+        if not (flags.c_contiguous and flags.aligned and a.dtype.isnative):
             raise TraceError(f"donated argument {i} must be a C-contiguous, aligned array to be updated in place")
-        if not a.flags.writeable:
+        if not flags.writeable:
             raise TraceError(f"donated argument {i} is read-only")
-        if a.size and addresses.count(addresses[i]) > 1:
+        if a.size and addresses[address_of(a)] > 1:
             raise TraceError(f"donated argument {i} shares its memory with another argument")

@@ -14,6 +14,7 @@ from tgc.backends.cpu.flatten import ARENA, Flattener, Launched
 from tgc.errors import BackendError, OutOfRangeError
 from tgc.ir import Graph, Node
 from tgc.passes.memory import ALIGNMENT, arena_bytes, match_donations, root
+from tgc.runtime.address import address_of
 from tgc.types import TensorType
 
 
@@ -62,14 +63,16 @@ class CpuProgram:
         self._written = {
             k: i for k, i in pairs.items() if self._made_at(k) == f"in:{i}"
         }  # in the donated input's memory
-        self._fresh = [k for k in range(len(results)) if k not in self._written]  # in new arrays
+        types = [v.type for v in graph.outputs]
+        self._fresh = [(k, t.shape, t.dtype) for k, t in enumerate(types) if k not in self._written]  # in new arrays
         # results that could not be computed in place are moved to the donated array when all is done
-        self._moved = {k: i for k, i in pairs.items() if k not in self._written}
+        moved = {k: i for k, i in pairs.items() if k not in self._written}
+        self._donations = [(k, i, types[k].shape) for k, i in pairs.items()]
         flat = Flattener(kernels, self._first_result + len(results), driver.threads)
         flat.graph(
             graph, inputs, [inputs[self._written[k]] if k in self._written else r for k, r in enumerate(results)]
         )
-        for k, i in self._moved.items():
+        for k, i in moved.items():
             flat.copy(results[k], inputs[i], graph.outputs[k].type)
         self._owners, self._words = flat.owners, flat.words
         self._constants = {
@@ -107,23 +110,22 @@ class CpuProgram:
         try:
             bases = call.bases
             held = []
-            for k, a in enumerate(arrays):
-                if not (a.flags.c_contiguous and a.flags.aligned):
+            for base, a in enumerate(arrays, 2):
+                flags = a.flags
+                if not (flags.c_contiguous and flags.aligned):
                     a = np.ascontiguousarray(a)
                     if not a.flags.aligned:
                         a = a.copy()
                     held.append(a)
-                bases[2 + k] = a.__array_interface__["data"][0]
+                bases[base] = address_of(a)
             results: list[np.ndarray | None] = [None] * len(self.graph.outputs)
-            for k in self._fresh:
-                t = self.graph.outputs[k].type
-                out = np.empty(t.shape, t.dtype)
-                results[k] = out
-                bases[self._first_result + k] = out.__array_interface__["data"][0]
+            for k, shape, dtype in self._fresh:
+                results[k] = out = np.empty(shape, dtype)
+                bases[self._first_result + k] = address_of(out)
             if failed := self.driver.run(call.frame):
                 self._fail(failed - 1)
-            for k, source in (self._written | self._moved).items():
-                results[k] = arrays[source].reshape(self.graph.outputs[k].shape)
+            for k, source, shape in self._donations:
+                results[k] = arrays[source].reshape(shape)
             return results  # type: ignore[return-value]
         finally:
             self._idle.append(call)
