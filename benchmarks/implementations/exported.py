@@ -26,7 +26,7 @@ class _Module(torch.nn.Module):
 
     def forward(self, *data: Any) -> Any:
         p = {name: getattr(self, own) for name, own in self._named.items()}
-        return self._program.function(torch_eager.Ops(), p, **dict(zip(self._program.data, data, strict=True)))
+        return self._program(torch_eager.Ops(), p, *data)
 
 
 def export(program: Program, folder: Path) -> None:

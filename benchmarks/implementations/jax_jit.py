@@ -97,12 +97,12 @@ def calls(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
     """Parameters as arguments, and as constants."""
     native = _native(program, inputs)
     p = {name: native[name] for name in program.parameters}
-    data = {name: native[name] for name in program.data}
-    given = jax.jit(lambda p, data: program.function(Ops(), p, **data))
-    found = {"arguments": stateless(lambda: given(p, data).block_until_ready())}
+    data = [native[name] for name in program.data]
+    given = jax.jit(lambda p, *data: program(Ops(), p, *data))
+    found = {"arguments": stateless(lambda: given(p, *data).block_until_ready())}
     if p:
-        fixed = jax.jit(lambda data: program.function(Ops(), p, **data))
-        found["constants"] = stateless(lambda: fixed(data).block_until_ready())
+        fixed = jax.jit(lambda *data: program(Ops(), p, *data))
+        found["constants"] = stateless(lambda: fixed(*data).block_until_ready())
     return found
 
 

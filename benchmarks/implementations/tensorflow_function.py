@@ -98,11 +98,11 @@ def calls(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
     """The parameters are constants."""
     native = _native(program, inputs)
     p = {name: native[name] for name in program.parameters}
-    data = {name: native[name] for name in program.data}
+    data = [native[name] for name in program.data]
 
     def variant(xla: bool) -> Variant:
-        compiled = tf.function(lambda data: program.function(Ops(), p, **data), jit_compile=xla)
-        return stateless(lambda: compiled(data).numpy())
+        compiled = tf.function(lambda *data: program(Ops(), p, *data), jit_compile=xla)
+        return stateless(lambda: compiled(*data).numpy())
 
     return {name: variant(xla) for name, xla in COMPILERS.items()}
 

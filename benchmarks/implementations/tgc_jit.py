@@ -92,9 +92,9 @@ def calls(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
     """One function; the parameters are constants."""
     native = _native(program, inputs)
     p = {name: native[name] for name in program.parameters}
-    data = {name: native[name] for name in program.data}
-    compiled = tgc.jit(lambda data: program.function(Ops(), p, **data))
-    return {"jit": stateless(lambda: compiled(data), profile=lambda: _profile(compiled, data))}
+    data = [native[name] for name in program.data]
+    compiled = tgc.jit(lambda *data: program(Ops(), p, *data))
+    return {"jit": stateless(lambda: compiled(*data), profile=lambda: _profile(compiled, *data))}
 
 
 class Training:

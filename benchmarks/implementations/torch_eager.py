@@ -127,12 +127,12 @@ def calls(program: Program, inputs: Inputs, compiler: Compiler = lambda f: f) ->
     def variant(memory: torch.memory_format) -> Variant:
         all_of_it = tensors(program, inputs, memory)
         p = {name: all_of_it[name] for name in program.parameters}
-        data = {name: all_of_it[name] for name in program.data}
-        f = compiler(lambda data: program.function(Ops(), p, **data))
+        data = [all_of_it[name] for name in program.data]
+        f = compiler(lambda *data: program(Ops(), p, *data))
 
         def call() -> torch.Tensor:
             with torch.inference_mode():
-                return f(data)  # type: ignore[no-any-return]
+                return f(*data)  # type: ignore[no-any-return]
 
         return Variant(call, lambda: [from_torch(call().numpy(), result)])
 

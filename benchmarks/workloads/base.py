@@ -107,6 +107,10 @@ class Program:
     labels: Tensor | None = None
     result: str = "plain"
 
+    def __call__(self, ops: Any, p: Any, *data: Any) -> Any:
+        """The function of its data by position: how people call what they compile."""
+        return self.function(ops, p, **dict(zip(self.data, data, strict=True)))
+
     @property
     def tensors(self) -> dict[str, Tensor]:
         """All of them by name."""
