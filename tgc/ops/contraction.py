@@ -127,6 +127,7 @@ dot = Contraction(
             case((2, 3, 4), (4, 2, 5), batch=((), ()), contract=((0, 2), (1, 0))),
             case((17, 37), (37, 33), batch=((), ()), contract=((1,), (0,))),
             case((30, 5), (5, 70), batch=((), ()), contract=((1,), (0,))),
+            case((15, 1024), (1024, 5), batch=((), ()), contract=((1,), (0,))),  # rows whole pages apart
             case((3,), (3,), batch=((), ()), contract=((0,), (0,))),
             case((2,), (3,), batch=((), ()), contract=((), ())),
             case((0, 4), (4, 3), batch=((), ()), contract=((1,), (0,))),
