@@ -51,7 +51,7 @@ def test_attention() -> None:
     assert ops_of(graph_of(f, q, k, v)) == ["attention"]
     graph = graph_of(lambda *xs: f(*xs, soft_cap=9.0), q, k, v)
     assert ops_of(graph) == [
-        "mul", "dot", "div", "tanh", "mul", "max", "stop_gradient", "sub", "exp", "sum", "div", "dot"
+        "mul", "dot", "div", "tanh", "mul", "max", "stop_gradient", "sub", "exp", "sum", "div", "mul", "dot"
     ]  # fmt: skip
 
 

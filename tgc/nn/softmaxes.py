@@ -13,11 +13,11 @@ from tgc.control import associative_scan
 from tgc.nn.base import full_precision
 from tgc.numpy.base import Array, Axes, axes_of, refuse, spread
 from tgc.numpy.cumulative import cumsum
-from tgc.numpy.elementwise import exp, isfinite, log, logaddexp, maximum, where
+from tgc.numpy.elementwise import exp, isfinite, log, logaddexp, maximum, reciprocal, where
 from tgc.numpy.manipulation import reshape
 from tgc.numpy.sorting import sort
 from tgc.ops import creation
-from tgc.ops.arithmetic import as_tensor, divide, subtract
+from tgc.ops.arithmetic import as_tensor, divide, multiply, subtract
 from tgc.ops.elementwise import stop_gradient
 from tgc.ops.reduce import reduce_max, reduce_sum
 
@@ -46,7 +46,8 @@ def softmax(x: Array, axis: Axes = -1) -> Array:
 @partial(composite, nondiff_argnums=(1,))
 def _softmax(x: Array, axes: tuple[int, ...]) -> Array:
     weights = exp(shifted(x, axes))
-    return divide(weights, spread(reduce_sum(weights, axes=axes, chunks=0), axes, x.shape))
+    share = reciprocal(reduce_sum(weights, axes=axes, chunks=0))  # of a sum that is at least 1: one division a row
+    return multiply(weights, spread(share, axes, x.shape))
 
 
 def _softmax_pullback(axes: tuple[int, ...], y: Array, g: Array) -> tuple[Array]:
