@@ -280,7 +280,8 @@ def test_a_debugger_stops_in_a_kernel() -> None:
     try:
         assert debugger.set_break(function.__code__.co_filename, line) is None
         pointers = [pointer(a, "f32") for a in (x, out)]
-        debugger.runcall(function, *pointers, *launch.kernel.values.values(), 0, 3, 0)
+        scalars = [np.float32(c.value) for c in launch.kernel.scalars.values()]
+        debugger.runcall(function, *pointers, *launch.kernel.values.values(), *scalars, 0, 3, 0)
     finally:
         sys.settrace(traced)
         debugger.clear_all_breaks()
@@ -450,3 +451,27 @@ def test_rows_that_crowd_a_few_sets_of_the_cache_are_copied(
     else:
         eps = np.finfo(dtype).eps
         np.testing.assert_allclose(found[1], found[10**9], rtol=64 * eps, atol=4096 * eps)
+
+
+# -------------------------------------------------------------------------------------------------------- transposes
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.uint8, BF16])
+@pytest.mark.parametrize(
+    ("shape", "perm"),
+    [
+        ((16, 16), (1, 0)),
+        ((48, 32), (1, 0)),
+        ((33, 70), (1, 0)),
+        ((2, 17, 5, 18), (0, 2, 3, 1)),
+        ((3, 20, 40), (2, 0, 1)),
+        ((19, 2, 16), (2, 1, 0)),
+    ],
+)
+def test_transposes_go_by_square_blocks(shape: tuple[int, ...], perm: tuple[int, ...], dtype: Any) -> None:
+    x = (normal(*shape) * 50).astype(dtype)
+    y = np.ascontiguousarray(x.transpose(perm))
+    turned = tgc.jit(lambda x, y: tnp.where(tnp.transpose(x, perm) > y, y, tnp.transpose(x, perm)))
+    (text,) = turned.lower(x, y).kernels.values()
+    assert "square" in text
+    np.testing.assert_array_equal(turned(x, y).view(np.uint8), y.view(np.uint8))

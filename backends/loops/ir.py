@@ -233,13 +233,12 @@ class Buffer:
 
 @dataclass(frozen=True)
 class For:
-    """for var in range(lo, hi, step): body."""
+    """for var in range(lo, hi): body."""
 
     var: str
     lo: Expr
     hi: Expr
     body: tuple[Stmt, ...]
-    step: int = 1
 
 
 @dataclass(frozen=True)

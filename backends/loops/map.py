@@ -6,13 +6,14 @@ import math
 from collections.abc import Sequence
 
 from tgc.backends.loops.axes import Axis, collapse, nest, unflatten
-from tgc.backends.loops.ir import Const, Expr, For, Guard, If, Kernel, Let, Stmt, Store, Var
+from tgc.backends.loops.ir import Const, Expr, For, Guard, If, Kernel, Let, Load, Stmt, Store, Var, walk
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, logical
 from tgc.ir import Value
 from tgc.types import I64, TensorType
 
 BLOCK = 4096  # elements of a tile of a map that has one axis left
+SQUARE = 16  # rows and columns of a block that is transposed: a row is a line of the cache, in float32
 ROWS = 8  # of panels that are filled together: more of them would not stay in the first-level cache side by side
 
 
@@ -29,6 +30,8 @@ def lower_map(pull: Pull, name: str) -> list[Kernel]:
     tile = Var("tile")
     if _panels(out) and len(axes) > 2:
         loop, tiles = _panelwise(pull, axes, stores, tile)
+    elif (across := _across(axes, stores)) is not None:
+        loop, tiles = _blockwise(pull, axes, across, stores, tile)
     elif len(axes) == 1:
         (axis,) = axes
         end = SCALAR.minimum(axis.extent, (tile + 1) * BLOCK)
@@ -73,6 +76,44 @@ def _panelwise(pull: Pull, axes: Sequence[Axis], stores: Sequence[Store], tile: 
         whole = pull.size(out, cut) >= (Var(panel.var) + 1) * width
         body = (If(whole, copy(inside), body),)
     return (*lets, *nest([panel], body)), math.prod(a.size for a in [*outer, blocks])
+
+
+def _across(axes: Sequence[Axis], stores: Sequence[Store]) -> Axis | None:
+    """The axis along which an operand is contiguous that is read with strides along the last one; both are long."""
+    last = Var(axes[-1].var)
+    for x in walk([s.value for s in stores]):
+        if not isinstance(x, Load) or not any(last in walk([i]) for i in x.index[:-1]):
+            continue
+        along = set(walk(x.index[-1:]))
+        for axis in axes[:-1]:
+            if last not in along and Var(axis.var) in along and min(axis.size, axes[-1].size) >= SQUARE:
+                return axis
+    return None
+
+
+def _blockwise(
+    pull: Pull, axes: Sequence[Axis], across: Axis, stores: Sequence[Store], tile: Expr
+) -> tuple[tuple[Stmt, ...], int]:
+    """Loops over square blocks of the last axis and the one across, and the number of tiles.
+
+    The lines of the cache that are read for one row of a block serve the next.
+    """
+    last = axes[-1]
+    blocks = Axis(f"{across.var}_block", -(-across.size // SQUARE))
+    pull.integer(f"n_{blocks.var}", blocks.size)
+    outer = [*(a for a in axes[:-1] if a is not across), blocks]
+    lets = [Let(var, value) for var, value in unflatten(outer, tile)]
+
+    squares = pull.integer("squares", -(-last.size // SQUARE))
+    row, column = Var(blocks.var) * SQUARE, Var("square") * SQUARE
+    end, last_end = row + SQUARE, column + SQUARE
+    inside = SCALAR.bit_and(SCALAR.le(end, across.extent), SCALAR.le(last_end, last.extent))
+    line = For("lane", Const(0, I64), Const(SQUARE, I64), (Let(last.var, column + Var("lane")), *stores))
+    whole = For(across.var, row, end, (line,))
+    rest = For(last.var, column, SCALAR.minimum(last.extent, last_end), tuple(stores))
+    cut = For(across.var, row, SCALAR.minimum(across.extent, end), (rest,))
+    loop = For("square", Const(0, I64), squares, (If(inside, (whole,), (cut,)),))
+    return (*lets, loop), math.prod(a.size for a in outer)
 
 
 def _element(pull: Pull, v: Value, place: tuple[Expr, ...]) -> Expr:
