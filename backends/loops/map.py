@@ -30,7 +30,7 @@ def lower_map(pull: Pull, name: str) -> list[Kernel]:
     tile = Var("tile")
     if _panels(out) and len(axes) > 2:
         loop, tiles = _panelwise(pull, axes, stores, tile)
-    elif (across := _across(axes, stores)) is not None:
+    elif len(axes) > 1 and (across := _across(axes, stores)) is not None:
         loop, tiles = _blockwise(pull, axes, across, stores, tile)
     elif len(axes) == 1:
         (axis,) = axes
