@@ -30,7 +30,7 @@ def lower_map(pull: Pull, name: str) -> list[Kernel]:
     tile = Var("tile")
     if _panels(out) and len(axes) > 2:
         loop, tiles = _panelwise(pull, axes, stores, tile)
-    elif len(axes) > 1 and (across := _across(axes, stores)) is not None:
+    elif (across := _across(axes, stores)) is not None:
         loop, tiles = _blockwise(pull, axes, across, stores, tile)
     elif len(axes) == 1:
         (axis,) = axes
@@ -79,15 +79,16 @@ def _panelwise(pull: Pull, axes: Sequence[Axis], stores: Sequence[Store], tile: 
 
 
 def _across(axes: Sequence[Axis], stores: Sequence[Store]) -> Axis | None:
-    """The axis along which an operand is contiguous that is read with strides along the last one; both are long."""
-    last = Var(axes[-1].var)
-    for x in walk([s.value for s in stores]):
-        if not isinstance(x, Load) or not any(last in walk([i]) for i in x.index[:-1]):
-            continue
-        along = set(walk(x.index[-1:]))
-        for axis in axes[:-1]:
-            if last not in along and Var(axis.var) in along and min(axis.size, axes[-1].size) >= SQUARE:
-                return axis
+    """The axis along which most operands are contiguous, if that is not the last one and both are long."""
+    if len(axes) < 2 or axes[-1].size < SQUARE:
+        return None
+    loads = [x.index for x in walk([s.value for s in stores]) if isinstance(x, Load)]
+    along = {a.var: [i for i in loads if Var(a.var) in walk(i[-1:])] for a in axes}
+    moving = [i for i in loads if Var(axes[-1].var) in walk(i)]
+    for axis in axes[:-1]:
+        across = [i for i in along[axis.var] if i in moving and i not in along[axes[-1].var]]
+        if 2 * len(across) >= max(1, len(moving)) and axis.size >= SQUARE:
+            return axis
     return None
 
 
