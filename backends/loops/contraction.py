@@ -39,10 +39,10 @@ from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype, physical
 from tgc.errors import BackendError
 from tgc.ir import Node, Value
-from tgc.ops.kinds import AxisMap, Contraction
+from tgc.ops.kinds import AxisMap
 from tgc.ops.movement import transpose
 from tgc.passes.tiles import Shaped, tile_shape
-from tgc.types import F32, F64, I64, TensorType
+from tgc.types import I64, TensorType
 
 STREAMED, GROUPED = 20, 4  # second-level caches full: of a right operand read over and over, of a group of rows
 RUN, SHARES = 8, 32  # panels that one block of rows meets in turn; pieces of work to share among threads, at least
@@ -61,6 +61,9 @@ Level = tuple[int, Expr, Expr, Expr]  # the same behind the extent of this launc
 
 class TileTarget(Shaped, Protocol):
     """What the choice and the order of tiles depends on."""
+
+    @property
+    def l1_bytes(self) -> int: ...
 
     @property
     def l2_bytes(self) -> int: ...
@@ -105,22 +108,14 @@ def strides(type: TensorType, dims: Sequence[Mapping[str, int]], skip: int | Non
     return step
 
 
-def lower_contraction(pull: Pull, name: str, target: TileTarget) -> list[Kernel]:
+class Product:
     """The kernel of a region with one contraction, elementwise ops behind it, and transposes of its results."""
-    (node,) = (n for n in pull.body.nodes if isinstance(n.op, Contraction))
-    return [_Contraction(pull, node, name, target).kernel()]
 
-
-class _Contraction:
-    def __init__(self, pull: Pull, node: Node, name: str, target: TileTarget) -> None:
+    def __init__(self, pull: Pull, node: Node, axes: AxisMap, name: str, target: TileTarget) -> None:
         self.pull, self.node, self.name, self.body = pull, node, name, pull.body
-        op = node.op
-        assert isinstance(op, Contraction)
-        lhs, rhs = (v.type for v in node.operands)
+        op, (lhs, rhs) = node.op, (v.type for v in node.operands)
         self.dtype = lhs.dtype
-        if self.dtype not in (F32, F64):
-            raise BackendError(f"{op.name} of {lhs} reached the tiled lowering; only f32 and f64 are tiled")
-        self.map = op.axis_map(lhs, rhs, **node.attrs)
+        self.map = axes
         self.roles = roles(self.map)
         if not self.roles.n:
             raise BackendError(f"{op.name}({lhs}, {rhs}): no axis of the right operand is left for columns")
@@ -217,7 +212,7 @@ class _Contraction:
         places = self._rows_at(rows_at, rows_from, lhs, extent)
         epilogue = self._epilogue(c, c_from, m)
         if slow:  # all results of the unit are at hand while what is summed goes by once
-            zero = Store(_flat(c), (Var("z"),), SCALAR.const(0, self.dtype))
+            zero = Store(flat(c), (Var("z"),), SCALAR.const(0, self.dtype))
             loop = blockwise(*copied, panelwise(one))
             for k, (n, _, _) in reversed(list(enumerate(slow))):
                 loop = For(f"slow{k}", Const(0, I64), n, (loop,))
@@ -226,7 +221,7 @@ class _Contraction:
         else:
             body.append(blockwise(row, *places, *copied, panelwise(one, *epilogue)))
         held = HELD if slow else 1
-        body += [Stack(rows_at, held * self.rows), Stack(_flat(c), held * c_size)]
+        body += [Stack(rows_at, held * self.rows), Stack(flat(c), held * c_size)]
         tiles = math.prod(self.extent[x] for x in outer) * groups * runs
         flops = 2 * math.prod(self.extent.values())
         return finish(self.name, pull, body, tiles=tiles, work=flops // 8)
@@ -306,7 +301,7 @@ class _Contraction:
         rows = Const(self.rows, I64)
         ((extent, _, b_step),) = one.levels
         first = Load(one.rows_at, (one.rows_from + r,), I64) + one.a_at
-        element = Load(_flat(one.a), (Var("first") + x,), self.dtype)
+        element = Load(flat(one.a), (Var("first") + x,), self.dtype)
         line = For("x", Const(0, I64), extent, (Store(copy, (r * pitch + x,), element),))
         gather = For("r", Const(0, I64), rows, (Let("first", first), line))
         setup: list[Stmt] = [
@@ -361,11 +356,11 @@ class _Contraction:
         """Store what the region makes of the tile."""
         pull = self.pull
         names = {a: f"row_{a}" for a in self.roles.m}  # of their own: collapsing changes their extents
-        index = tuple(_affine({names.get(a, a): k for a, k in dim.items()}) for dim in self.map.out)
+        index = tuple(affine({names.get(a, a): k for a, k in dim.items()}) for dim in self.map.out)
         ragged, r = bool(self.n % self.columns), Var("r")
         j = Var(self.column) - Var("column") if ragged else Var("lane")
         held = compute_dtype(self.dtype)
-        pull.sources[self.node.result] = lambda _: Load(_flat(c), (c_from + r * self.columns + j,), held)
+        pull.sources[self.node.result] = lambda _: Load(flat(c), (c_from + r * self.columns + j,), held)
         stores = epilogue_stores(pull, index)
         axes, _, stores = collapse([Axis(names[a], self.extent[a]) for a in names], [s.value for s in stores], stores)
         for axis in axes:
@@ -408,11 +403,13 @@ def _transposed(v: Value, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
     return index
 
 
-def _flat(c: Buffer) -> Buffer:
+def flat(c: Buffer) -> Buffer:
+    """A buffer as one row."""
     return Buffer(c.name, c.dtype, (math.prod(c.sizes),), (1,))
 
 
-def _affine(dim: Mapping[str, int]) -> Expr:
+def affine(dim: Mapping[str, int]) -> Expr:
+    """The place along an operand's axis that is a sum of coefficient * named axis."""
     total: Expr = Const(0, I64)
     for name, coefficient in dim.items():
         total = total + Var(name) * coefficient
