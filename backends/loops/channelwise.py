@@ -20,7 +20,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from tgc.backends.loops.axes import Axis, ceil_div, unflatten
-from tgc.backends.loops.contraction import TileTarget, affine, epilogue_stores, flat, over_columns, roles, strides
 from tgc.backends.loops.ir import (
     Buffer,
     Comment,
@@ -39,6 +38,7 @@ from tgc.backends.loops.ir import (
 )
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype
+from tgc.backends.loops.tiled import TileTarget, affine, epilogue_stores, flat, over_columns, roles, strides
 from tgc.ir import Node
 from tgc.ops.kinds import AxisMap
 from tgc.types import I64

@@ -7,13 +7,14 @@ from types import MappingProxyType
 
 from tgc.backends.loops.attention import lower_attention
 from tgc.backends.loops.channelwise import Channelwise
-from tgc.backends.loops.contraction import Product, TileTarget
+from tgc.backends.loops.contraction import Product
 from tgc.backends.loops.cumulative import lower_cumulative
 from tgc.backends.loops.ir import Kernel
 from tgc.backends.loops.map import lower_map
 from tgc.backends.loops.pull import Pull
 from tgc.backends.loops.reduce import lower_reduce
 from tgc.backends.loops.scatter import lower_scatter
+from tgc.backends.loops.tiled import TileTarget
 from tgc.backends.loops.winograd import lower_product, lower_tiles
 from tgc.errors import BackendError
 from tgc.ir import Node
