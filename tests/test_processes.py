@@ -130,6 +130,7 @@ def many(x, w, table, index, key, images, filters):
         rows = tnp.take(table, index, axis=0)
         kept = tgc.random.bernoulli(key, 0.5, h.shape)
         pixels = tgc.nn.conv(images, filters, padding=1)
+        pixels = tgc.nn.conv(pixels, filters[:, :, :1], padding=1, groups=32)
         return (h * kept).sum() + total + (columns ** 2).sum() + (rows ** 2).mean() + (pixels ** 2).sum()
     return tgc.value_and_grad(loss, argnums=(0, 1, 2))(x, table, filters)
 

@@ -26,6 +26,7 @@ from tgc.backends.loops.ir import (
     Store,
     Tile,
     Var,
+    WindowTile,
 )  # fmt: skip
 from tgc.errors import BackendError
 from tgc.ops.scalar import MATH
@@ -234,6 +235,8 @@ class Emitter:
                 return self.stack(s)
             case Tile():
                 return self.tile(s)
+            case WindowTile():
+                return self.window_tile(s)
             case Comment():
                 return [f"# {s.text}"]
 
@@ -258,20 +261,38 @@ class Emitter:
         return [f"{s.buffer.name} = {self.use('pointers', 'stack')}({s.elements}, n_{short})"]
 
     def tile(self, s: Tile) -> list[str]:
-        short = SHORT_NAMES[s.c.dtype]
-        lanes = self.target.lanes(s.c.dtype)
-        vectors = s.columns // lanes
-        masked = not isinstance(s.valid, Const)
-        levels = len(s.levels)
-        name = f"tile_{s.rows}x{s.columns}_k{levels}" + ("_masked" if masked else "")
-        self.use("tile", "tile")
-        self.tiles[name] = f"{name} = tile({s.rows}, {vectors}, {lanes}, {levels}, {short!r}, masked={masked})"
-        extents, a, b = ("".join(self.expr(x) + ", " for x in part) for part in zip(*s.levels, strict=True))
+        name = self.micro_kernel("tile", s)
+        extents, a, b = self.levels(s)
         lhs, rhs, out = self.moved(s.a, s.a_at), self.moved(s.b, s.b_at), self.moved(s.c, s.c_at)
         return [
-            f"{name}({lhs}, {self.moved(s.rows_at, s.rows_from)}, ({a}), {rhs}, ({b}), ({extents}),",
-            f"    {out}, {s.c_row or s.columns}, {self.expr(s.valid)}, {s.accumulate})",
+            f"{name}({lhs}, {self.moved(s.rows_at, s.rows_from)}, {a}, {rhs}, {b}, {extents},",
+            f"    {out}, {s.columns if s.c_row is None else self.expr(s.c_row)}, {self.expr(s.valid)}, {s.accumulate})",
         ]
+
+    def window_tile(self, s: WindowTile) -> list[str]:
+        name = self.micro_kernel("window_tile", s, s.taps, s.row_step, s.tap_step)
+        extents, a, b = self.levels(s)
+        lhs, rhs, out = self.moved(s.a, s.a_at), self.moved(s.b, s.b_at), self.moved(s.c, s.c_at)
+        return [
+            f"{name}({lhs}, {self.expr(s.unit)}, {a}, {rhs}, {b}, {extents},",
+            f"    {out}, {self.expr(s.c_row)}, {self.expr(s.valid)}, {s.accumulate})",
+        ]
+
+    def levels(self, s: Tile | WindowTile) -> list[str]:
+        """Tuples of the extents of the loops over k, and of their steps in both operands."""
+        return ["(" + "".join(self.expr(x) + ", " for x in part) + ")" for part in zip(*s.levels, strict=True)]
+
+    def micro_kernel(self, function: str, s: Tile | WindowTile, *more: int) -> str:
+        """The name of the micro-kernel of a tile's shape, which the text makes by a function of the module so named."""
+        short = SHORT_NAMES[s.c.dtype]
+        lanes = self.target.lanes(s.c.dtype)
+        masked = not isinstance(s.valid, Const)
+        steps = "".join(f"_{n}" for n in more)
+        name = f"{function}_{s.rows}x{s.columns}_k{len(s.levels)}{steps}" + ("_masked" if masked else "")
+        self.use(function, function)
+        sizes = ", ".join(map(str, (s.rows, s.columns // lanes, lanes, len(s.levels), *more)))
+        self.tiles[name] = f"{name} = {function}({sizes}, {short!r}, masked={masked})"
+        return name
 
     def moved(self, buffer: Buffer, by: Expr) -> str:
         """A pointer into a buffer."""

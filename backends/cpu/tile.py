@@ -23,8 +23,8 @@ from numba.core.errors import TypingError
 
 from tgc.backends.cpu.pointers import device
 
-_SCALARS = {"f32": (types.float32, ir.FloatType(), 4), "f64": (types.float64, ir.DoubleType(), 8)}  # ..., bytes
-_I1, _I32, _I64, _POINTER = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.PointerType()
+SCALARS = {"f32": (types.float32, ir.FloatType(), 4), "f64": (types.float64, ir.DoubleType(), 8)}  # ..., bytes
+I1, _I32, I64, POINTER = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.PointerType()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Shape:
     masked: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.rows, self.vectors, self.lanes) < 1 or not 1 <= self.levels <= 3 or self.dtype not in _SCALARS:
+        if min(self.rows, self.vectors, self.lanes) < 1 or not 1 <= self.levels <= 3 or self.dtype not in SCALARS:
             raise ValueError(f"no tile has {self}: sizes are positive, levels 1 to 3, dtype is 'f32' or 'f64'")
 
     @property
@@ -50,6 +50,11 @@ class Shape:
     def name(self) -> str:
         suffix = ("_f64" if self.dtype == "f64" else "") + ("_masked" if self.masked else "")
         return f"tile_{self.rows}x{self.width}_k{self.levels}{suffix}"
+
+    @property
+    def symbol(self) -> str:
+        """The name of its function in a module."""
+        return f"{self.name}.v{self.lanes}"
 
 
 @functools.cache
@@ -75,25 +80,11 @@ def tile(
     more on AVX2. ValueError for a shape that cannot be.
     """
     shape = Shape(rows, vectors, lanes, levels, dtype, masked)
-    element, index = types.CPointer(_SCALARS[dtype][0]), types.int64
+    element, index = types.CPointer(SCALARS[dtype][0]), types.int64
     table, levelled = types.CPointer(index), types.UniTuple(index, levels)
     signature = types.void(
         element, table, levelled, element, levelled, levelled, element, index, index, types.boolean
     )  # fmt: skip
-
-    def rule(*given: Any) -> tuple[Any, Callable[..., Any]]:
-        for name, have, want in zip(inspect.signature(twin).parameters, given, signature.args, strict=True):
-            if not _accepts(want, have):
-                raise TypingError(f"{shape.name}: {name} must be {want}, not {have}")
-        return signature, codegen
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        function = builder.module.globals.get(_symbol(shape)) or emit(builder.module, shape)
-        flat: list[Any] = []
-        for value, kind in zip(arguments, signature.args, strict=True):
-            flat += [builder.extract_value(value, i) for i in range(levels)] if kind == levelled else [value]
-        builder.call(function, flat)
-        return context.get_dummy_value()
 
     def twin(
         a: Any, rows_at: Any, a_strides: tuple[int, ...], b: Any, b_strides: tuple[int, ...],
@@ -106,8 +97,33 @@ def tile(
                 total += a[rows_at[m] + a_at] * b[b_at + n]
             c[m * c_row + n] = c[m * c_row + n] + total if accumulate else total
 
-    twin.__name__ = twin.__qualname__ = shape.name
     twin.__doc__ = f"The micro-kernel of {shape}; see ``tile``."
+    return micro_kernel(shape, signature, twin, emit)
+
+
+def micro_kernel(
+    shape: "Shape", signature: Any, twin: Callable[..., None], emit: Callable[[Any, Any], Any]
+) -> Callable[..., None]:
+    """A device function that calls what `emit` defines in the caller's module, once for all calls; `twin` says what it
+    computes. Its arguments must be those of `signature`, by the names of the twin's parameters.
+    """
+
+    def rule(*given: Any) -> tuple[Any, Callable[..., Any]]:
+        for name, have, want in zip(inspect.signature(twin).parameters, given, signature.args, strict=True):
+            if not _accepts(want, have):
+                raise TypingError(f"{shape.name}: {name} must be {want}, not {have}")
+        return signature, codegen
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        function = builder.module.globals.get(shape.symbol) or emit(builder.module, shape)
+        flat: list[Any] = []
+        for value, kind in zip(arguments, signature.args, strict=True):
+            tuple_of = kind.count if isinstance(kind, types.UniTuple) else 0
+            flat += [builder.extract_value(value, i) for i in range(tuple_of)] or [value]
+        builder.call(function, flat)
+        return context.get_dummy_value()
+
+    twin.__name__ = twin.__qualname__ = shape.name
     return device(rule)(twin)
 
 
@@ -122,19 +138,15 @@ def _accepts(want: Any, have: Any) -> bool:
             return isinstance(have, types.Integer | types.Boolean)
 
 
-def _symbol(shape: Shape) -> str:
-    return f"{shape.name}.v{shape.lanes}"
-
-
 def emit(module: Any, shape: Shape) -> Any:
     """Define the LLVM function of a tile in ``module`` (llvmlite.ir) and return it.
 
     Its parameters are those of the tile with the tuples spread out: (a, rows_at, a_strides..., b, b_strides...,
     extents..., c, c_row, n_valid, accumulate) -> void.
     """
-    levels = [_I64] * shape.levels
-    parameters = [_POINTER, _POINTER, *levels, _POINTER, *levels, *levels, _POINTER, _I64, _I64, _I1]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), parameters), _symbol(shape))
+    levels = [I64] * shape.levels
+    parameters = [POINTER, POINTER, *levels, POINTER, *levels, *levels, POINTER, I64, I64, I1]
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), parameters), shape.symbol)
     function.linkage = "internal"
     # optsize keeps LLVM from unrolling the k loop: it would hoist the broadcasts of several steps and spill the
     # accumulators (measured: 12x32 at 49 instead of 115 GFLOP/s).
@@ -151,16 +163,16 @@ def emit(module: Any, shape: Shape) -> Any:
     names = ["entry", *(f"k{level}" for level in range(shape.levels)), "finish", "add", "store"]
     entry, *k_blocks, finish, add, store = map(function.append_basic_block, names)
     builder = ir.IRBuilder(entry)
-    columns = _Columns(builder, shape, n_valid)
-    offsets = [builder.load(builder.gep(rows_at, [_I64(m)], source_etype=_I64), typ=_I64) for m in range(shape.rows)]
+    columns = Columns(builder, shape, n_valid)
+    offsets = [builder.load(builder.gep(rows_at, [I64(m)], source_etype=I64), typ=I64) for m in range(shape.rows)]
     row_starts = [columns.address(a, offset) for offset in offsets]
     zeros = [ir.Constant(columns.vector, None)] * (shape.rows * shape.vectors)
-    nonempty = functools.reduce(builder.and_, (builder.icmp_signed(">", extent, _I64(0)) for extent in extents))
+    nonempty = functools.reduce(builder.and_, (builder.icmp_signed(">", extent, I64(0)) for extent in extents))
     builder.cbranch(nonempty, k_blocks[0], finish)
 
     # Into the loops, outermost first. Each carries (steps left, offset in A, offset in B, accumulators...).
     loops: list[list[Any]] = []
-    a_at, b_at, sums = _I64(0), _I64(0), zeros
+    a_at, b_at, sums = I64(0), I64(0), zeros
     for level, block in enumerate(k_blocks):
         before = builder.block
         if level:
@@ -174,17 +186,17 @@ def emit(module: Any, shape: Shape) -> Any:
     # Out of them, innermost first. The test is at the bottom: no extent is zero here.
     for level in reversed(range(shape.levels)):
         left, a_at, b_at, *_ = loops[level]
-        left = builder.sub(left, _I64(1))
+        left = builder.sub(left, I64(1))
         a_at, b_at = builder.add(a_at, a_strides[level]), builder.add(b_at, b_strides[level])
         last = builder.block
         _arrive(loops[level], [left, a_at, b_at, *sums], last)
         after = function.append_basic_block(f"k{level}.end") if level else finish
-        builder.cbranch(builder.icmp_signed("!=", left, _I64(0)), k_blocks[level], after)
+        builder.cbranch(builder.icmp_signed("!=", left, I64(0)), k_blocks[level], after)
         builder.position_at_end(after)
 
     totals = _phis(builder, zeros, entry)
     _arrive(totals, sums, last)
-    rows_of_c = [columns.address(c, builder.mul(c_row, _I64(m))) for m in range(shape.rows)]
+    rows_of_c = [columns.address(c, builder.mul(c_row, I64(m))) for m in range(shape.rows)]
     targets = list(itertools.product(rows_of_c, range(shape.vectors)))
     builder.cbranch(accumulate, add, store)
 
@@ -202,12 +214,12 @@ def emit(module: Any, shape: Shape) -> Any:
 
 
 def _step(
-    builder: Any, columns: "_Columns", scalars_at: list[Any], b: Any, b_at: Any, sums: list[Any]
+    builder: Any, columns: "Columns", scalars_at: list[Any], b: Any, b_at: Any, sums: list[Any]
 ) -> list[Any]:  # fmt: skip
     """One step of k: the accumulators plus the outer product of a column of A and a row of B."""
     vector, lanes, vectors = columns.vector, columns.shape.lanes, columns.shape.vectors
     # fmuladd, not fma: a target without fused multiply-add multiplies and adds instead of calling libm.
-    multiply_add = _intrinsic(builder.module, f"llvm.fmuladd.{columns.suffix}", vector, [vector] * 3)
+    multiply_add = intrinsic(builder.module, f"llvm.fmuladd.{columns.suffix}", vector, [vector] * 3)
     row_of_b = columns.address(b, b_at)
     factors = [columns.load(row_of_b, i) for i in range(vectors)]
     updated = []
@@ -218,11 +230,11 @@ def _step(
     return updated
 
 
-class _Columns:
+class Columns:
     """Vectors of a row of B or C in memory, aligned to the element only; masked where the shape is."""
 
     def __init__(self, builder: Any, shape: Shape, n_valid: Any) -> None:
-        _, self.scalar, self.align = _SCALARS[shape.dtype]
+        _, self.scalar, self.align = SCALARS[shape.dtype]
         self.builder, self.shape = builder, shape
         self.vector = ir.VectorType(self.scalar, shape.lanes)
         self.suffix = f"v{shape.lanes}{shape.dtype}"
@@ -230,9 +242,9 @@ class _Columns:
 
     def _masks(self, n_valid: Any) -> list[Any]:
         # Columns are numbered in integers as wide as the elements: on AVX2 the comparison then is the mask.
-        lanes, integer, width = self.shape.lanes, ir.IntType(8 * self.align), _I64(self.shape.width)
+        lanes, integer, width = self.shape.lanes, ir.IntType(8 * self.align), I64(self.shape.width)
         clamped = self.builder.select(self.builder.icmp_signed("<", n_valid, width), n_valid, width)
-        limit = _splat(self.builder, self.builder.trunc(clamped, integer) if integer != _I64 else clamped, lanes)
+        limit = _splat(self.builder, self.builder.trunc(clamped, integer) if integer != I64 else clamped, lanes)
         numbers = (list(range(i * lanes, (i + 1) * lanes)) for i in range(self.shape.vectors))
         return [self.builder.icmp_signed("<", ir.Constant(limit.type, row), limit) for row in numbers]
 
@@ -241,20 +253,20 @@ class _Columns:
 
     def load(self, row: Any, i: int) -> Any:
         """The ``i``-th vector of the row at address ``row``; zeros in the lanes that are masked off."""
-        address = self.address(row, _I64(i * self.shape.lanes))
+        address = self.address(row, I64(i * self.shape.lanes))
         if not self.masks:
             return self.builder.load(address, align=self.align, typ=self.vector)
-        parameters = [_POINTER, _I32, self.masks[i].type, self.vector]
-        load = _intrinsic(self.builder.module, f"llvm.masked.load.{self.suffix}.p0", self.vector, parameters)
+        parameters = [POINTER, _I32, self.masks[i].type, self.vector]
+        load = intrinsic(self.builder.module, f"llvm.masked.load.{self.suffix}.p0", self.vector, parameters)
         return self.builder.call(load, [address, _I32(self.align), self.masks[i], ir.Constant(self.vector, None)])
 
     def store(self, value: Any, row: Any, i: int) -> None:
-        address = self.address(row, _I64(i * self.shape.lanes))
+        address = self.address(row, I64(i * self.shape.lanes))
         if not self.masks:
             self.builder.store(value, address, align=self.align)
             return
-        parameters = [self.vector, _POINTER, _I32, self.masks[i].type]
-        store = _intrinsic(self.builder.module, f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), parameters)
+        parameters = [self.vector, POINTER, _I32, self.masks[i].type]
+        store = intrinsic(self.builder.module, f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), parameters)
         self.builder.call(store, [value, address, _I32(self.align), self.masks[i]])
 
 
@@ -276,5 +288,6 @@ def _arrive(phis: list[Any], values: list[Any], block: Any) -> None:
         phi.add_incoming(value, block)
 
 
-def _intrinsic(module: Any, name: str, result: Any, parameters: list[Any]) -> Any:
+def intrinsic(module: Any, name: str, result: Any, parameters: list[Any]) -> Any:
+    """The declaration of an LLVM intrinsic in a module."""
     return module.globals.get(name) or ir.Function(module, ir.FunctionType(result, parameters), name)

@@ -258,7 +258,7 @@ class Frame:
         tile = Tile(
             b.rows, b.columns, x, Var("at") * wide, self.rows_at(wide), columns, panel, to, number(b.columns),
             ((self.extent(k), ONE, number(b.queries)),), accumulate=False,
-            c_at=Var("at") * b.queries + panel, c_row=b.queries,
+            c_at=Var("at") * b.queries + panel, c_row=number(b.queries),
         )  # fmt: skip
         return For("p", Var("p0"), Var("p1"), (tile,))
 
@@ -276,7 +276,7 @@ class Frame:
         tile = Tile(
             b.rows, b.columns, block, Var("at") * across + least * along, self.rows_at(across), x, least * wide + panel,
             to, number(b.columns), ((Var("most") - least, number(along), number(wide)),), accumulate=accumulate,
-            c_at=first * wide + panel, c_row=wide,
+            c_at=first * wide + panel, c_row=number(wide),
         )  # fmt: skip
         return [Let("least", lo), Let("most", hi), loop("panel", ceil_div(self.extent(k), b.columns), tile)]
 

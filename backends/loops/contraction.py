@@ -15,8 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from dataclasses import replace
 
 from tgc.backends.loops.axes import Axis, collapse, unflatten
 from tgc.backends.loops.ir import (
@@ -36,22 +35,28 @@ from tgc.backends.loops.ir import (
     Var,
 )
 from tgc.backends.loops.kernel import finish
-from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype, physical
+from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype
+from tgc.backends.loops.tiled import (
+    TileTarget,
+    affine,
+    block_step,
+    epilogue_stores,
+    flat,
+    over_columns,
+    roles,
+    strides,
+)
 from tgc.errors import BackendError
-from tgc.ir import Node, Value
-from tgc.ops.kinds import AxisMap, Contraction
-from tgc.ops.movement import transpose
-from tgc.passes.tiles import Shaped, tile_shape
-from tgc.types import F32, F64, I64, TensorType
+from tgc.ir import Node
+from tgc.ops.kinds import AxisMap
+from tgc.passes.tiles import tile_shape
+from tgc.types import I64, TensorType
 
 STREAMED, GROUPED = 20, 4  # second-level caches full: of a right operand read over and over, of a group of rows
 RUN, SHARES = 8, 32  # panels that one block of rows meets in turn; pieces of work to share among threads, at least
 LEVELS = 2  # loops over k inside of a register tile; slower ones run around it
 HELD = 32  # register tiles whose results a thread holds while slower loops over k run
-PAGE, WAYS = (
-    4096,
-    8,
-)  # bytes after which addresses meet in a set of the first-level cache, lines that a set has room for
+PAGE, WAYS = 4096, 8  # bytes after which addresses meet in a set of the first-level cache, lines that fit in a set
 PIECE, GAP = PAGE, 64  # bytes of a row that are copied if rows crowd a few sets, and to leave between two such rows
 RUN_HELD, FEW_SHARES = 4, 8  # then: as many rows as columns of tiles or more; each share reads an operand once more
 
@@ -59,68 +64,14 @@ Loop = tuple[Expr, Expr, Expr]  # extent, and how far a step goes in each operan
 Level = tuple[int, Expr, Expr, Expr]  # the same behind the extent of this launch
 
 
-class TileTarget(Shaped, Protocol):
-    """What the choice and the order of tiles depends on."""
-
-    @property
-    def l2_bytes(self) -> int: ...
-
-
-@dataclass(frozen=True)
-class Roles:
-    """The named axes of a contraction by role, each list in the order of its operand."""
-
-    batch: list[str]
-    m: list[str]
-    n: list[str]
-    k: list[str]
-
-
-def roles(axes: AxisMap) -> Roles:
-    """Sort named axes into batch, m, n and k."""
-    lhs, rhs, out = ({name for dim in dims for name in dim} for dims in (axes.lhs, axes.rhs, axes.out))
-    order = [name for dim in axes.out for name in dim]
-    order += [name for dim in axes.rhs for name in dim if name not in order]
-    order += [name for name in axes.extents if name not in order]
-    summed = [name for dim in axes.lhs for name in dim if name in rhs and name not in out]
-    inner = [name for dim in axes.rhs for name in dim if name in lhs and name not in out]
-    return Roles(
-        batch=[a for a in order if a in lhs and a in rhs and a in out],
-        m=[a for a in order if a in lhs and a in out and a not in rhs],
-        n=[a for a in order if a in rhs and a in out and a not in lhs],
-        k=inner if len(inner) == len(set(inner)) else summed,
-    )
-
-
-def strides(type: TensorType, dims: Sequence[Mapping[str, int]], skip: int | None = None) -> dict[str, int]:
-    """Elements from one point of a named axis to the next, in an operand that is not tiled (except along `skip`)."""
-    storage = Buffer.row_major("", type.dtype, type.storage)
-    order = type.layout.order if type.layout else tuple(range(type.rank))
-    step: dict[str, int] = {}
-    for a, dim in enumerate(dims):
-        if a == skip:
-            continue
-        for name, coefficient in dim.items():
-            step[name] = step.get(name, 0) + coefficient * storage.strides[order.index(a)]
-    return step
-
-
-def lower_contraction(pull: Pull, name: str, target: TileTarget) -> list[Kernel]:
+class Product:
     """The kernel of a region with one contraction, elementwise ops behind it, and transposes of its results."""
-    (node,) = (n for n in pull.body.nodes if isinstance(n.op, Contraction))
-    return [_Contraction(pull, node, name, target).kernel()]
 
-
-class _Contraction:
-    def __init__(self, pull: Pull, node: Node, name: str, target: TileTarget) -> None:
+    def __init__(self, pull: Pull, node: Node, axes: AxisMap, name: str, target: TileTarget) -> None:
         self.pull, self.node, self.name, self.body = pull, node, name, pull.body
-        op = node.op
-        assert isinstance(op, Contraction)
-        lhs, rhs = (v.type for v in node.operands)
+        op, (lhs, rhs) = node.op, (v.type for v in node.operands)
         self.dtype = lhs.dtype
-        if self.dtype not in (F32, F64):
-            raise BackendError(f"{op.name} of {lhs} reached the tiled lowering; only f32 and f64 are tiled")
-        self.map = op.axis_map(lhs, rhs, **node.attrs)
+        self.map = axes
         self.roles = roles(self.map)
         if not self.roles.n:
             raise BackendError(f"{op.name}({lhs}, {rhs}): no axis of the right operand is left for columns")
@@ -217,7 +168,7 @@ class _Contraction:
         places = self._rows_at(rows_at, rows_from, lhs, extent)
         epilogue = self._epilogue(c, c_from, m)
         if slow:  # all results of the unit are at hand while what is summed goes by once
-            zero = Store(_flat(c), (Var("z"),), SCALAR.const(0, self.dtype))
+            zero = Store(flat(c), (Var("z"),), SCALAR.const(0, self.dtype))
             loop = blockwise(*copied, panelwise(one))
             for k, (n, _, _) in reversed(list(enumerate(slow))):
                 loop = For(f"slow{k}", Const(0, I64), n, (loop,))
@@ -226,7 +177,7 @@ class _Contraction:
         else:
             body.append(blockwise(row, *places, *copied, panelwise(one, *epilogue)))
         held = HELD if slow else 1
-        body += [Stack(rows_at, held * self.rows), Stack(_flat(c), held * c_size)]
+        body += [Stack(rows_at, held * self.rows), Stack(flat(c), held * c_size)]
         tiles = math.prod(self.extent[x] for x in outer) * groups * runs
         flops = 2 * math.prod(self.extent.values())
         return finish(self.name, pull, body, tiles=tiles, work=flops // 8)
@@ -306,7 +257,7 @@ class _Contraction:
         rows = Const(self.rows, I64)
         ((extent, _, b_step),) = one.levels
         first = Load(one.rows_at, (one.rows_from + r,), I64) + one.a_at
-        element = Load(_flat(one.a), (Var("first") + x,), self.dtype)
+        element = Load(flat(one.a), (Var("first") + x,), self.dtype)
         line = For("x", Const(0, I64), extent, (Store(copy, (r * pitch + x,), element),))
         gather = For("r", Const(0, I64), rows, (Let("first", first), line))
         setup: list[Stmt] = [
@@ -361,11 +312,11 @@ class _Contraction:
         """Store what the region makes of the tile."""
         pull = self.pull
         names = {a: f"row_{a}" for a in self.roles.m}  # of their own: collapsing changes their extents
-        index = tuple(_affine({names.get(a, a): k for a, k in dim.items()}) for dim in self.map.out)
+        index = tuple(affine({names.get(a, a): k for a, k in dim.items()}) for dim in self.map.out)
         ragged, r = bool(self.n % self.columns), Var("r")
         j = Var(self.column) - Var("column") if ragged else Var("lane")
         held = compute_dtype(self.dtype)
-        pull.sources[self.node.result] = lambda _: Load(_flat(c), (c_from + r * self.columns + j,), held)
+        pull.sources[self.node.result] = lambda _: Load(flat(c), (c_from + r * self.columns + j,), held)
         stores = epilogue_stores(pull, index)
         axes, _, stores = collapse([Axis(names[a], self.extent[a]) for a in names], [s.value for s in stores], stores)
         for axis in axes:
@@ -374,46 +325,3 @@ class _Contraction:
         columns = over_columns(self.column, self.columns, Var(f"n_{self.column}") if ragged else None, stores)
         last = SCALAR.minimum(Const(self.rows, I64), m - Var("row"))
         return [Comment("epilogue"), For("r", Const(0, I64), last, (*lets, columns))]
-
-
-def block_step(type: TensorType, axis: int) -> int:
-    """Elements from one panel of a tiled axis to the next."""
-    assert type.layout is not None
-    return Buffer.row_major("", type.dtype, type.storage).strides[type.layout.order.index(axis)]
-
-
-def over_columns(var: str, columns: int, end: Expr | None, stores: Sequence[Store]) -> For:
-    """A loop over the columns of a register tile from `column` on, some of which may lie beyond `end`.
-
-    Where none do (None), its variable is `lane`, with a trip count that the vectorizer knows.
-    """
-    if end is None:
-        return For("lane", Const(0, I64), Const(columns, I64), (Let(var, Var("column") + Var("lane")), *stores))
-    return For(var, Var("column"), SCALAR.minimum(end, Var("column") + columns), tuple(stores))
-
-
-def epilogue_stores(pull: Pull, index: tuple[Expr, ...]) -> list[Store]:
-    """What stores the region's results, given the element of a contraction that lies at `index`."""
-    places = [_transposed(v, index) for v in pull.body.outputs]
-    return [
-        Store(pull.result(k), physical(v.type, place), pull.at(v, place))
-        for k, (v, place) in enumerate(zip(pull.body.outputs, places, strict=True))
-    ]
-
-
-def _transposed(v: Value, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
-    """The index of an element in a result of the region, which may be a transpose of what lies at `index`."""
-    if v.node is not None and v.node.op is transpose:
-        return tuple(index[a] for a in v.node.attrs["perm"])
-    return index
-
-
-def _flat(c: Buffer) -> Buffer:
-    return Buffer(c.name, c.dtype, (math.prod(c.sizes),), (1,))
-
-
-def _affine(dim: Mapping[str, int]) -> Expr:
-    total: Expr = Const(0, I64)
-    for name, coefficient in dim.items():
-        total = total + Var(name) * coefficient
-    return total

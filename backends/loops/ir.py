@@ -1,7 +1,7 @@
 """The loop IR: scalar expressions, statements and kernels.
 
     Expr  = Const | Var | Apply(primitive, operands) | Load(buffer, index) | Guard(condition, then, otherwise)
-    Stmt  = For | If | Let | Assign | Store | Stack | Tile | Comment
+    Stmt  = For | If | Let | Assign | Store | Stack | Tile | WindowTile | Comment
     Kernel = buffers, run-time integers, and a body run for each tile of lo..hi
 
 Expressions are immutable and compared by structure. Integer expressions (places, sizes) are i64. A kernel holds no
@@ -298,7 +298,33 @@ class Tile:
     accumulate: bool  # whether to add to what is in c
     c_at: Expr = Const(0, I64)
     rows_from: Expr = Const(0, I64)
-    c_row: int | None = None
+    c_row: Expr | None = None
+
+
+@dataclass(frozen=True)
+class WindowTile:
+    """One register tile of a contraction of each column by itself: c[row, j] = sum over k of a[row, k, j] * b[k, j].
+
+    Row `r` and step `t` of the innermost of `levels` lie (r * row_step + t * tap_step) * `unit` elements along `a`;
+    `taps` such steps are unrolled. The other fields are those of `Tile`.
+    """
+
+    rows: int
+    columns: int
+    taps: int
+    row_step: int
+    tap_step: int
+    a: Buffer
+    a_at: Expr
+    unit: Expr
+    b: Buffer
+    b_at: Expr
+    c: Buffer
+    c_at: Expr
+    c_row: Expr
+    valid: Expr
+    levels: tuple[tuple[Expr, Expr, Expr], ...]
+    accumulate: bool
 
 
 @dataclass(frozen=True)
@@ -308,7 +334,7 @@ class Comment:
     text: str
 
 
-Stmt: TypeAlias = For | If | Let | Store | Stack | Tile | Comment
+Stmt: TypeAlias = For | If | Let | Store | Stack | Tile | WindowTile | Comment
 
 
 @dataclass(frozen=True)

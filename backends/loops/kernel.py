@@ -22,6 +22,7 @@ from tgc.backends.loops.ir import (
     Store,
     Tile,
     Var,
+    WindowTile,
     children,
     walk,
 )  # fmt: skip
@@ -43,16 +44,13 @@ def expressions(stmt: Stmt) -> tuple[Expr, ...]:
         case Store():
             return (*stmt.index, stmt.value)
         case Tile():
-            return (
-                stmt.a_at,
-                stmt.b_at,
-                stmt.c_at,
-                stmt.rows_from,
-                stmt.valid,
-                *(x for level in stmt.levels for x in level),
-            )
+            row = () if stmt.c_row is None else (stmt.c_row,)
+            own: tuple[Expr, ...] = (stmt.rows_from, *row)
+        case WindowTile():
+            own = stmt.unit, stmt.c_row
         case _:
             return ()
+    return (*own, stmt.a_at, stmt.b_at, stmt.c_at, stmt.valid, *(x for level in stmt.levels for x in level))
 
 
 def statements(body: Sequence[Stmt]) -> Iterator[Stmt]:
@@ -68,7 +66,7 @@ def statements(body: Sequence[Stmt]) -> Iterator[Stmt]:
 def _buffers_of(stmt: Stmt) -> Iterator[Buffer]:
     if isinstance(stmt, Store):
         yield stmt.buffer
-    if isinstance(stmt, Tile):
+    if isinstance(stmt, Tile | WindowTile):
         yield from (stmt.a, stmt.b, stmt.c)
     for x in walk(expressions(stmt)):
         if isinstance(x, Load):

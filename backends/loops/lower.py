@@ -6,16 +6,21 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from tgc.backends.loops.attention import lower_attention
-from tgc.backends.loops.contraction import TileTarget, lower_contraction
+from tgc.backends.loops.channelwise import Channelwise
+from tgc.backends.loops.contraction import Product
 from tgc.backends.loops.cumulative import lower_cumulative
 from tgc.backends.loops.ir import Kernel
 from tgc.backends.loops.map import lower_map
 from tgc.backends.loops.pull import Pull
 from tgc.backends.loops.reduce import lower_reduce
 from tgc.backends.loops.scatter import lower_scatter
+from tgc.backends.loops.tiled import TileTarget
 from tgc.backends.loops.winograd import lower_product, lower_tiles
 from tgc.errors import BackendError
 from tgc.ir import Node
+from tgc.ops.kinds import Contraction
+from tgc.passes.tiles import channelwise
+from tgc.types import F32, F64
 
 KINDS = ("map", "reduce", "contraction", "scatter", "cumulative", "attention", "tiles", "product")
 
@@ -34,7 +39,7 @@ def lower(node: Node, target: TileTarget, overwrites: Mapping[int, int] = Mappin
         case "reduce":
             return lower_reduce(pull, name)
         case "contraction":
-            return lower_contraction(pull, name, target)
+            return [_contraction(pull, name, target)]
         case "scatter":
             return lower_scatter(pull, name)
         case "cumulative":
@@ -46,3 +51,15 @@ def lower(node: Node, target: TileTarget, overwrites: Mapping[int, int] = Mappin
         case "product":
             return lower_product(pull, name, target)
     raise BackendError(f"fused region @{body.name} is of unknown kind {kind!r}; known are {', '.join(KINDS)}")
+
+
+def _contraction(pull: Pull, name: str, target: TileTarget) -> Kernel:
+    """Tiles of the kind that suits the axes of the region's contraction."""
+    (node,) = (n for n in pull.body.nodes if isinstance(n.op, Contraction))
+    assert isinstance(node.op, Contraction)
+    lhs, rhs = (v.type for v in node.operands)
+    if lhs.dtype not in (F32, F64):
+        raise BackendError(f"{node.op.name} of {lhs} reached the tiled lowering; only f32 and f64 are tiled")
+    axes = node.op.axis_map(lhs, rhs, **node.attrs)
+    alone = channelwise(axes)
+    return (Channelwise(pull, node, alone, name, target) if alone else Product(pull, node, axes, name, target)).kernel()

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tgc.backends.loops.axes import ZERO, Axis, unflatten
-from tgc.backends.loops.contraction import RUN, SHARES, TileTarget, block_step, epilogue_stores, over_columns
+from tgc.backends.loops.contraction import RUN, SHARES
 from tgc.backends.loops.ir import (
     Buffer,
     Comment,
@@ -31,6 +31,7 @@ from tgc.backends.loops.ir import (
 )
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull
+from tgc.backends.loops.tiled import TileTarget, block_step, epilogue_stores, over_columns
 from tgc.errors import BackendError
 from tgc.ir import Node
 from tgc.ops.winograd import MATRICES, TILE, WINDOW, TransformedProduct, WindowTransform

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tgc.errors import DTypeError
+from tgc.errors import DTypeError, GradientError
 from tgc.ops.contraction_batch import batch_conv, batch_dot, batch_kernel_grad
 from tgc.ops.creation import fill
 from tgc.ops.kinds import AxisMap, Contraction, Primitive, integer, integers, pairs
@@ -72,7 +72,8 @@ def _dot_names(ranks: tuple[int, int], batch: Any, contract: Any) -> tuple[list[
 def _dot_axes(lhs: TensorType, rhs: TensorType, *, batch: Any, contract: Any) -> AxisMap:
     left, right, out = _dot_names((lhs.rank, rhs.rank), batch, contract)
     extents = dict(zip(left + right, lhs.shape + rhs.shape, strict=True))
-    return AxisMap(extents, *(tuple({name: 1} for name in names) for names in (left, right, out)))
+    lhs_dims, rhs_dims, out_dims = (tuple({name: 1} for name in names) for names in (left, right, out))
+    return AxisMap(extents, lhs_dims, rhs_dims, out_dims)
 
 
 def _dot_reference(lhs: np.ndarray, rhs: np.ndarray, *, batch: Any, contract: Any) -> np.ndarray:
@@ -189,7 +190,7 @@ def _groups(groups: int, value: int | None = None) -> dict[str, int]:
 
 
 def _conv_axes(x: TensorType, w: TensorType, *, stride: Any, padding: Any, dilation: Any, groups: int) -> AxisMap:
-    """out[n,h,(g,o)] = sum over k, c of x[n, h*stride + k*dilation, (g,c)] * w[k, c, (g,o)], unpadded."""
+    """out[n,h,(g,o)] = sum over k, c of x[n, h*stride + k*dilation, (g,c)] * w[k, c, (g,o)], less the padding."""
     h, k = _conv_names(x.rank - 2)
     spatial = conv_shape(x.shape[1:-1], w.shape[:-2], stride, padding, dilation)
     c, o = w.shape[-2], w.shape[-1] // groups
@@ -202,6 +203,7 @@ def _conv_axes(x: TensorType, w: TensorType, *, stride: Any, padding: Any, dilat
         lhs=({"n": 1}, *places, channels),
         rhs=(*({j: 1} for j in k), {"c": 1}, filters),
         out=({"n": 1}, *({i: 1} for i in h), filters),
+        low=(0, *(p[0] for p in padding), 0),
     )
 
 
@@ -285,41 +287,58 @@ conv = Contraction(
     batch=batch_conv,
     grad=lambda g, x, w, *, out, **attrs: (
         conv_input_grad(g, w, shape=x.shape, **attrs),
-        conv_kernel_grad(x, g, kernel=w.shape[:-2], **attrs),
+        conv_kernel_grad(x, g, kernel=w.shape[:-2], chunks=0, **attrs),
     ),
     samples=samples(reals(-2, 2), reals(-2, 2), cases=_CONV_CASES, ulps=64),
 )
 
 
 def _kernel_grad_type(
-    op: Primitive, operands: Sequence[TensorType], *, kernel: Any, groups: int, **attrs: Any
+    op: Primitive, operands: Sequence[TensorType], *, kernel: Any, groups: int, chunks: int, **attrs: Any
 ) -> TensorType:
     x, g = _operands(op, operands)
     spatial = _check_conv(op, operands, kernel, {**attrs, "groups": groups})
     if (x.shape[0], *spatial) != g.shape[:-1] or x.shape[-1] % groups or g.shape[-1] % groups:
         raise op.refuse(f"operand 1 is no result of convolving operand 0 with a {tuple(kernel)} kernel", operands)
-    return TensorType(x.dtype, (*kernel, x.shape[-1] // groups, g.shape[-1]))
+    if chunks < 0 or (chunks and x.shape[0] % chunks):
+        raise op.refuse(f"{x.shape[0]} images cannot be cut in {chunks} chunks of one size", operands)
+    return TensorType(x.dtype, (*_chunked(chunks), *kernel, x.shape[-1] // groups, g.shape[-1]))
+
+
+def _chunked(chunks: int) -> tuple[int, ...]:
+    """The axis of chunks, if there are any."""
+    return (chunks,) if chunks else ()
 
 
 def _kernel_grad_axes(
-    x: TensorType, y: TensorType, *, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int
+    x: TensorType, y: TensorType, *, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int, chunks: int
 ) -> AxisMap:
-    """out[k, c, (g,o)] = sum over n, h of x[n, h*stride + k*dilation, (g,c)] * y[n, h, (g,o)], unpadded."""
+    """out[p, k, c, (g,o)] = sum over n, h of x[n, h*stride + k*dilation, (g,c)] * y[n, h, (g,o)], less the padding."""
     h, k = _conv_names(x.rank - 2)
     c, o = x.shape[-1] // groups, y.shape[-1] // groups
     extents = {**dict(zip(k, kernel, strict=True)), "c": c, **_groups(groups), "o": o}
     channels, filters = {**_groups(groups, c), "c": 1}, {**_groups(groups, o), "o": 1}
-    extents |= {"n": x.shape[0], **dict(zip(h, y.shape[1:-1], strict=True))}
+    each = x.shape[0] // max(chunks, 1)
+    extents |= {"n": each, **dict(zip(h, y.shape[1:-1], strict=True))}
+    images = {"n": 1}
+    if chunks:
+        images, extents = {"p": each, **images}, {"p": chunks, **extents}
     places = tuple({i: s, j: d} for i, j, s, d in zip(h, k, stride, dilation, strict=True))
     return AxisMap(
         extents,
-        lhs=({"n": 1}, *places, channels),
-        rhs=({"n": 1}, *({i: 1} for i in h), filters),
-        out=(*({j: 1} for j in k), {"c": 1}, filters),
+        lhs=(images, *places, channels),
+        rhs=(images, *({i: 1} for i in h), filters),
+        out=(*({"p": 1} for _ in _chunked(chunks)), *({j: 1} for j in k), {"c": 1}, filters),
+        low=(0, *(p[0] for p in padding), 0),
     )
 
 
-def _kernel_grad_reference(x: np.ndarray, y: np.ndarray, *, kernel: Any, groups: int, **attrs: Any) -> np.ndarray:
+def _kernel_grad_reference(
+    x: np.ndarray, y: np.ndarray, *, kernel: Any, groups: int, chunks: int, **attrs: Any
+) -> np.ndarray:
+    if chunks:
+        parts = zip(np.split(x, chunks), np.split(y, chunks), strict=True)
+        return np.stack([_kernel_grad_reference(*p, kernel=kernel, groups=groups, chunks=0, **attrs) for p in parts])
     rank, c, o = x.ndim - 2, x.shape[-1] // groups, y.shape[-1] // groups
     patches = _patches(x, kernel, **attrs)
     outs = []
@@ -331,26 +350,37 @@ def _kernel_grad_reference(x: np.ndarray, y: np.ndarray, *, kernel: Any, groups:
     return np.concatenate(outs, -1).astype(x.dtype)
 
 
-def _grads_of_kernel_grad(g: Any, x: Any, y: Any, *, out: Any, kernel: Any, **attrs: Any) -> tuple[Any, Any]:
+def _grads_of_kernel_grad(
+    g: Any, x: Any, y: Any, *, out: Any, kernel: Any, chunks: int, **attrs: Any
+) -> tuple[Any, Any]:
+    if chunks:
+        raise GradientError("a convolution's gradient in chunks has none: chunks are introduced after differentiation")
     return conv_input_grad(y, g, shape=x.shape, **attrs), conv(x, g, **attrs)
 
 
-def _kernel_grad_case(c: Any) -> Any:
+def _kernel_grad_case(c: Any, chunks: int = 0) -> Any:
     x, w = c.shapes
     a = {k: v for k, v in c.attrs.items() if k != "groups"}
     spatial = conv_shape(x[1:-1], w[:-2], **a)
-    return case(x, (x[0], *spatial, w[-1]), kernel=w[:-2], **c.attrs)
+    return case(x, (x[0], *spatial, w[-1]), kernel=w[:-2], chunks=chunks, **c.attrs)
 
 
+# With `chunks`, the images are cut in as many, and the sums over each are an element of the result's first axis.
 conv_kernel_grad: Contraction = Contraction(
     "conv_kernel_grad",
-    attrs={"kernel": integers, **_CONV_ATTRS},
+    attrs={"kernel": integers, "chunks": integer, **_CONV_ATTRS},
     type_rule=_kernel_grad_type,
     axis_map=_kernel_grad_axes,
     reference=_kernel_grad_reference,
     batch=batch_kernel_grad,
     grad=_grads_of_kernel_grad,
-    samples=samples(reals(-2, 2), reals(-2, 2), cases=tuple(map(_kernel_grad_case, _CONV_CASES)), ulps=64),
-)
+    samples=samples(
+        reals(-2, 2), reals(-2, 2), ulps=64,
+        cases=(
+            *map(_kernel_grad_case, _CONV_CASES),
+            *(_kernel_grad_case(c, 2) for c in _CONV_CASES if not c.shapes[0][0] % 2),
+        ),
+    ),
+)  # fmt: skip
 
 __all__ = ["conv", "conv_input_grad", "conv_kernel_grad", "conv_shape", "dot"]

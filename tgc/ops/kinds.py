@@ -314,13 +314,15 @@ class AxisMap:
     """How a contraction reads its operands: an operand axis is a sum of coefficient * named axis.
 
     `extents` orders and sizes the named axes; `lhs`, `rhs` and `out` hold a {axis: coefficient} for each tensor axis.
-    Axes not in `out` are summed over.
+    Axes not in `out` are summed over. `low` counts the zeros in front of the left operand along each of its axes, which
+    the sums count in; the products of these, and of as many behind the operand as the extents reach, are left out.
     """
 
     extents: Mapping[str, int]
     lhs: tuple[Mapping[str, int], ...]
     rhs: tuple[Mapping[str, int], ...]
     out: tuple[Mapping[str, int], ...]
+    low: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -1,4 +1,7 @@
-"""Rewrites contractions to the forms that backends tile: unpadded, in float32 or float64, with columns on the right."""
+"""Rewrites contractions to the forms that backends tile: in float32 or float64, with columns on the right, unpadded.
+
+Contractions of each channel by itself are the exception: their columns are the channels, and their padding is kept.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from tgc.ops import contraction, elementwise, movement, reduce
 from tgc.ops.creation import fill
 from tgc.ops.kinds import Contraction
 from tgc.passes.manager import Target, register
+from tgc.passes.tiles import channelwise
 from tgc.trace import Trace, Tracer
 from tgc.types import BF16, F16, F32, F64, is_complex
 
@@ -38,8 +42,8 @@ def emit_results(
 @register
 @dataclass(frozen=True)
 class Decompose:
-    """conv{padding} -> conv(pad); half precision -> float32 inside; complex numbers -> their parts; dots without
-    columns -> swapped, or mul and sum.
+    """conv{padding} -> conv(pad), but conv(pad) -> conv{padding} if depthwise; half precision -> float32 inside;
+    complex numbers -> their parts; dots without columns -> swapped, or mul and sum.
     """
 
     name: ClassVar[str] = "decompose"
@@ -77,6 +81,9 @@ def _of_parts(product: Callable[[Any, Any], Any], x: Any, y: Any) -> Any:
 
 def _conv(op: Contraction, by_offsets: Callable[..., Any]) -> Callable[..., Any]:
     def canonical(x: Any, y: Any, *, exact: bool, padding: Any, **attrs: Any) -> Any:
+        if exact and channelwise(op.axis_map(x.value.type, y.value.type, padding=padding, **attrs)):
+            x, padding = _with_padding(x, padding)
+            return op(x, y, padding=padding, **attrs)
         if any(p != (0, 0) for p in padding):
             low, high = ((0, *(p[side] for p in padding), 0) for side in (0, 1))
             x = movement.pad(x, low=low, high=high, interior=(0,) * len(low), value=0)
@@ -85,6 +92,18 @@ def _conv(op: Contraction, by_offsets: Callable[..., Any]) -> Callable[..., Any]
         return op(x, y, padding=((0, 0),) * len(padding), **attrs)
 
     return canonical
+
+
+def _with_padding(x: Any, padding: Any) -> tuple[Any, Any]:
+    """The operand of a convolution without zeros around its pixels, and the padding with them."""
+    made = x.value.node
+    if made is None or made.op is not movement.pad or any(made.attrs["interior"]) or made.attrs["value"] != 0:
+        return x, padding
+    around = list(zip(made.attrs["low"], made.attrs["high"], strict=True))
+    if around[0] != (0, 0) or around[-1] != (0, 0) or min(map(min, around)) < 0:
+        return x, padding
+    inner = Tracer(x.trace, made.operands[0])
+    return inner, tuple((a + c, b + d) for (a, b), (c, d) in zip(padding, around[1:-1], strict=True))
 
 
 def _under(x: Any, offset: Sequence[int], spatial: Sequence[int], stride: Any, dilation: Any, groups: int) -> Any:
@@ -109,16 +128,20 @@ def _conv_by_offsets(x: Any, w: Any, *, stride: Any, dilation: Any, groups: int)
     return movement.reshape(movement.transpose(total, perm=(1, 0, 2)), shape=(x.shape[0], *spatial, o))
 
 
-def _kernel_grad_by_offsets(x: Any, y: Any, *, kernel: Any, stride: Any, dilation: Any, groups: int) -> Any:
+def _kernel_grad_by_offsets(
+    x: Any, y: Any, *, kernel: Any, stride: Any, dilation: Any, groups: int, chunks: int
+) -> Any:
     """A sum of products for each element of the kernel."""
     c, o, spatial = x.shape[-1] // groups, y.shape[-1], y.shape[1:-1]
-    cotangent = movement.reshape(y, shape=(y.shape[0] * math.prod(spatial), groups, o // groups))
+    points = max(chunks, 1), y.shape[0] // max(chunks, 1) * math.prod(spatial)
+    cotangent = movement.reshape(y, shape=(*points, groups, o // groups))
     parts = []
     for offset in itertools.product(*map(range, kernel)):
-        part = _under(x, offset, spatial, stride, dilation, groups)
-        product = _sum_of_products(part, cotangent, ((1,), (1,)), ((0,), (0,)))  # [groups, c, o / groups]
-        parts.append(movement.reshape(movement.transpose(product, perm=(1, 0, 2)), shape=(1, c, o)))
-    return movement.reshape(movement.concat(*parts, axis=0), shape=(*kernel, c, o))
+        part = movement.reshape(_under(x, offset, spatial, stride, dilation, groups), shape=(*points, groups, c))
+        product = _sum_of_products(part, cotangent, ((0, 2), (0, 2)), ((1,), (1,)))  # [chunks, groups, c, o / groups]
+        parts.append(movement.reshape(movement.transpose(product, perm=(0, 2, 1, 3)), shape=(points[0], 1, c, o)))
+    chunked = points[:1] if chunks else ()
+    return movement.reshape(movement.concat(*parts, axis=1), shape=(*chunked, *kernel, c, o))
 
 
 def _dot(x: Any, y: Any, *, exact: bool, batch: Any, contract: Any) -> Any:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tgc.ir import Attr, Builder, Graph, Node, Value, transform
-from tgc.ops.contraction import dot
+from tgc.ops.contraction import conv_kernel_grad, dot
 from tgc.ops.kinds import Reduce
 from tgc.ops.movement import reshape
 from tgc.ops.reduce import reduce_sum
 from tgc.passes.manager import Target, register
+from tgc.passes.tiles import channelwise
 
 SMALL = 1 << 14  # elements of a product that are too few for the threads to share
 MULTIPLE = 4  # how many times as long as a side of the result a contracted axis must be
@@ -22,7 +23,8 @@ MULTIPLE = 4  # how many times as long as a side of the result a contracted axis
 class Split:
     """sum(x) -> sum of partial sums, `chunks` of them or one a row of the outermost axis, where that is reduced and
     much is summed to each element (also because rounding errors grow with the length of a float32 sum);
-    dot(x, y) -> sum of the products of `products` parts, where much is contracted to a small result.
+    dot(x, y) -> sum of the products of `products` parts, where much is contracted to a small result, and so for the
+    gradients of depthwise convolutions by their filters.
 
     The number of chunks is fixed: results do not depend on the number of threads.
     """
@@ -39,6 +41,8 @@ class Split:
         op = node.op
         if op is dot:
             return self._split_dot(builder, node, new)
+        if op is conv_kernel_grad:
+            return self._split_kernel_grad(builder, node, new)
         if not isinstance(op, Reduce) or not op.splits or node.attrs["chunks"]:
             return None
         axes: tuple[int, ...] = node.attrs["axes"]
@@ -50,6 +54,18 @@ class Split:
             return None
         (partial,) = builder.emit(op, new, {"axes": axes, "chunks": chunks}, node.loc)
         return builder.emit(op, (partial,), {"axes": (0,), "chunks": 0}, node.loc)
+
+    def _split_kernel_grad(self, builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        """The images in chunks, if each channel is summed by itself: its columns are all that threads could share."""
+        x, y = (v.type for v in new)
+        axes = channelwise(conv_kernel_grad.axis_map(x, y, **node.attrs))
+        chunks = max(n for n in range(1, self.products + 1) if x.shape[0] % n == 0)
+        if node.attrs["chunks"] or chunks == 1 or axes is None or node.result.type.size > SMALL:
+            return None
+        if math.prod(axes.extents.values()) < self.least * self.products:
+            return None
+        (partial,) = builder.emit(conv_kernel_grad, new, {**node.attrs, "chunks": chunks}, node.loc)
+        return builder.emit(reduce_sum, (partial,), {"axes": (0,), "chunks": 0}, node.loc)
 
     def _split_dot(self, builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
         """The outermost contracted axis in `products` parts, each a matrix of a batch; splitting it moves no data."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from tgc.ops.kinds import AxisMap
 from tgc.types import DType
 
 
@@ -28,3 +29,27 @@ def tile_shape(target: Shaped, dtype: DType, m: int, n: int) -> tuple[int, int]:
     most = min(most, 14)
     rows = next((r for r in (1, 4, 8) if m <= r <= most), most)
     return rows, vectors * lanes
+
+
+def channelwise(axes: AxisMap) -> AxisMap | None:
+    """The axes of a contraction of each channel by itself, as in depthwise convolution; None for any other.
+
+    The channels are the fastest axis of both operands and of the result. The last axes of rows and of what is summed go
+    along one axis of the left operand. Axes of one point beside the channels are left out.
+    """
+    last = axes.lhs[-1:] + axes.rhs[-1:] + axes.out[-1:]
+    common = {a for dim in last[:1] for a, step in dim.items() if step == 1 and all(d.get(a) == 1 for d in last)}
+    wide = [a for a in common if axes.extents[a] > 1]
+    idle = {a for dim in last for a in dim if axes.extents[a] == 1}
+    if len(last) != 3 or len(wide) != 1 or any({*dim} - idle != {*wide} for dim in last):
+        return None
+    lhs, rhs, out = (
+        tuple({a: step for a, step in dim.items() if a not in idle} for dim in dims)
+        for dims in (axes.lhs, axes.rhs, axes.out)
+    )
+    left, right, kept = ([a for dim in dims for a in dim] for dims in (lhs, rhs, out))
+    rows, taps = [a for a in kept if a not in right], [a for a in right if a not in kept]
+    if not {*right} <= {*left} or not any(rows and taps and rows[-1] in dim and taps[-1] in dim for dim in lhs):
+        return None
+    extents = {a: n for a, n in axes.extents.items() if a not in idle}
+    return AxisMap(extents, lhs, rhs, out, axes.low)

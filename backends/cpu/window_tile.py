@@ -1,0 +1,171 @@
+"""Register-tiled sums of windows, each channel by itself: the micro-kernel of depthwise convolution and its gradients.
+
+A tile computes ``rows`` x ``vectors * lanes`` elements of C while they stay in vector registers. Its columns are
+channels, along which A and B both run; its rows are evenly spaced places along a line of A, as are the taps, the
+innermost steps of the sum. A vector of A that several rows read, at different taps, is loaded once for all of them: a
+load for each multiply-add would otherwise be the limit, and most of these cross cache lines. Forward, rows are pixels
+and taps elements of the filter; in the gradient by the filter it is the other way round.
+"""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from llvmlite import ir
+from numba import types
+
+from tgc.backends.cpu.tile import I1, I64, POINTER, SCALARS, Columns, Shape, intrinsic, micro_kernel
+
+
+@dataclass(frozen=True, slots=True)
+class WindowShape(Shape):
+    """The compile-time parameters of ``window_tile``."""
+
+    taps: int = 1
+    row_step: int = 1
+    tap_step: int = 1
+
+    def __post_init__(self) -> None:
+        Shape.__post_init__(self)
+        if min(self.taps, self.row_step, self.tap_step) < 1:
+            raise ValueError(f"no tile has {self}: taps and steps are positive")
+
+    @property
+    def name(self) -> str:
+        return f"window_{Shape.name.fget(self)}_{self.taps}_{self.row_step}_{self.tap_step}"  # type: ignore[attr-defined]
+
+
+@functools.cache
+def window_tile(
+    rows: int, vectors: int, lanes: int, levels: int, taps: int, row_step: int = 1, tap_step: int = 1,
+    dtype: Literal["f32", "f64"] = "f32", masked: bool = False,
+) -> Callable[..., None]:  # fmt: skip
+    """The micro-kernel of one shape, a device function (see ``pointers.device``)::
+
+        window_tile(a, unit, a_strides, b, b_strides, extents, c, c_row, n_valid, accumulate)
+
+        c[m * c_row + n] (+)= sum over k, t of a[(m * row_step + t * tap_step) * unit + k . a_strides + n]
+                                               * b[k . b_strides[:-1] + t * b_strides[-1] + n]
+
+    for m in [0, rows), n in [0, vectors * lanes), t in [0, extents[-1]) and k in the box of the other ``extents``.
+    ``a``, ``b`` and ``c`` are pointers to ``dtype``. ``b_strides`` and ``extents`` are tuples of ``levels`` (1 to 3)
+    integers, outermost level first, ``a_strides`` one of as many of which the last is ignored. All strides count
+    elements and may be zero or negative; no operand need be aligned; C must not overlap A or B.
+
+    ``taps`` of t at a time are unrolled; what is left over goes one by one. ``accumulate`` (boolean) adds to C instead
+    of overwriting it. With an extent of zero or less the sum is zero. A ``masked`` tile touches no columns n >=
+    ``n_valid`` (not negative); other tiles ignore it. ``lanes`` is the width of the target's vector register in
+    elements. ValueError for a shape that cannot be.
+    """
+    shape = WindowShape(rows, vectors, lanes, levels, dtype, masked, taps, row_step, tap_step)
+    element, index = types.CPointer(SCALARS[dtype][0]), types.int64
+    levelled = types.UniTuple(index, levels)
+    signature = types.void(
+        element, index, levelled, element, levelled, levelled, element, index, index, types.boolean
+    )  # fmt: skip
+
+    def twin(
+        a: Any, unit: int, a_strides: tuple[int, ...], b: Any, b_strides: tuple[int, ...],
+        extents: tuple[int, ...], c: Any, c_row: int, n_valid: int, accumulate: bool,
+    ) -> None:  # fmt: skip
+        strides = (*a_strides[:-1], tap_step * unit)
+        for m, n in itertools.product(range(rows), range(min(n_valid, shape.width) if masked else shape.width)):
+            total = 0.0
+            for k in itertools.product(*map(range, extents)):
+                a_at, b_at = (sum(i * stride for i, stride in zip(k, s, strict=True)) for s in (strides, b_strides))
+                total += a[m * row_step * unit + a_at + n] * b[b_at + n]
+            c[m * c_row + n] = c[m * c_row + n] + total if accumulate else total
+
+    twin.__doc__ = f"The micro-kernel of {shape}; see ``window_tile``."
+    return micro_kernel(shape, signature, twin, emit)
+
+
+def emit(module: Any, shape: WindowShape) -> Any:
+    """Define the LLVM function of a tile in ``module`` (llvmlite.ir) and return it.
+
+    Its parameters are those of the tile with the tuples spread out. Accumulators and places are variables on the stack,
+    which LLVM turns into registers.
+    """
+    levels = [I64] * shape.levels
+    parameters = [POINTER, I64, *levels, POINTER, *levels, *levels, POINTER, I64, I64, I1]
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), parameters), shape.symbol)
+    function.linkage = "internal"
+    function.attributes = ir.values.FunctionAttributes(["noinline", "nounwind", "optsize"])  # see tile.emit
+
+    arguments = iter(function.args)
+    a, unit = itertools.islice(arguments, 2)
+    a_strides = list(itertools.islice(arguments, shape.levels))
+    b = next(arguments)
+    b_strides = list(itertools.islice(arguments, shape.levels))
+    extents = list(itertools.islice(arguments, shape.levels))
+    c, c_row, n_valid, accumulate = arguments
+
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+    columns = Columns(builder, shape, n_valid)
+    sums = [builder.alloca(columns.vector) for _ in range(shape.rows * shape.vectors)]
+    for total in sums:
+        builder.store(ir.Constant(columns.vector, None), total)
+
+    def over(level: int, a_from: Any, b_from: Any) -> None:
+        """The loops from `level` inwards, from these places in A and B on."""
+        left, a_at, b_at = (builder.alloca(I64) for _ in range(3))
+        for variable, value in ((left, extents[level]), (a_at, a_from), (b_at, b_from)):
+            builder.store(value, variable)
+        inner = level == shape.levels - 1
+        a_step = builder.mul(unit, I64(shape.tap_step)) if inner else a_strides[level]
+        for size in dict.fromkeys((shape.taps, 1) if inner else (1,)):  # whole groups of taps, then single ones
+            with _while_at_least(builder, left, size):
+                places = [builder.load(variable) for variable in (a_at, b_at)]
+                if inner:
+                    line, filters = (columns.address(x, place) for x, place in zip((a, b), places, strict=True))
+                    _taps(columns, size, line, unit, filters, b_strides[-1], sums)
+                else:
+                    over(level + 1, *places)
+                for variable, step in ((a_at, a_step), (b_at, b_strides[level]), (left, I64(-1))):
+                    builder.store(builder.add(builder.load(variable), builder.mul(step, I64(size))), variable)
+
+    over(0, I64(0), I64(0))
+    rows_of_c = [columns.address(c, builder.mul(c_row, I64(m))) for m in range(shape.rows)]
+    targets = list(zip(itertools.product(rows_of_c, range(shape.vectors)), sums, strict=True))
+    with builder.if_then(accumulate):
+        for target, total in targets:
+            builder.store(builder.fadd(columns.load(*target), builder.load(total)), total)
+    for target, total in targets:
+        columns.store(builder.load(total), *target)
+    builder.ret_void()
+    return function
+
+
+@contextmanager
+def _while_at_least(builder: Any, variable: Any, least: int) -> Iterator[None]:
+    """A loop around what is emitted inside, while a variable is not less than a number."""
+    test, body, after = (builder.append_basic_block() for _ in range(3))
+    builder.branch(test)
+    builder.position_at_end(test)
+    builder.cbranch(builder.icmp_signed(">=", builder.load(variable), I64(least)), body, after)
+    builder.position_at_end(body)
+    yield
+    builder.branch(test)
+    builder.position_at_end(after)
+
+
+def _taps(columns: Columns, taps: int, line: Any, unit: Any, filters: Any, step: Any, sums: list[Any]) -> None:
+    """``taps`` steps of the sums: each vector of the line is loaded once, and goes to all rows that read it."""
+    builder, shape = columns.builder, columns.shape
+    assert isinstance(shape, WindowShape)
+    multiply_add = intrinsic(builder.module, f"llvm.fmuladd.{columns.suffix}", columns.vector, [columns.vector] * 3)
+    readers: dict[int, list[tuple[int, int]]] = {}
+    for m, t in itertools.product(range(shape.rows), range(taps)):
+        readers.setdefault(m * shape.row_step + t * shape.tap_step, []).append((m, t))
+    rows_of_b = [columns.address(filters, builder.mul(step, I64(t))) for t in range(taps)]
+    factors = [[columns.load(at, i) for i in range(shape.vectors)] for at in rows_of_b]
+    for place, pairs in sorted(readers.items()):
+        at = columns.address(line, builder.mul(unit, I64(place)))
+        for i in range(shape.vectors):
+            vector = columns.load(at, i)
+            for m, t in pairs:
+                total = sums[m * shape.vectors + i]
+                builder.store(builder.call(multiply_add, [vector, factors[t][i], builder.load(total)]), total)
