@@ -20,7 +20,7 @@ from tgc.ops.batch import primitive
 from tgc.ops.creation import fill
 from tgc.ops.movement import concat, pad, reshape, reverse, slice_, transpose
 
-COLUMNS = 16  # filters of a convolution that cost as much as one: phases of few channels share a window to fill them
+COLUMNS = 16  # of a result that cost as much as one: phases of few channels share a window, with zeros, to fill them
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,8 @@ def conv_input_grad(g: Any, w: Any, *, shape: Any, stride: Any, padding: Any, di
     """Cotangent of a convolution's input of `shape`, where `g` is that of its result."""
     dilation = [s if k == 1 else d for k, s, d in zip(w.shape[:-2], stride, dilation, strict=True)]
     common = [math.gcd(s, d) for s, d in zip(stride, dilation, strict=True)]
-    start = [-p[0] % c for p, c in zip(padding, common, strict=True)]  # of the places that anything reaches
+    # nothing reaches other places than start, start + common, ...
+    start = [-p[0] % c for p, c in zip(padding, common, strict=True)]
     sizes = [-(-max(n - a, 0) // c) for n, a, c in zip(shape[1:-1], start, common, strict=True)]
     if 0 in (*shape, *g.shape, *sizes):
         return fill(shape, g.dtype, 0)
@@ -191,35 +192,28 @@ def conv_input_grad(g: Any, w: Any, *, shape: Any, stride: Any, padding: Any, di
             sizes, g.shape[1:-1], w.shape[:-2], stride, padding, start, dilation, common, strict=True
         )
     ]
-    inner = _of_coprime(g, w, axes, groups)
+    reached = _input_grad(g, w, axes, groups)
     if all(c == 1 for c in common):
-        return inner
-    spread = [max(n - 1, 0) * c + min(n, 1) for n, c in zip(sizes, common, strict=True)]
-    high = [n - a - m for n, a, m in zip(shape[1:-1], start, spread, strict=True)]
-    return pad(
-        inner, low=(0, *start, 0), high=(0, *high, 0), interior=(0, *(c - 1 for c in common), 0), value=0
-    )
+        return reached
+    high = [n - a - (m - 1) * c - 1 for n, a, m, c in zip(shape[1:-1], start, sizes, common, strict=True)]
+    return pad(reached, low=(0, *start, 0), high=(0, *high, 0), interior=(0, *(c - 1 for c in common), 0), value=0)
 
 
-def _of_coprime(g: Any, w: Any, axes: Sequence[Axis], groups: int) -> Any:
-    channels = w.shape[-2]
-    columns = 1 if channels == 1 and groups > 1 else COLUMNS  # depthwise: as many lanes as groups
-    plans = min(
-        (
-            [_plan(a, shift, merge) for a, shift in zip(axes, shifts, strict=True)]
-            for shifts in itertools.product(*(dict.fromkeys((0, a.low % a.stride)) for a in axes))
-            for merge in (False, True)
-        ),
-        key=lambda plans: _cost(plans, channels, columns),
-    )
-    whole = _interleaved(g, w, plans, groups)
-    if all(a.stride == 1 for a in axes):
-        return reshape(whole, shape=(g.shape[0], *(a.size for a in axes), channels * groups))
-    whole = reshape(whole, shape=(g.shape[0], *(p.points * p.axis.stride for p in plans), channels * groups))
+def _input_grad(g: Any, w: Any, axes: Sequence[Axis], groups: int) -> Any:
+    """The gradient for axes whose stride and dilation have no divisor in common, by the cheapest plans."""
+    n, channels = g.shape[0], w.shape[-2]
+    columns = 1 if channels == 1 and groups > 1 else COLUMNS  # depthwise: lanes are groups
+
+    def cut(shifts: Sequence[int], merge: bool) -> list[Plan]:
+        return [_plan(axis, shift, merge) for axis, shift in zip(axes, shifts, strict=True)]
+
+    starts = itertools.product(*(dict.fromkeys((0, a.low % a.stride)) for a in axes))
+    choices = [cut(shifts, merge) for shifts in starts for merge in (False, True)]
+    plans = min(choices, key=lambda plans: _cost(plans, channels, columns))
+    phases = _interleaved(g, w, plans, groups)
+    whole = reshape(phases, shape=(n, *(p.points * p.axis.stride for p in plans), channels * groups))
     start, stop = [p.shift for p in plans], [p.shift + p.axis.size for p in plans]
-    return slice_(
-        whole, start=(0, *start, 0), stop=(g.shape[0], *stop, channels * groups), step=(1,) * len(whole.shape)
-    )
+    return slice_(whole, start=(0, *start, 0), stop=(n, *stop, channels * groups), step=(1,) * len(whole.shape))
 
 
 __all__ = ["conv_input_grad"]
