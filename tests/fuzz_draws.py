@@ -225,7 +225,9 @@ def convolution(d: Draft, name: str) -> None:
     grid = conv_shape(x.shape[1:-1], kernel, **attrs)
     if min(grid) < 1:
         raise Unfit
-    d.emit(name, x, d.like(x.dtype, (x.shape[0], *grid, filters)), kernel=kernel, groups=groups, **attrs)
+    chunks = 0 if d.smooth or not d.rarely() else d.one_of([k for k in (1, 2, 3) if x.shape[0] % k == 0])
+    y = d.like(x.dtype, (x.shape[0], *grid, filters))
+    d.emit(name, x, y, kernel=kernel, chunks=chunks, groups=groups, **attrs)
 
 
 DRAWS: dict[str, Callable[[Draft, str], None]] = {

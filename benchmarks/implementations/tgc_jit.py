@@ -48,7 +48,7 @@ class Ops:
         return contraction.conv_input_grad(g, w, shape=shape, **_conv_attrs(**attrs))
 
     def conv_kernel_grad(self, g: Any, x: Any, shape: tuple[int, ...], **attrs: int) -> Any:
-        return contraction.conv_kernel_grad(x, g, kernel=shape[:2], **_conv_attrs(**attrs))
+        return contraction.conv_kernel_grad(x, g, kernel=shape[:2], chunks=0, **_conv_attrs(**attrs))
 
     def max_pool(self, x: Any, size: int, stride: int, padding: int = 0) -> Any:
         return nn.max_pool(x, size, stride=stride, padding=padding)

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from tgc.ir import Attr, Builder, Graph, Node, Value, transform
-from tgc.ops.contraction import dot
+from tgc.ops.contraction import conv_kernel_grad, dot
 from tgc.ops.kinds import Reduce
 from tgc.ops.movement import reshape
 from tgc.ops.reduce import reduce_sum
 from tgc.passes.manager import Target, register
 
 SMALL = 1 << 14  # elements of a product that are too few for the threads to share
+IMAGES = 1 << 24  # multiplications of a gradient by a filter from which on sharing the images pays for a further launch
 MULTIPLE = 4  # how many times as long as a side of the result a contracted axis must be
 
 
@@ -22,7 +23,8 @@ MULTIPLE = 4  # how many times as long as a side of the result a contracted axis
 class Split:
     """sum(x) -> sum of partial sums, `chunks` of them or one a row of the outermost axis, where that is reduced and
     much is summed to each element (also because rounding errors grow with the length of a float32 sum);
-    dot(x, y) -> sum of the products of `products` parts, where much is contracted to a small result.
+    dot(x, y) -> sum of the products of `products` parts, where much is contracted to a small result;
+    conv_kernel_grad(x, y) -> sum of those of up to `products` chunks of the images, likewise.
 
     The number of chunks is fixed: results do not depend on the number of threads.
     """
@@ -39,6 +41,8 @@ class Split:
         op = node.op
         if op is dot:
             return self._split_dot(builder, node, new)
+        if op is conv_kernel_grad:
+            return self._split_kernel_grad(builder, node, new)
         if not isinstance(op, Reduce) or not op.splits or node.attrs["chunks"]:
             return None
         axes: tuple[int, ...] = node.attrs["axes"]
@@ -72,3 +76,13 @@ class Split:
         }
         (products,) = builder.emit(dot, parts, attrs, node.loc)
         return builder.emit(reduce_sum, (products,), {"axes": (0,), "chunks": 0}, node.loc)
+
+    def _split_kernel_grad(self, builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        """The images in up to `products` chunks: threads share few filters by images, and read each but once."""
+        size, long = node.result.type.size, math.prod(new[1].shape[:-1])
+        chunks = math.gcd(new[0].shape[0], self.products)
+        few = size <= SMALL and long >= MULTIPLE * math.sqrt(size) and node.attrs["groups"] == 1
+        if node.attrs["chunks"] or not few or size * long < IMAGES or chunks < 2:
+            return None
+        (parts,) = builder.emit(conv_kernel_grad, new, {**node.attrs, "chunks": chunks}, node.loc)
+        return builder.emit(reduce_sum, (parts,), {"axes": (0,), "chunks": 0}, node.loc)
