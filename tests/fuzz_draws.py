@@ -225,9 +225,10 @@ def convolution(d: Draft, name: str) -> None:
     grid = conv_shape(x.shape[1:-1], kernel, **attrs)
     if min(grid) < 1:
         raise Unfit
-    chunks = 0 if d.smooth or not d.rarely() else d.one_of([k for k in (1, 2, 3) if x.shape[0] % k == 0])
-    y = d.like(x.dtype, (x.shape[0], *grid, filters))
-    d.emit(name, x, y, kernel=kernel, chunks=chunks, groups=groups, **attrs)
+    chunked = not d.smooth and d.rarely()  # gradients are taken before anything is chunked
+    chunks = d.one_of([c for c in (1, 2, 3) if x.shape[0] % c == 0]) if chunked else 0
+    cotangent = d.like(x.dtype, (x.shape[0], *grid, filters))
+    d.emit(name, x, cotangent, kernel=kernel, groups=groups, chunks=chunks, **attrs)
 
 
 DRAWS: dict[str, Callable[[Draft, str], None]] = {

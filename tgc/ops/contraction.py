@@ -268,47 +268,50 @@ conv = Contraction(
 
 
 def _kernel_grad_type(
-    op: Primitive, operands: Sequence[TensorType], *, kernel: Any, chunks: int, groups: int, **attrs: Any
+    op: Primitive, operands: Sequence[TensorType], *, kernel: Any, groups: int, chunks: int, **attrs: Any
 ) -> TensorType:
     x, g = _operands(op, operands)
-    if chunks < 0 or (chunks and x.rank and x.shape[0] % chunks):
-        raise op.refuse(f"cannot sum over the batch in {chunks} equal chunks", operands)
     spatial = _check_conv(op, operands, kernel, {**attrs, "groups": groups})
     if (x.shape[0], *spatial) != g.shape[:-1] or x.shape[-1] % groups or g.shape[-1] % groups:
         raise op.refuse(f"operand 1 is no result of convolving operand 0 with a {tuple(kernel)} kernel", operands)
-    return TensorType(x.dtype, (*(chunks,) * (chunks > 0), *kernel, x.shape[-1] // groups, g.shape[-1]))
+    if chunks < 0 or (chunks and x.shape[0] % chunks):
+        raise op.refuse(f"{x.shape[0]} images cannot be cut in {chunks} chunks of one size", operands)
+    return TensorType(x.dtype, (*_chunked(chunks), *kernel, x.shape[-1] // groups, g.shape[-1]))
+
+
+def _chunked(chunks: int) -> tuple[int, ...]:
+    """The axis of chunks, if there are any."""
+    return (chunks,) if chunks else ()
 
 
 def _kernel_grad_axes(
-    x: TensorType, y: TensorType, *, kernel: Any, chunks: int, stride: Any, padding: Any, dilation: Any, groups: int
+    x: TensorType, y: TensorType, *, kernel: Any, stride: Any, padding: Any, dilation: Any, groups: int, chunks: int
 ) -> AxisMap:
-    """out[k, c, (g,o)] = sum over n, h of x[n, h*stride + k*dilation, (g,c)] * y[n, h, (g,o)], unpadded.
-
-    In chunks out has an axis i in front, and n is i*size + n, with as many images in each.
-    """
+    """out[p, k, c, (g,o)] = sum over n, h of x[n, h*stride + k*dilation, (g,c)] * y[n, h, (g,o)], unpadded."""
     h, k = _conv_names(x.rank - 2)
     c, o = x.shape[-1] // groups, y.shape[-1] // groups
     extents = {**dict(zip(k, kernel, strict=True)), "c": c, **_groups(groups), "o": o}
     channels, filters = {**_groups(groups, c), "c": 1}, {**_groups(groups, o), "o": 1}
-    chunk = ({"i": 1},) if chunks else ()
-    size = x.shape[0] // max(chunks, 1)
-    images = {"i": size, "n": 1} if chunks else {"n": 1}
-    extents |= {**({"i": chunks} if chunks else {}), "n": size, **dict(zip(h, y.shape[1:-1], strict=True))}
+    each = x.shape[0] // max(chunks, 1)
+    extents |= {"n": each, **dict(zip(h, y.shape[1:-1], strict=True))}
+    images = {"n": 1}
+    if chunks:
+        images, extents = {"p": each, **images}, {"p": chunks, **extents}
     places = tuple({i: s, j: d} for i, j, s, d in zip(h, k, stride, dilation, strict=True))
     return AxisMap(
         extents,
         lhs=(images, *places, channels),
         rhs=(images, *({i: 1} for i in h), filters),
-        out=(*chunk, *({j: 1} for j in k), {"c": 1}, filters),
+        out=(*({"p": 1} for _ in _chunked(chunks)), *({j: 1} for j in k), {"c": 1}, filters),
     )
 
 
 def _kernel_grad_reference(
-    x: np.ndarray, y: np.ndarray, *, kernel: Any, chunks: int, groups: int, **attrs: Any
+    x: np.ndarray, y: np.ndarray, *, kernel: Any, groups: int, chunks: int, **attrs: Any
 ) -> np.ndarray:
     if chunks:
         parts = zip(np.split(x, chunks), np.split(y, chunks), strict=True)
-        return np.stack([_kernel_grad_reference(*p, kernel=kernel, chunks=0, groups=groups, **attrs) for p in parts])
+        return np.stack([_kernel_grad_reference(*p, kernel=kernel, groups=groups, chunks=0, **attrs) for p in parts])
     rank, c, o = x.ndim - 2, x.shape[-1] // groups, y.shape[-1] // groups
     patches = _patches(x, kernel, **attrs)
     outs = []
@@ -324,7 +327,7 @@ def _grads_of_kernel_grad(
     g: Any, x: Any, y: Any, *, out: Any, kernel: Any, chunks: int, **attrs: Any
 ) -> tuple[Any, Any]:
     if chunks:
-        raise GradientError("a sum in chunks has no gradient: chunks are introduced after differentiation")
+        raise GradientError("a convolution's gradient in chunks has none: chunks are introduced after differentiation")
     return conv_input_grad(y, g, shape=x.shape, **attrs), conv(x, g, **attrs)
 
 
@@ -335,10 +338,7 @@ def _kernel_grad_case(c: Any, chunks: int = 0) -> Any:
     return case(x, (x[0], *spatial, w[-1]), kernel=w[:-2], chunks=chunks, **c.attrs)
 
 
-_KERNEL_GRAD_CASES = (
-    *map(_kernel_grad_case, _CONV_CASES),
-    *(_kernel_grad_case(c, chunks=2) for c in _CONV_CASES if c.shapes[0][0] % 2 == 0),
-)
+# With `chunks`, the images are cut in as many, and the sums over each are an element of the result's first axis.
 conv_kernel_grad: Contraction = Contraction(
     "conv_kernel_grad",
     attrs={"kernel": integers, "chunks": integer, **_CONV_ATTRS},
@@ -347,7 +347,13 @@ conv_kernel_grad: Contraction = Contraction(
     reference=_kernel_grad_reference,
     batch=batch_kernel_grad,
     grad=_grads_of_kernel_grad,
-    samples=samples(reals(-2, 2), reals(-2, 2), cases=_KERNEL_GRAD_CASES, ulps=64),
-)
+    samples=samples(
+        reals(-2, 2), reals(-2, 2), ulps=64,
+        cases=(
+            *map(_kernel_grad_case, _CONV_CASES),
+            *(_kernel_grad_case(c, 2) for c in _CONV_CASES if not c.shapes[0][0] % 2),
+        ),
+    ),
+)  # fmt: skip
 
 __all__ = ["conv", "conv_input_grad", "conv_kernel_grad", "conv_shape", "dot"]

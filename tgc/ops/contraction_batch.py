@@ -56,7 +56,7 @@ def batch_conv(operands: Sequence[Any], batched: Sequence[bool], *, groups: int,
 
 
 def batch_kernel_grad(operands: Sequence[Any], batched: Sequence[bool], *, groups: int, **attrs: Any) -> Any:
-    """x: [n, N, *spatial, g*c], y: [n, N, *spatial', g*o] -> [n, *kernel, c, g*o]."""
+    """x: [n, N, *spatial, g*c], y: [n, N, *spatial', g*o] -> [n, (chunks,) *kernel, c, g*o]."""
     (x, y), kernel_grad = operands, primitive("conv_kernel_grad")
     n = (x if batched[0] else y).shape[0]
     if all(batched):

@@ -109,36 +109,20 @@ def _conv_by_offsets(x: Any, w: Any, *, stride: Any, dilation: Any, groups: int)
     return movement.reshape(movement.transpose(total, perm=(1, 0, 2)), shape=(x.shape[0], *spatial, o))
 
 
-def _kernel_grad_by_offsets(x: Any, y: Any, *, kernel: Any, chunks: int, **attrs: Any) -> Any:
-    """The sums of each chunk of the batch."""
-    if not chunks:
-        return _whole_kernel_grad(x, y, kernel=kernel, **attrs)
-    size, grads = x.shape[0] // chunks, []
-    for start in range(0, x.shape[0], size):
-        parts = (
-            movement.slice_(
-                t,
-                start=(start,) + (0,) * (len(t.shape) - 1),
-                stop=(start + size, *t.shape[1:]),
-                step=(1,) * len(t.shape),
-            )
-            for t in (x, y)
-        )
-        grad = _whole_kernel_grad(*parts, kernel=kernel, **attrs)
-        grads.append(movement.reshape(grad, shape=(1, *grad.shape)))
-    return movement.concat(*grads, axis=0)
-
-
-def _whole_kernel_grad(x: Any, y: Any, *, kernel: Any, stride: Any, dilation: Any, groups: int) -> Any:
+def _kernel_grad_by_offsets(
+    x: Any, y: Any, *, kernel: Any, stride: Any, dilation: Any, groups: int, chunks: int
+) -> Any:
     """A sum of products for each element of the kernel."""
     c, o, spatial = x.shape[-1] // groups, y.shape[-1], y.shape[1:-1]
-    cotangent = movement.reshape(y, shape=(y.shape[0] * math.prod(spatial), groups, o // groups))
+    points = max(chunks, 1), y.shape[0] // max(chunks, 1) * math.prod(spatial)
+    cotangent = movement.reshape(y, shape=(*points, groups, o // groups))
     parts = []
     for offset in itertools.product(*map(range, kernel)):
-        part = _under(x, offset, spatial, stride, dilation, groups)
-        product = _sum_of_products(part, cotangent, ((1,), (1,)), ((0,), (0,)))  # [groups, c, o / groups]
-        parts.append(movement.reshape(movement.transpose(product, perm=(1, 0, 2)), shape=(1, c, o)))
-    return movement.reshape(movement.concat(*parts, axis=0), shape=(*kernel, c, o))
+        part = movement.reshape(_under(x, offset, spatial, stride, dilation, groups), shape=(*points, groups, c))
+        product = _sum_of_products(part, cotangent, ((0, 2), (0, 2)), ((1,), (1,)))  # [chunks, groups, c, o / groups]
+        parts.append(movement.reshape(movement.transpose(product, perm=(0, 2, 1, 3)), shape=(points[0], 1, c, o)))
+    chunked = points[:1] if chunks else ()
+    return movement.reshape(movement.concat(*parts, axis=1), shape=(*chunked, *kernel, c, o))
 
 
 def _dot(x: Any, y: Any, *, exact: bool, batch: Any, contract: Any) -> Any:

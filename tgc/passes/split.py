@@ -55,6 +55,17 @@ class Split:
         (partial,) = builder.emit(op, new, {"axes": axes, "chunks": chunks}, node.loc)
         return builder.emit(op, (partial,), {"axes": (0,), "chunks": 0}, node.loc)
 
+    def _split_kernel_grad(self, builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
+        """The images in chunks, where much is summed to few filters: else each thread would read all of them."""
+        size, long = node.result.type.size, math.prod(new[1].shape[:-1])
+        chunks = max(n for n in range(1, self.products + 1) if new[0].shape[0] % n == 0)
+        if node.attrs["chunks"] or chunks == 1 or size > SMALL or long < MULTIPLE * math.sqrt(size):
+            return None
+        if node.attrs["groups"] > 1 or size * long < IMAGES:
+            return None
+        (partial,) = builder.emit(conv_kernel_grad, new, {**node.attrs, "chunks": chunks}, node.loc)
+        return builder.emit(reduce_sum, (partial,), {"axes": (0,), "chunks": 0}, node.loc)
+
     def _split_dot(self, builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
         """The outermost contracted axis in `products` parts, each a matrix of a batch; splitting it moves no data."""
         sides, batch = node.attrs["contract"], node.attrs["batch"]
@@ -76,13 +87,3 @@ class Split:
         }
         (products,) = builder.emit(dot, parts, attrs, node.loc)
         return builder.emit(reduce_sum, (products,), {"axes": (0,), "chunks": 0}, node.loc)
-
-    def _split_kernel_grad(self, builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
-        """The images in up to `products` chunks: threads share few filters by images, and read each but once."""
-        size, long = node.result.type.size, math.prod(new[1].shape[:-1])
-        chunks = math.gcd(new[0].shape[0], self.products)
-        few = size <= SMALL and long >= MULTIPLE * math.sqrt(size) and node.attrs["groups"] == 1
-        if node.attrs["chunks"] or not few or size * long < IMAGES or chunks < 2:
-            return None
-        (parts,) = builder.emit(conv_kernel_grad, new, {**node.attrs, "chunks": chunks}, node.loc)
-        return builder.emit(reduce_sum, (parts,), {"axes": (0,), "chunks": 0}, node.loc)

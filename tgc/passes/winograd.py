@@ -56,7 +56,8 @@ def _unfit(node: Node, constant: bool, most: float) -> str:
     x, g = (v.type for v in node.operands)
     w = node.result.type if gradient else g
     y = g if gradient else node.result.type
-    if w.shape[:-2] != (winograd.FILTER,) * 2 or x.dtype != F32 or node.attrs["groups"] != 1:
+    whole = node.attrs["groups"] == 1 and not node.attrs.get("chunks")
+    if w.shape[:-2] != (winograd.FILTER,) * 2 or x.dtype != F32 or not whole:
         return "only float32 3x3 filters in one group have a transform"
     if any(n != 1 for n in (*node.attrs["stride"], *node.attrs["dilation"])):
         return "strides and dilation skip elements of the windows"
