@@ -52,10 +52,10 @@ MADE = {
     ("model", "pipeline", "launches", "megabytes"),
     [
         ("cnn", DIRECT, 27, 38.5),
-        ("resnet18", DIRECT, 316, 2213),
+        ("resnet18", DIRECT, 338, 2191.3),  # strided convolutions: a launch for each phase of the gradient
         ("transformer", DIRECT, 211, 1442),
         ("cnn", PIPELINE, 36, 53.7),  # a quarter of the multiplications for transforms through memory
-        ("resnet18", PIPELINE, 431, 3863),
+        ("resnet18", PIPELINE, 444, 3635),
     ],
 )
 def test_launches_and_bytes(model: str, pipeline: str, launches: int, megabytes: float) -> None:

@@ -106,6 +106,7 @@ REFUSED: tuple[tuple[str, list[tuple[int, ...]], dict[str, Any], str], ...] = (
     ("conv_kernel_grad", [(1, 4, 2), (1, 7, 3)], CONV | {"chunks": 0, "kernel": (-2,)}, "kernel.* must be positive"),
     ("conv_kernel_grad", [(1, 4, 2), (1, 3, 3)], CONV | {"chunks": 0, "kernel": (2, 2)}, "kernel.* need 1 entries"),
     ("conv_kernel_grad", [(1, 4, 2), (1, 4, 3)], CONV | {"chunks": 0, "kernel": (2,)}, "operand 1 is no result"),
+    ("conv_kernel_grad", [(3, 4, 2), (3, 3, 3)], CONV | {"chunks": 2, "kernel": (2,)}, "3 images cannot be cut in 2"),
     ("window_sum", [(4,)], WINDOW | {"padding": ((1,),)}, "need one entry an axis"),
     ("window_max", [(4,)], WINDOW | {"padding": ((1, 0, 0),)}, "need one entry an axis"),
     ("window_max", [(4,)], WINDOW | {"padding": ((2, 0),)}, "padding 2, 0 is"),

@@ -427,6 +427,24 @@ def test_split_of_products_over_two_axes() -> None:
     assert ops(after) == ["reshape", "reshape", "dot", "sum"]
 
 
+@pytest.mark.parametrize(
+    ("x", "y", "chunks"),
+    [
+        ("f32[8,56,56,64]", "f32[8,56,56,32]", 8),
+        ("f32[12,56,56,16]", "f32[12,56,56,32]", 6),
+        ("f32[1,56,56,64]", "f32[1,56,56,32]", 0),  # one image
+        ("f32[8,4,4,64]", "f32[8,4,4,32]", 0),  # not long
+        ("f32[8,56,56,256]", "f32[8,56,56,256]", 0),  # enough tiles for all threads
+    ],
+)
+def test_split_of_kernel_gradients(x: str, y: str, chunks: int) -> None:
+    attrs = dict(kernel=(1, 1), chunks=0, stride=(1, 1), padding=((0, 0),) * 2, dilation=(1, 1), groups=1)
+    g = traced(lambda x, y: OPS["conv_kernel_grad"](x, y, **attrs), x, y)
+    after, _ = applied(Split(), g)
+    assert [node.attrs["chunks"] for node in after.nodes] == ([chunks, 0] if chunks else [0])
+    assert after.outputs[0].type == g.outputs[0].type
+
+
 def test_split_leaves_positions_alone() -> None:
     """The place of the largest element is not the largest of places."""
     g = traced(lambda x: OPS["argmax"](x, axes=(0,), chunks=0), "f32[9000]")

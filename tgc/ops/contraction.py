@@ -9,9 +9,9 @@ import numpy as np
 
 from tgc.errors import DTypeError, GradientError
 from tgc.ops.contraction_batch import batch_conv, batch_dot, batch_kernel_grad
-from tgc.ops.creation import fill
+from tgc.ops.conv_phases import conv_input_grad
 from tgc.ops.kinds import AxisMap, Contraction, Primitive, integer, integers, pairs
-from tgc.ops.movement import pad, reshape, reverse, transpose
+from tgc.ops.movement import transpose
 from tgc.ops.samples import case, reals, samples
 from tgc.types import BF16, F16, F32, NUMBERS, TensorType
 
@@ -231,30 +231,6 @@ def _conv_reference(
         kernel = np.moveaxis(_wide(w)[..., g * o : (g + 1) * o], -2, 0)  # [c, *kernel, o]
         outs.append(np.tensordot(part, kernel, rank + 1))
     return np.concatenate(outs, -1).astype(x.dtype)
-
-
-def _swap_filters(w: Any, groups: int) -> Any:
-    """[*kernel, c, g*o] -> reversed [*kernel, o, g*c]: the filters of the convolution that carries cotangents back."""
-    kernel, c, o = tuple(w.shape[:-2]), w.shape[-2], w.shape[-1] // groups
-    rank = len(kernel)
-    if groups == 1:
-        return reverse(transpose(w, perm=(*range(rank), rank + 1, rank)), axes=tuple(range(rank)))
-    split = reshape(w, shape=(*kernel, c, groups, o))
-    swapped = transpose(split, perm=(*range(rank), rank + 2, rank + 1, rank))
-    return reverse(reshape(swapped, shape=(*kernel, o, groups * c)), axes=tuple(range(rank)))
-
-
-def conv_input_grad(g: Any, w: Any, *, shape: Any, stride: Any, padding: Any, dilation: Any, groups: int) -> Any:
-    """Cotangent of a convolution's input of `shape`: g, spread by the stride, convolved with the swapped filters."""
-    if 0 in shape:
-        return fill(shape, g.dtype, 0)
-    reach = [(k - 1) * d for k, d in zip(w.shape[:-2], dilation, strict=True)]
-    low = [r - p[0] for r, p in zip(reach, padding, strict=True)]
-    spread = [max(n - 1, 0) * s + 1 for n, s in zip(g.shape[1:-1], stride, strict=True)]
-    high = [n + r - m - a for n, r, m, a in zip(shape[1:-1], reach, spread, low, strict=True)]
-    around = pad(g, low=(0, *low, 0), high=(0, *high, 0), interior=(0, *(s - 1 for s in stride), 0), value=0)
-    none, one = ((0, 0),) * len(low), (1,) * len(low)
-    return conv(around, _swap_filters(w, groups), stride=one, padding=none, dilation=dilation, groups=groups)
 
 
 _CONV_CASES = (

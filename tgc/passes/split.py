@@ -15,6 +15,7 @@ from tgc.passes.manager import Target, register
 from tgc.passes.tiles import channelwise
 
 SMALL = 1 << 14  # elements of a product that are too few for the threads to share
+IMAGES = 1 << 24  # multiplications of a gradient by a filter from which on sharing the images pays for a further launch
 MULTIPLE = 4  # how many times as long as a side of the result a contracted axis must be
 
 
@@ -23,8 +24,8 @@ MULTIPLE = 4  # how many times as long as a side of the result a contracted axis
 class Split:
     """sum(x) -> sum of partial sums, `chunks` of them or one a row of the outermost axis, where that is reduced and
     much is summed to each element (also because rounding errors grow with the length of a float32 sum);
-    dot(x, y) -> sum of the products of `products` parts, where much is contracted to a small result, and so for the
-    gradients of depthwise convolutions by their filters.
+    dot(x, y) -> sum of the products of `products` parts, where much is contracted to a small result;
+    conv_kernel_grad(x, y) -> sum of those of up to `products` chunks of the images, likewise.
 
     The number of chunks is fixed: results do not depend on the number of threads.
     """
@@ -56,13 +57,18 @@ class Split:
         return builder.emit(op, (partial,), {"axes": (0,), "chunks": 0}, node.loc)
 
     def _split_kernel_grad(self, builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
-        """The images in chunks, if each channel is summed by itself: its columns are all that threads could share."""
-        x, y = (v.type for v in new)
-        axes = channelwise(conv_kernel_grad.axis_map(x, y, **node.attrs))
-        chunks = max(n for n in range(1, self.products + 1) if x.shape[0] % n == 0)
-        if node.attrs["chunks"] or chunks == 1 or axes is None or node.result.type.size > SMALL:
-            return None
-        if math.prod(axes.extents.values()) < self.least * self.products:
+        """The images in chunks, where much is summed to few filters: else each thread would read all of them.
+
+        Gradients of depthwise convolutions share nothing else but their channels among threads.
+        """
+        axes = conv_kernel_grad.axis_map(*(v.type for v in new), **node.attrs)
+        size, work = node.result.type.size, math.prod(axes.extents.values())
+        chunks = max(n for n in range(1, self.products + 1) if new[0].shape[0] % n == 0)
+        if channelwise(axes) is not None:
+            pays = work >= self.least * self.products
+        else:
+            pays = node.attrs["groups"] == 1 and work >= max(IMAGES, MULTIPLE * math.sqrt(size) * size)
+        if node.attrs["chunks"] or chunks == 1 or size > SMALL or not pays:
             return None
         (partial,) = builder.emit(conv_kernel_grad, new, {**node.attrs, "chunks": chunks}, node.loc)
         return builder.emit(reduce_sum, (partial,), {"axes": (0,), "chunks": 0}, node.loc)
