@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 # the variables that set the number of threads, for whichever library a worker runs
 THREADS = ("TGC_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-SETTLE = 0.03  # seconds before a turn, in which the threads of the last one stop spinning
+SETTLE = 0.15  # seconds before a turn, in which the threads of the last one stop spinning: OpenBLAS's take the longest
 
 
 class WorkerError(RuntimeError):

@@ -30,7 +30,6 @@ from tgc.backends.cpu.loader import kernel_key
 from tgc.backends.cpu.pointers import SCALARS, Pointer
 from tgc.backends.cpu.program import to_storage
 from tgc.backends.cpu.target import X86_LEVELS, CpuTarget
-from tgc.backends.loops import contraction
 from tgc.interpret import interpret
 from tgc.jit import LoweredFunction
 from tgc.ops import REGISTRY
@@ -230,12 +229,17 @@ PRODUCTS: dict[str, tuple[Any, tuple[int, ...], tuple[int, ...]]] = {  # matrice
     "TN": (lambda x, y: x.T @ y, (1051, 1021), (1051, 1023)),
     "TN_batch": (lambda x, y: x.transpose(0, 2, 1) @ y, (2, 1051, 1021), (2, 1051, 97)),
     "split": (lambda x, y: x.T @ y, (8192, 20), (8192, 30)),
+    "one_row": (lambda x, y: x @ y, (1, 1051), (1051, 1021)),
+    "few_rows": (lambda x, y: x @ y, (2, 13, 1051), (2, 1051, 2043)),
+    "few_rows_NT": (lambda x, y: x @ y.T, (5, 1051), (1021, 1051)),
+    "few_columns_TN": (lambda x, y: x.T @ y, (1051, 1021), (1051, 3)),
+    "few_columns_TN_batch": (lambda x, y: x.transpose(0, 2, 1) @ y, (2, 1051, 1021), (2, 1051, 1)),
 }
 
 
 @pytest.mark.parametrize(("f", "x", "y"), PRODUCTS.values(), ids=PRODUCTS)
 def test_large_products(f: Any, x: tuple[int, ...], y: tuple[int, ...]) -> None:
-    """Packed and split ones; sums of small integers are exact in any order."""
+    """Packed, split and streamed ones; sums of small integers are exact in any order."""
     rng = np.random.default_rng(0)
     a, b = (rng.integers(-4, 5, shape).astype(np.float32) for shape in (x, y))
     compiled = tgc.jit(f)
@@ -415,42 +419,6 @@ def test_keys_are_the_same_in_every_process() -> None:
         for seed in ("1", "2")
     ]  # fmt: skip
     assert texts[0] == texts[1] == f"{[keys(f, *args(24)) for f, args in SIZES.values()]}\n"
-
-
-@dataclass(frozen=True)
-class Crowded:
-    """A program whose rows lie whole pages apart, and whether copying them changes the order of any sum."""
-
-    function: Callable[..., Any]
-    shapes: tuple[tuple[int, ...], ...]
-    exact: bool = True
-
-
-CROWDED = {
-    "one piece": Crowded(lambda x, y: nn.relu(x @ y + 1), ((45, 1024), (1024, 70))),
-    "three pieces": Crowded(lambda x, y: nn.relu(x @ y + 1), ((45, 3072), (3072, 70))),
-    "channels": Crowded(lambda x, w: nn.conv(x, w, padding=1, stride=2), ((2, 6, 5, 1024), (3, 3, 1024, 40)), False),
-}
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", CROWDED)
-def test_rows_that_crowd_a_few_sets_of_the_cache_are_copied(
-    name: str, dtype: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    case = CROWDED[name]
-    operands = [normal(*shape, dtype=dtype) for shape in case.shapes]
-    found = {}
-    for ways in (10**9, 1):
-        monkeypatch.setattr(contraction, "WAYS", ways)
-        text = "".join(tgc.jit(case.function).lower(*operands).kernels.values())
-        assert ("piece_of_rows" in text) == (ways == 1)
-        found[ways] = tgc.jit(case.function)(*operands)
-    if case.exact:
-        np.testing.assert_array_equal(found[1], found[10**9])
-    else:
-        eps = np.finfo(dtype).eps
-        np.testing.assert_allclose(found[1], found[10**9], rtol=64 * eps, atol=4096 * eps)
 
 
 # -------------------------------------------------------------------------------------------------------- transposes

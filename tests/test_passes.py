@@ -26,6 +26,7 @@ from tgc.passes.manager import Target, collecting, refuse, register
 from tgc.passes.memory import Memory
 from tgc.passes.simplify import Simplify
 from tgc.passes.split import Split
+from tgc.passes.tiles import tile_shape
 from tgc.runtime.lowered import Lowered, check_pass
 from tgc.text import parse
 from tgc.trace import Tracer, trace
@@ -33,7 +34,7 @@ from tgc.types import F32, F64, I32, tensor_type
 from tgc.verify import verify
 
 FEATURES = frozenset().union(*X86_LEVELS.values())
-TARGET = CpuTarget.of("x86_64-unknown-linux-gnu", FEATURES, threads=2)  # 16 float32 lanes, panels of 32 columns
+TARGET = CpuTarget.of("x86_64-unknown-linux-gnu", FEATURES, threads=2)  # 16 float32 lanes
 
 
 def traced(f: Callable[..., Any], *types: str) -> Graph:
@@ -325,17 +326,17 @@ def test_axes_of_the_result_stay_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    ("columns", "pack", "layout"),
-    [(40, True, "{1,0;1:32}"), (64, True, "{1,0;1:32}"), (32, True, ""), (40, False, ""), (16, True, "")],
+    ("columns", "pack", "panel"),
+    [(128, True, 64), (80, True, 48), (160, True, 32), (64, True, 0), (32, True, 0), (16, True, 0), (80, False, 0)],
 )
-def test_constants_are_packed(columns: int, pack: bool, layout: str) -> None:
-    """In panels of two vectors, if there are more columns than that; the relayout is evaluated by the next pass."""
+def test_constants_are_packed(columns: int, pack: bool, panel: int) -> None:
+    """In panels as wide as register tiles, if there are several; the relayout is evaluated by the next pass."""
     y = np.arange(3 * columns, dtype=np.float32).reshape(3, columns)
     made = run([Layout(pack), Fold()], traced(lambda x: x @ y, "f32[7,3]"), TARGET, check_pass)
     assert ops(made.result) == ["dot"]
     (packed,) = (c.value.type for c in made.result.constants)
-    assert str(packed) == f"f32[3,{columns}]{layout}"
-    assert packed.storage == ((-(-columns // 32), 3, 32) if layout else (3, columns))
+    assert str(packed) == f"f32[3,{columns}]" + (f"{{1,0;1:{panel}}}" if panel else "")
+    assert packed.storage == ((-(-columns // panel), 3, panel) if panel else (3, columns))
 
 
 @pytest.mark.parametrize(
@@ -353,14 +354,14 @@ def test_large_operands_are_packed(m: int, k: int, n: int, packed: bool) -> None
     again, _ = applied(Layout(), made)
     assert again == made
     made, _ = applied(Layout(), traced(lambda x, y: x @ y.T, f"f32[{m},{k}]", f"f32[{n},{k}]"))
-    assert str(made.nodes[0].result.type) == f"f32[{n},{k}]" + ("{0,1;0:32}" if packed else "{1,0}")
+    assert str(made.nodes[0].result.type) == f"f32[{n},{k}]" + ("{0,1;0:64}" if packed else "{1,0}")
 
 
 @pytest.mark.parametrize(
     ("x", "y", "layout"),
     [
-        ("f32[1024,160]", "f32[1024,100]", "{1,0;1:14}"),
-        ("f32[3,1024,160]", "f32[3,1024,100]", "{2,0,1;2:14}"),
+        ("f32[1024,160]", "f32[1024,100]", "{1,0;1:6}"),
+        ("f32[3,1024,160]", "f32[3,1024,100]", "{2,0,1;2:6}"),
         ("f32[1024,160]", "f32[1024,90]", ""),  # few columns
         ("f32[256,160]", "f32[256,100]", ""),  # stays in the cache
     ],
@@ -373,12 +374,61 @@ def test_large_transposed_operands_are_packed_in_rows(x: str, y: str, layout: st
     assert applied(Layout(), made)[0] == made
 
 
+@pytest.mark.parametrize(
+    ("f", "x", "y", "turned"),
+    [
+        (lambda x, y: x @ y.T, "f32[8,512]", "f32[512,512]", True),  # columns would be strided
+        (lambda x, y: x.T @ y, "f32[512,512]", "f32[512,8]", True),  # rows are the fastest axis
+        (lambda x, y: x.T @ y, "f32[512,512]", "f32[512,1]", True),
+        (lambda x, y: x @ y.transpose(0, 2, 1), "f32[3,8,512]", "f32[3,512,512]", True),
+        (lambda x, y: x @ y.T, "f32[17,512]", "f32[512,512]", False),  # more than a few rows
+        (lambda x, y: x @ y.T, "f32[8,256]", "f32[256,256]", False),  # copied at once
+        (lambda x, y: x @ y, "f32[8,512]", "f32[512,512]", False),  # lies as it should
+        (lambda x, y: x @ y, "f32[512,512]", "f32[512,8]", False),
+    ],
+)
+def test_a_large_matrix_is_read_as_it_lies(f: Any, x: str, y: str, turned: bool) -> None:
+    """Beside few rows or columns: the product is computed transposed, and the large operand neither copied nor cut."""
+    made, _ = applied(Layout(), traced(f, x, y))
+    assert (ops(made)[-1] == "transpose") == turned
+    (product,) = (node for node in made.nodes if node.op.name == "dot")
+    if turned:
+        large = max(made.inputs, key=lambda v: v.type.size)
+        assert large in product.operands
+    assert applied(Layout(), made)[0] == made
+
+
 def test_filters_are_packed() -> None:
-    filters = np.arange(3 * 3 * 2 * 40, dtype=np.float32).reshape(3, 3, 2, 40) / 100
+    filters = np.arange(3 * 3 * 2 * 80, dtype=np.float32).reshape(3, 3, 2, 80) / 100
     attrs = {"stride": (1, 1), "padding": ((0, 0),) * 2, "dilation": (1, 1), "groups": 1}
     g = traced(lambda x: OPS["conv"](x, filters, **attrs), "f32[1,5,5,2]")
     made = run([Layout(), Fold()], g, TARGET, check_pass)
-    assert [str(c.value.type) for c in made.result.constants] == ["f32[3,3,2,40]{3,0,1,2;3:32}"]
+    assert [str(c.value.type) for c in made.result.constants] == ["f32[3,3,2,80]{3,0,1,2;3:48}"]
+
+
+@pytest.mark.parametrize(
+    ("features", "dtype", "m", "n", "shape"),
+    [
+        (FEATURES, F32, 512, 512, (6, 64)),
+        (FEATURES, F32, 512, 96, (8, 48)),  # no column of padding
+        (FEATURES, F32, 512, 160, (8, 32)),
+        (FEATURES, F32, 512, 16, (8, 16)),
+        (FEATURES, F64, 512, 512, (6, 32)),
+        (FEATURES, F32, 1, 512, (1, 64)),
+        (FEATURES, F32, 3, 512, (4, 64)),
+        (FEATURES, F32, 5, 512, (6, 64)),
+        (FEATURES, F32, 16, 512, (4, 64)),  # no row of padding
+        (FEATURES, F32, 12, 16, (8, 16)),
+        (X86_LEVELS["x86-64-v3"], F32, 512, 512, (6, 16)),  # half of the registers
+        (X86_LEVELS["x86-64-v3"], F32, 4, 8, (4, 8)),
+    ],
+)
+def test_shapes_of_register_tiles(features: frozenset[str], dtype: Any, m: int, n: int, shape: tuple[int, int]) -> None:
+    target = CpuTarget.of("x86_64-unknown-linux-gnu", features)
+    rows, columns = tile_shape(target, dtype, m, n)
+    assert (rows, columns) == shape
+    vectors = columns // target.lanes(dtype)
+    assert rows * vectors + vectors + 1 <= target.vector_registers
 
 
 # ------------------------------------------------------------------------------------------------------------- split

@@ -15,7 +15,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from tgc.backends.loops.axes import Axis, collapse, unflatten
 from tgc.backends.loops.ir import (
@@ -55,10 +54,9 @@ from tgc.types import I64, TensorType
 STREAMED, GROUPED = 20, 4  # second-level caches full: of a right operand read over and over, of a group of rows
 RUN, SHARES = 8, 32  # panels that one block of rows meets in turn; pieces of work to share among threads, at least
 LEVELS = 2  # loops over k inside of a register tile; slower ones run around it
-HELD = 32  # register tiles whose results a thread holds while slower loops over k run
-PAGE, WAYS = 4096, 8  # bytes after which addresses meet in a set of the first-level cache, lines that fit in a set
-PIECE, GAP = PAGE, 64  # bytes of a row that are copied if rows crowd a few sets, and to leave between two such rows
-RUN_HELD, FEW_SHARES = 4, 8  # then: as many rows as columns of tiles or more; each share reads an operand once more
+HELD = 64  # register tiles whose results a thread holds while slower loops over k run
+STEPS, PAGE = 8, 16  # where few rows meet a large matrix: steps of k that a panel goes by at once, panels of a run
+FEW_SHARES = 8  # pieces of work then, at least: each reads an operand once more
 
 Loop = tuple[Expr, Expr, Expr]  # extent, and how far a step goes in each operand
 Level = tuple[int, Expr, Expr, Expr]  # the same behind the extent of this launch
@@ -83,9 +81,11 @@ class Product:
         self.l2_bytes = target.l2_bytes
         self.lhs_packed = self._packed_rows(lhs)
         self.lhs_step = strides(lhs, self.map.lhs, skip=self.lhs_packed)
-        self.crowded = self._crowded()
         self.packed = self._packed(rhs)
         self.rhs_step = strides(rhs, self.map.rhs, skip=self.packed)
+        self.panels, self.blocks = -(-self.n // self.columns), -(-self.m // self.rows)
+        wide = self.packed is None and self.panels >= PAGE // 2
+        self.streamed = wide and self.blocks <= HELD // 4 and rhs.nbytes > self.blocks * target.l2_bytes
         if self.packed is None and self.rhs_step[self.column] != 1 and self.n > 1:
             raise BackendError(f"{op.name}({lhs}, {rhs}): columns of the right operand are not contiguous")
 
@@ -115,7 +115,7 @@ class Product:
     def kernel(self) -> Kernel:
         r = self.roles
         pull, tile = self.pull, Var("tile")
-        panels, blocks = -(-self.n // self.columns), -(-self.m // self.rows)
+        panels, blocks = self.panels, self.blocks
         outer = [*r.batch, *r.n[:-1]]
         extent = {a: pull.integer(f"n_{a}", self.extent[a]) for a in self.extent}
         lhs = self._integers("a", [*r.batch, *r.m, *r.k], self.lhs_step)
@@ -151,10 +151,6 @@ class Product:
             self.rows, self.columns, a, a_at, rows_at, b, b_at, c, valid, levels,
             accumulate=bool(slow), c_at=c_from, rows_from=rows_from,
         )  # fmt: skip
-        copied: list[Stmt] = []
-        if self.crowded:
-            one, copied, setup = self._spread(one)
-            body += setup
         last_panel = SCALAR.minimum(first_panel + Var("run"), pull.integer("panels", panels))
         last_block = SCALAR.minimum(first_block + Var("group"), pull.integer("blocks", blocks))
 
@@ -169,18 +165,19 @@ class Product:
         epilogue = self._epilogue(c, c_from, m)
         if slow:  # all results of the unit are at hand while what is summed goes by once
             zero = Store(flat(c), (Var("z"),), SCALAR.const(0, self.dtype))
-            loop = blockwise(*copied, panelwise(one))
+            loop = blockwise(panelwise(one))
             for k, (n, _, _) in reversed(list(enumerate(slow))):
                 loop = For(f"slow{k}", Const(0, I64), n, (loop,))
-            body += [For("z", Const(0, I64), Const(HELD * c_size, I64), (zero,)), blockwise(row, *places), loop]
+            held = pull.integer("held", group * run * c_size)
+            body += [For("z", Const(0, I64), held, (zero,)), blockwise(row, *places), loop]
             body.append(blockwise(row, panelwise(*epilogue)))
         else:
-            body.append(blockwise(row, *places, *copied, panelwise(one, *epilogue)))
-        held = HELD if slow else 1
-        body += [Stack(rows_at, held * self.rows), Stack(flat(c), held * c_size)]
+            body.append(blockwise(row, *places, panelwise(one, *epilogue)))
+        most = HELD if slow else 1
+        stacks: list[Stmt] = [Stack(rows_at, most * self.rows), Stack(flat(c), most * c_size)]
         tiles = math.prod(self.extent[x] for x in outer) * groups * runs
         flops = 2 * math.prod(self.extent.values())
-        return finish(self.name, pull, body, tiles=tiles, work=flops // 8)
+        return finish(self.name, pull, [*stacks, *body], tiles=tiles, work=flops // 8)
 
     def _unit(self, blocks: int, panels: int, outer: int, slow: bool) -> tuple[int, int]:
         """How many blocks of rows and how many panels of columns one tile of the kernel's range computes.
@@ -188,13 +185,21 @@ class Product:
         If the right operand stays in the caches of the machine, a block of rows, if it stays in the first level, passes
         by a run of panels. Else a group of rows that stays in the caches passes by one panel, so that the right operand
         is read but once for each group. Few rows are one group. Each in pieces small enough to share among threads.
-        With slow loops the results of a unit are held while both operands go by.
+        With slow loops the results of a unit are held while both operands go by. A large matrix that few rows meet goes
+        by in whole rows, some pages at a time, as memory is read best: its panels would jump a row of it at each step.
         """
         lhs, rhs = (v.type for v in self.node.operands)
         share = max(1, outer * blocks * panels // (FEW_SHARES if slow else SHARES))
+        if slow and self.streamed:
+            return blocks, min(panels, PAGE, HELD // blocks)
         if slow:
-            run = min(panels, RUN_HELD, share)
-            return min(blocks, max(1, share // run), HELD // run), run
+            held = min(HELD, share)
+
+            def traffic(run: int) -> int:  # bytes of both operands that go by
+                return -(-blocks // (held // run)) * rhs.nbytes + -(-panels // run) * lhs.nbytes
+
+            run = min(range(1, min(panels, held) + 1), key=traffic)
+            return min(blocks, held // run), run
         block = max(1, lhs.nbytes // max(1, blocks * math.prod(self.extent[a] for a in self.roles.batch)))
         if blocks < 16 or rhs.nbytes > STREAMED * self.l2_bytes:
             return min(blocks, max(1, GROUPED * self.l2_bytes // block), share), 1
@@ -220,54 +225,23 @@ class Product:
     def _slow(self, levels: Sequence[Level]) -> tuple[list[Loop], tuple[Loop, ...]]:
         """Loops over k around the register tiles, and those inside of them.
 
-        Long sums run in pieces, in which a panel of the right operand stays in the second-level cache: over one image,
-        or a row of a large one, in the gradient of a convolution by its filter, whatever the number of images.
+        Long sums run in pieces: few steps of a matrix that is streamed; else a panel of the right operand stays in the
+        second-level cache: over one image, or a row of a large one, in the gradient of a convolution by its filter,
+        whatever the number of images.
         """
-        piece = self.l2_bytes // 4 // (self.columns * self.dtype.itemsize)
-        most, inside = 2 * piece, min(len(levels), LEVELS)
-        if self.crowded:
-            piece = most = PIECE // self.dtype.itemsize
-        if self.crowded or math.prod(size for size, *_ in levels[-inside:]) > most:
+        piece = STEPS if self.streamed else self.l2_bytes // 4 // (self.columns * self.dtype.itemsize)
+        inside = min(len(levels), LEVELS)
+        if math.prod(size for size, *_ in levels[-inside:]) > 2 * piece:
             inside = 1
         slow: list[Loop] = [(n, a, b) for _, n, a, b in levels[:-inside]]
         fast: list[Loop] = [(n, a, b) for _, n, a, b in levels[-inside:]]
-        if levels[-1][0] > most:  # even one level alone
+        if levels[-1][0] > 2 * piece:  # even one level alone
             n, a, b = fast[0]
             pieces = self.pull.integer("pieces", -(-levels[-1][0] // piece))
             first = Var(f"slow{len(slow)}") * self.pull.integer("piece", piece)
             slow.append((pieces, Var("piece") * a, Var("piece") * b))
             fast[0] = SCALAR.minimum(Var("piece"), n - first), a, b
         return slow, tuple(fast)
-
-    def _crowded(self) -> bool:
-        """Whether the rows of a block are so far apart in memory that they do not stay in the first-level cache.
-
-        Addresses a page apart share a set: while a tile walks along its rows they would evict each other's lines.
-        """
-        if not (self.roles.m and self.roles.k) or self.lhs_packed is not None or self.lhs_step[self.roles.k[-1]] != 1:
-            return False
-        apart = self.lhs_step[self.roles.m[-1]] * self.dtype.itemsize
-        return self.rows * math.gcd(apart, PAGE) >= WAYS * PAGE
-
-    def _spread(self, one: Tile) -> tuple[Tile, list[Stmt], list[Stmt]]:
-        """The tile on a copy of a piece of its rows, side by side; what copies them; what a unit of work needs."""
-        pitch, r, x = (PIECE + GAP) // self.dtype.itemsize, Var("r"), Var("x")
-        copy = Buffer("piece_of_rows", self.dtype, (self.rows * pitch,), (1,))
-        copy_at = Buffer("copy_at", I64, (self.rows,), (1,))
-        rows = Const(self.rows, I64)
-        ((extent, _, b_step),) = one.levels
-        first = Load(one.rows_at, (one.rows_from + r,), I64) + one.a_at
-        element = Load(flat(one.a), (Var("first") + x,), self.dtype)
-        line = For("x", Const(0, I64), extent, (Store(copy, (r * pitch + x,), element),))
-        gather = For("r", Const(0, I64), rows, (Let("first", first), line))
-        setup: list[Stmt] = [
-            Stack(copy, self.rows * pitch),
-            Stack(copy_at, self.rows),
-            For("r", Const(0, I64), rows, (Store(copy_at, (r,), r * pitch),)),
-        ]
-        levels = ((extent, Const(1, I64), b_step),)
-        zero = Const(0, I64)
-        return replace(one, a=copy, a_at=zero, rows_at=copy_at, rows_from=zero, levels=levels), [gather], setup
 
     def _rows_at(self, rows_at: Buffer, at: Expr, lhs: Mapping[str, Expr], extent: Mapping[str, Expr]) -> list[Stmt]:
         """Fill the table of row places; rows past the end repeat the last one, or are padding of a packed operand."""

@@ -6,7 +6,8 @@ Four rewrites, each of which turns movement of data into addressing:
   ops, windows, padding, reductions), until two of them meet and cancel, a reduction swallows one or the end of the
   graph is reached. A model in NCHW form, whose convolutions are transposes around the channels-last primitive, thus
   computes channels-last throughout.
-- A dot reads transposed operands in place: their axes are renamed.
+- A dot reads transposed operands in place: their axes are renamed. Beside few rows or columns a large matrix is read as
+  it lies, as the left operand or the right.
 - Right operands of contractions get a layout with contiguous columns, packed in panels as wide as a register tile if
   they are constants, or large and read by many rows. The relayout of a constant is folded.
 - Large left operands whose rows are the fastest axis are packed in blocks of rows as high as a register tile.
@@ -153,15 +154,22 @@ class Layout:
                 return builder.emit(node.op, (new[0], filters), node.attrs, node.loc)
             if not isinstance(node.op, Contraction):
                 return None
-            op, attrs, operands = node.op, dict(node.attrs), list(new)
+            op, attrs, operands, turned = node.op, dict(node.attrs), list(new), False
             if op is contraction.dot:
                 operands, attrs = _absorb(operands, attrs)
+                turned = self.pack and not adopted.intersection(operands) and _turns(operands, attrs, target)
+                if turned:
+                    operands.reverse()
+                    attrs = {key: sides[::-1] for key, sides in attrs.items()}
             columns = _columns(op, operands, attrs)
             if columns is not None:
-                panels = self.pack and (operands[1] in adopted or _worth_packing(op, operands, attrs, target))
+                panels = self.pack and (operands[1] in adopted or _worth_packing(op, operands, attrs, columns, target))
                 operands[1] = _contiguous(builder, node, operands, columns, panels, target)
             if op is contraction.dot and self.pack and columns is not None:
                 operands[0] = _packed_rows(builder, node, operands, attrs, columns, target)
+            if turned:
+                (product,) = builder.emit(op, operands, attrs, node.loc)
+                return _turned_back(builder, product, node)
             return builder.emit(op, operands, attrs, node.loc, types=[r.type for r in node.results])
 
         return transform(graph, rewrite)
@@ -183,6 +191,35 @@ def _absorb(operands: list[Value], attrs: dict[str, Any]) -> tuple[list[Value], 
     return operands, {"batch": tuple(batch), "contract": tuple(contract)}
 
 
+FEW = 16  # rows or columns of a product beside which the other operand is a large matrix
+
+
+def _turns(operands: list[Value], attrs: Mapping[str, Any], target: Target) -> bool:
+    """Whether a dot reads its large operand as it lies in memory only if its operands change places.
+
+    Columns that are strided would be copied, a matrix of them for few rows; and rows that are the fastest axis, which
+    few columns meet, make contiguous columns.
+    """
+    fixed = [{*b, *c} for b, c in zip(attrs["batch"], attrs["contract"], strict=True)]
+    for few, large in ((0, 1), (1, 0)):
+        points = [n for a, n in enumerate(operands[few].shape) if a not in fixed[few]]
+        matrix, batch = operands[large].type, attrs["batch"][large]
+        fastest = matrix.rank - 1
+        turned = fastest in attrs["contract"][large] if large else fastest not in fixed[large]
+        size = matrix.nbytes // math.prod(matrix.shape[a] for a in batch)
+        if turned and points and math.prod(points) <= FEW and size > target.l2_bytes // 2:
+            return True
+    return False
+
+
+def _turned_back(builder: Builder, product: Value, node: Node) -> tuple[Value, ...]:
+    """The result of `node`, given that of the dot whose operands have changed places."""
+    batch, rank = len(node.attrs["batch"][0]), product.type.rank
+    columns = node.operands[1].type.rank - batch - len(node.attrs["contract"][1])
+    perm = (*range(batch), *range(batch + columns, rank), *range(batch, batch + columns))
+    return builder.emit(movement.transpose, (product,), {"perm": perm}, node.loc)
+
+
 def _columns(op: Contraction, operands: list[Value], attrs: Mapping[str, Any]) -> int | None:
     """The axis of the right operand along which the result's fastest axis runs."""
     lhs, rhs = (v.type for v in operands)
@@ -195,7 +232,9 @@ def _columns(op: Contraction, operands: list[Value], attrs: Mapping[str, Any]) -
 ROWS = 96  # of a product for which its right operand is packed at each call: the copy then costs a few percent
 
 
-def _worth_packing(op: Contraction, operands: list[Value], attrs: Mapping[str, Any], target: Target) -> bool:
+def _worth_packing(
+    op: Contraction, operands: list[Value], attrs: Mapping[str, Any], columns: int, target: Target
+) -> bool:
     """Whether a right operand that is no constant is so large, and read so often, that packing it pays.
 
     A panel is read in one stream and stays in the second-level cache for all rows, if it fits; columns of a wide matrix
@@ -209,7 +248,8 @@ def _worth_packing(op: Contraction, operands: list[Value], attrs: Mapping[str, A
     matrix = rhs.nbytes // max(1, math.prod(axes.extents[name] for name in batch))
     kept = {name for dim in axes.out for name in dim}
     summed = math.prod(size for name, size in axes.extents.items() if name not in kept)
-    panel = summed * 2 * target.lanes(rhs.dtype) * rhs.dtype.itemsize
+    _, width = tile_shape(target, rhs.dtype, rows, rhs.shape[columns])
+    panel = summed * width * rhs.dtype.itemsize
     return rows >= ROWS and matrix > target.l2_bytes // 2 and panel <= target.l2_bytes
 
 
