@@ -112,7 +112,7 @@ class CpuProgram:
             held = []
             for base, a in enumerate(arrays, 2):
                 flags = a.flags
-                if not (flags.c_contiguous and flags.aligned):
+                if not (flags.c_contiguous and flags.aligned and isinstance(a, np.ndarray)):  # NumPy's scalars are none
                     a = np.ascontiguousarray(a)
                     if not a.flags.aligned:
                         a = a.copy()

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from tgc.errors import DTypeError
 from tgc.ops.batch import from_front, to_front
 from tgc.ops.contraction import dot
 from tgc.ops.elementwise import add
@@ -149,8 +150,10 @@ tiles: WindowTransform = WindowTransform(
 def _product_type(op: Primitive, operands: Sequence[TensorType], *, shape: Any) -> TensorType:
     op.expect(operands, _DOMAIN, _DOMAIN)
     v, u = operands
-    if v.rank != 5 or u.rank != 3 or (v.shape[0], v.shape[4]) != u.shape[:2] or v.dtype != u.dtype:
-        raise op.refuse("operands must be [q, n, i, j, c] and [q, c, o] of one dtype", operands)
+    if v.dtype != u.dtype:
+        raise DTypeError(f"{op.name}({v}, {u}): operand dtypes differ")
+    if v.rank != 5 or u.rank != 3 or (v.shape[0], v.shape[4]) != u.shape[:2]:
+        raise op.refuse("operands must be [q, n, i, j, c] and [q, c, o]", operands)
     if v.shape[0] != WINDOW**2 or len(shape) != 2 or tuple(map(tiles_of, shape)) != v.shape[2:4]:
         raise op.refuse(f"{v.shape[2:4]} tiles of {v.shape[0]} do not make a result of {tuple(shape)}", operands)
     return TensorType(v.dtype, (v.shape[1], *shape, u.shape[2]))

@@ -20,7 +20,7 @@ class Shaped(Protocol):
 ROWS = 8  # of a tile, at most: rows a power of two apart share a set of the first-level cache, which has 8 ways or more
 WIDTHS = (4, 3, 2)  # vectors of columns, where 6 rows of them fit in registers; the first that pads fewest columns
 LEAST = 6
-FEW, LOW = 32, 4  # rows of a product whose tiles are lower where that pads fewer, and how low
+FEW, LOW = 12, 4  # rows of a product whose tiles are lower where that pads fewer, and how low
 
 
 def tile_shape(target: Shaped, dtype: DType, m: int, n: int) -> tuple[int, int]:
