@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from machine import HOST, frame_of, run_script
 
+from tgc.backends.cpu import driver as team
 from tgc.backends.cpu.driver import ASLEEP, BRANCH, COPY, HELPERS, LOAD, SET, SWAP, Driver, Int64s
 from tgc.backends.cpu.loader import Loader
 from tgc.errors import BackendError
@@ -209,6 +210,23 @@ def test_the_helpers_end_with_their_driver(cache: KernelCache, loader: Loader, l
     for member in members:
         member.join(10)
     assert not any(member.is_alive() for member in members)
+
+
+def test_a_forked_child_leaves_the_launch_that_its_parent_was_in(
+    cache: KernelCache, loader: Loader, load: Callable[[str], int]
+) -> None:
+    driver = Driver(dataclasses.replace(HOST, threads=2), cache, loader)
+    count, part_of = np.zeros(2, np.int64), np.zeros(2, np.int64)
+    arguments = np.array([count.ctypes.data, part_of.ctypes.data], np.int64)
+    words = driver._team._words  # as at a fork in the middle of a launch, no part of which has been taken
+    words[[team.TICKET, team.KERNEL, team.ARGUMENTS]] = 5, load(COUNT), arguments.ctypes.data
+    words[[team.TILES, team.PARTS, team.THREADS]] = 2
+    words[words[team.CLAIMS] : words[team.CLAIMS] + 2] = 5
+    driver._team.forget()
+    driver._team.start()
+    while not words[HELPERS + ASLEEP]:
+        time.sleep(0.001)
+    assert count.tolist() == [0, 0]
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")

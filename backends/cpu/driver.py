@@ -188,7 +188,7 @@ class _Team:
         self._members.clear()
         self._arguments.clear()
         self._words[[BUSY, DONE, STATUS]] = 0
-        self._words[HELPERS : self._words[CLAIMS]] = 0
+        self._words[HELPERS:] = 0  # nor is a claim open: what is left of a launch is the parent's to run
         self.dormant = True
 
 
