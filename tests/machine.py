@@ -1,16 +1,19 @@
-"""What tests of the CPU backend's machine code share: a cache and loader of their own, a driver, frames, processes."""
+"""What tests of the CPU backend's machine code share: cache and loader of their own, a driver, frames, assembly."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
+from llvmlite import ir
 
 from tgc.backends.cpu.driver import Driver, Frame
 from tgc.backends.cpu.loader import Loader, load_kernels
@@ -75,3 +78,21 @@ def run_script(body: str) -> None:
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     assert not result.stderr
+
+
+def loops_of(emit: Callable[[ir.Module], ir.Function], cpu: str) -> list[list[str]]:
+    """The assembly of each loop, inner ones among them, of the function that `emit` defines, for an x86-64 CPU."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    triple = "x86_64-unknown-linux-gnu"
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, opt=3)
+    module = ir.Module()
+    module.triple = triple
+    emit(module).linkage = ""  # external: kept although nothing calls it
+    parsed = llvm.parse_assembly(str(module))
+    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(3))
+    passes.getModulePassManager().run(parsed, passes)
+    lines = machine.emit_assembly(parsed).splitlines()
+    labels = {line.rstrip(":"): i for i, line in enumerate(lines) if line.startswith(".LBB")}
+    jumps = ((re.match(r"\tj\w+\t(\.LBB\S+)", line), i) for i, line in enumerate(lines))
+    return [lines[labels[jump[1]] : i] for jump, i in jumps if jump and labels[jump[1]] < i]

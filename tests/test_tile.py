@@ -15,10 +15,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 import pytest
-from llvmlite import ir
+from machine import loops_of
 from numba import float32, int64, njit
 from numba.core.errors import TypingError
 
@@ -211,13 +210,13 @@ def test_python_form_with_compilation_off() -> None:
     code = """
 import numba
 assert numba.config.DISABLE_JIT
-from tests import test_tile as t
+import test_tile as t
 assert t.kernel(t.Shape(1, 1, 4, 1)).__class__.__name__ == "function"
 t.check(t.Shape(3, 2, 4, 2, masked=True), (2, 3), True, 5)
 t.check(t.Shape(2, 1, 4, 3, "f64"), (2, 3, 2), False)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=Path(__file__).parents[1], env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
+        [sys.executable, "-c", code], cwd=Path(__file__).parent, env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -282,21 +281,7 @@ REGISTER_TILES = [
 @pytest.mark.parametrize(("cpu", "shape"), REGISTER_TILES, ids=named)
 def test_accumulators_stay_in_registers(cpu: str, shape: Shape) -> None:
     """The k loop of the recommended tiles holds its multiply-adds and not one move of a vector to or from the stack."""
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
-    triple = "x86_64-unknown-linux-gnu"
-    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, opt=3)
-    module = ir.Module()
-    module.triple = triple
-    emit(module, shape).linkage = ""  # external: kept although nothing calls it
-    parsed = llvm.parse_assembly(str(module))
-    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(3))
-    passes.getModulePassManager().run(parsed, passes)
-
-    lines = machine.emit_assembly(parsed).splitlines()
-    labels = {line.rstrip(":"): i for i, line in enumerate(lines) if line.startswith(".LBB")}
-    jumps = ((re.match(r"\tj\w+\t(\.LBB\S+)", line), i) for i, line in enumerate(lines))
-    loops = [lines[labels[jump[1]] : i] for jump, i in jumps if jump and labels[jump[1]] < i]
+    loops = loops_of(lambda module: emit(module, shape), cpu)
     inner = min(loops, key=len)
     assert sum("vfmadd" in line for line in inner) == shape.rows * shape.vectors
     assert [line for line in inner if re.search(r"\(%r[sb]p\).*[xyz]mm|[xyz]mm.*\(%rsp\)", line)] == []

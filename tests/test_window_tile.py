@@ -12,10 +12,9 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 import pytest
-from llvmlite import ir
+from machine import loops_of
 from numba import njit
 from numba.core.errors import TypingError
 from test_tile import SENTINEL, named
@@ -171,21 +170,7 @@ REGISTER_TILES = [  # forward with stride 1 and 2, the gradient by the filter
 @pytest.mark.parametrize(("cpu", "shape"), REGISTER_TILES, ids=named)
 def test_accumulators_stay_in_registers_and_loads_are_shared(cpu: str, shape: WindowShape) -> None:
     """The loop over taps moves no vector to or from the stack, and reads no vector of A twice."""
-    llvm.initialize_all_targets()
-    llvm.initialize_all_asmprinters()
-    triple = "x86_64-unknown-linux-gnu"
-    machine = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, opt=3)
-    module = ir.Module()
-    module.triple = triple
-    emit(module, shape).linkage = ""  # external: kept although nothing calls it
-    parsed = llvm.parse_assembly(str(module))
-    passes = llvm.create_pass_builder(machine, llvm.create_pipeline_tuning_options(3))
-    passes.getModulePassManager().run(parsed, passes)
-
-    lines = machine.emit_assembly(parsed).splitlines()
-    labels = {line.rstrip(":"): i for i, line in enumerate(lines) if line.startswith(".LBB")}
-    jumps = ((re.match(r"\tj\w+\t(\.LBB\S+)", line), i) for i, line in enumerate(lines))
-    loops = [lines[labels[jump[1]] : i] for jump, i in jumps if jump and labels[jump[1]] < i]
+    loops = loops_of(lambda module: emit(module, shape), cpu)
     products = shape.rows * shape.vectors * shape.taps
     (inner,) = (loop for loop in loops if sum("vfmadd" in line for line in loop) == products)
     assert [line for line in inner if re.search(r"\(%r[sb]p\).*[xyz]mm|[xyz]mm.*\(%rsp\)", line)] == []

@@ -206,7 +206,7 @@ def _turns(operands: list[Value], attrs: Mapping[str, Any], target: Target) -> b
         matrix, batch = operands[large].type, attrs["batch"][large]
         fastest = matrix.rank - 1
         turned = fastest in attrs["contract"][large] if large else fastest not in fixed[large]
-        size = matrix.nbytes // math.prod(matrix.shape[a] for a in batch)
+        size = matrix.nbytes // max(1, math.prod(matrix.shape[a] for a in batch))
         if turned and points and math.prod(points) <= FEW and size > target.l2_bytes // 2:
             return True
     return False
