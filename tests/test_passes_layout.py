@@ -56,7 +56,7 @@ def test_constants_are_packed(columns: int, pack: bool, panel: int) -> None:
     [
         (96, 256, 512, True),
         (95, 256, 512, False),  # few rows: the copy would cost as much as the product
-        (96, 128, 512, False),  # stays in the cache as it is
+        (96, 32, 256, False),  # small: the copy would cost more than lines read in two halves
         (96, 8192, 512, False),  # one panel alone fills the cache
     ],
 )

@@ -40,7 +40,7 @@ def kernel(shape: Shape) -> Any:
     def run(a, rows_at, a_strides, b, b_strides, extents, c, c_row, n_valid, accumulate):
         micro_kernel(
             pointer(a), ptr_i64(rows_at), a_strides, pointer(b), b_strides, extents, pointer(c), c_row, n_valid,
-            accumulate,
+            accumulate, pointer(b), 1 << 40,
         )  # fmt: skip
 
     return run
@@ -176,7 +176,7 @@ def test_convolution_without_im2col() -> None:
             last = first + rows > pixels
             micro_kernel(
                 source, rows_at, (width * channels, 1), weights, (3 * channels * filters, filters), (3, 3 * channels),
-                scratch if last else offset(result, first * filters), filters, filters, False,
+                scratch if last else offset(result, first * filters), filters, filters, False, weights, 0,
             )  # fmt: skip
             if last:
                 for i in range((pixels - first) * filters):
@@ -242,12 +242,12 @@ def test_wrong_arguments_are_named() -> None:
     @njit
     def wrong_table(p):
         q = ptr_f32(p)
-        micro_kernel(q, q, (1, 2), q, (1, 2), (1, 2), q, 4, 4, False)
+        micro_kernel(q, q, (1, 2), q, (1, 2), (1, 2), q, 4, 4, False, q, 0)
 
     @njit
     def wrong_levels(p):
         q = ptr_f32(p)
-        micro_kernel(q, ptr_i64(p), (1, 2), q, (1,), (1, 2), q, 4, 4, False)
+        micro_kernel(q, ptr_i64(p), (1, 2), q, (1,), (1, 2), q, 4, 4, False, q, 0)
 
     with pytest.raises(TypingError, match=r"tile_2x4_k2: rows_at must be int64\*, not float32\*"):
         wrong_table(0)
@@ -261,8 +261,8 @@ def test_calls_of_one_tile_share_its_code() -> None:
     @njit
     def twice(p, n):
         q, rows = ptr_f32(p), ptr_i64(p)
-        micro_kernel(q, rows, (1,), q, (4,), (n,), q, 4, 4, False)
-        micro_kernel(q, rows, (n,), q, (8,), (3,), q, 8, 4, True)
+        micro_kernel(q, rows, (1,), q, (4,), (n,), q, 4, 4, False, q, 0)
+        micro_kernel(q, rows, (n,), q, (8,), (3,), q, 8, 4, True, q, 0)
 
     twice.compile((int64, int64))
     (text,) = twice.inspect_llvm().values()

@@ -266,7 +266,8 @@ class Emitter:
         lhs, rhs, out = self.moved(s.a, s.a_at), self.moved(s.b, s.b_at), self.moved(s.c, s.c_at)
         return [
             f"{name}({lhs}, {self.moved(s.rows_at, s.rows_from)}, {a}, {rhs}, {b}, {extents},",
-            f"    {out}, {s.columns if s.c_row is None else self.expr(s.c_row)}, {self.expr(s.valid)}, {s.accumulate})",
+            f"    {out}, {s.columns if s.c_row is None else self.expr(s.c_row)}, {self.expr(s.valid)}, {s.accumulate},",
+            f"    {self.moved(s.b, s.ahead[0])}, {self.expr(s.ahead[1])})",
         ]
 
     def window_tile(self, s: WindowTile) -> list[str]:

@@ -14,7 +14,7 @@ from tgc.backends.cpu.flatten import ARENA, Flattener, Launched
 from tgc.errors import BackendError, OutOfRangeError
 from tgc.ir import Graph, Node
 from tgc.passes.memory import ALIGNMENT, arena_bytes, match_donations, root
-from tgc.runtime.address import address_of
+from tgc.runtime.address import address_of, aligned
 from tgc.types import TensorType
 
 
@@ -76,7 +76,8 @@ class CpuProgram:
             flat.copy(results[k], inputs[i], graph.outputs[k].type)
         self._owners, self._words = flat.owners, flat.words
         self._constants = {
-            base: to_storage(_data(c.digest, c.data), c.value.type) for base, c in flat.constants.values()
+            base: aligned(to_storage(_data(c.digest, c.data), c.value.type), ALIGNMENT)
+            for base, c in flat.constants.values()
         }
         self._launches, self._arguments = flat.tables()
 

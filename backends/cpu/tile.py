@@ -63,7 +63,7 @@ def tile(
 ) -> Callable[..., None]:
     """The micro-kernel of one shape, a device function (see ``pointers.device``) named like ``tile_14x32_k2``::
 
-        tile(a, rows_at, a_strides, b, b_strides, extents, c, c_row, n_valid, accumulate)
+        tile(a, rows_at, a_strides, b, b_strides, extents, c, c_row, n_valid, accumulate, ahead, ahead_step)
 
         c[m * c_row + n] (+)= sum over k of a[rows_at[m] + k . a_strides] * b[k . b_strides + n]
 
@@ -75,6 +75,9 @@ def tile(
     ``accumulate`` (boolean) adds to C instead of overwriting it. With an extent of zero the sum is zero. A ``masked``
     tile neither reads nor writes the columns n >= ``n_valid`` (not negative) of B and C; other tiles ignore it.
 
+    Each step of k asks for a line of memory to come to the second-level cache: the one at ``ahead``, a pointer, and
+    ``ahead_step`` elements further at each step. It may point anywhere.
+
     ``lanes`` is the width of the target's vector register in elements (float32: 16 for AVX-512, 8 for AVX2, 4 for
     NEON). The accumulators stay in registers where rows * vectors + vectors + 1 of them exist; masks take ``vectors``
     more on AVX2. ValueError for a shape that cannot be.
@@ -83,12 +86,12 @@ def tile(
     element, index = types.CPointer(SCALARS[dtype][0]), types.int64
     table, levelled = types.CPointer(index), types.UniTuple(index, levels)
     signature = types.void(
-        element, table, levelled, element, levelled, levelled, element, index, index, types.boolean
+        element, table, levelled, element, levelled, levelled, element, index, index, types.boolean, element, index
     )  # fmt: skip
 
     def twin(
         a: Any, rows_at: Any, a_strides: tuple[int, ...], b: Any, b_strides: tuple[int, ...],
-        extents: tuple[int, ...], c: Any, c_row: int, n_valid: int, accumulate: bool,
+        extents: tuple[int, ...], c: Any, c_row: int, n_valid: int, accumulate: bool, ahead: Any, ahead_step: int,
     ) -> None:  # fmt: skip
         for m, n in itertools.product(range(rows), range(min(n_valid, shape.width) if masked else shape.width)):
             total = 0.0
@@ -142,10 +145,10 @@ def emit(module: Any, shape: Shape) -> Any:
     """Define the LLVM function of a tile in ``module`` (llvmlite.ir) and return it.
 
     Its parameters are those of the tile with the tuples spread out: (a, rows_at, a_strides..., b, b_strides...,
-    extents..., c, c_row, n_valid, accumulate) -> void.
+    extents..., c, c_row, n_valid, accumulate, ahead, ahead_step) -> void.
     """
     levels = [I64] * shape.levels
-    parameters = [POINTER, POINTER, *levels, POINTER, *levels, *levels, POINTER, I64, I64, I1]
+    parameters = [POINTER, POINTER, *levels, POINTER, *levels, *levels, POINTER, I64, I64, I1, POINTER, I64]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), parameters), shape.symbol)
     function.linkage = "internal"
     # optsize keeps LLVM from unrolling the k loop: it would hoist the broadcasts of several steps and spill the
@@ -158,7 +161,7 @@ def emit(module: Any, shape: Shape) -> Any:
     b = next(arguments)
     b_strides = list(itertools.islice(arguments, shape.levels))
     extents = list(itertools.islice(arguments, shape.levels))
-    c, c_row, n_valid, accumulate = arguments
+    c, c_row, n_valid, accumulate, ahead, ahead_step = arguments
 
     names = ["entry", *(f"k{level}" for level in range(shape.levels)), "finish", "add", "store"]
     entry, *k_blocks, finish, add, store = map(function.append_basic_block, names)
@@ -170,7 +173,7 @@ def emit(module: Any, shape: Shape) -> Any:
     nonempty = functools.reduce(builder.and_, (builder.icmp_signed(">", extent, I64(0)) for extent in extents))
     builder.cbranch(nonempty, k_blocks[0], finish)
 
-    # Into the loops, outermost first. Each carries (steps left, offset in A, offset in B, accumulators...).
+    # Into the loops, outermost first. Each carries (steps left, offset in A, offset in B, line ahead, accumulators...).
     loops: list[list[Any]] = []
     a_at, b_at, sums = I64(0), I64(0), zeros
     for level, block in enumerate(k_blocks):
@@ -178,9 +181,12 @@ def emit(module: Any, shape: Shape) -> Any:
         if level:
             builder.branch(block)
         builder.position_at_end(block)
-        loops.append(_phis(builder, [extents[level], a_at, b_at, *sums], before))
-        _, a_at, b_at, *sums = loops[level]
+        loops.append(_phis(builder, [extents[level], a_at, b_at, ahead, *sums], before))
+        _, a_at, b_at, ahead, *sums = loops[level]
 
+    fetch = intrinsic(module, "llvm.prefetch.p0", ir.VoidType(), [POINTER, _I32, _I32, _I32])
+    builder.call(fetch, [ahead, _I32(0), _I32(2), _I32(1)])  # to read, to the second level, data
+    ahead = columns.address(ahead, ahead_step)
     sums = _step(builder, columns, [columns.address(start, a_at) for start in row_starts], b, b_at, sums)
 
     # Out of them, innermost first. The test is at the bottom: no extent is zero here.
@@ -189,7 +195,7 @@ def emit(module: Any, shape: Shape) -> Any:
         left = builder.sub(left, I64(1))
         a_at, b_at = builder.add(a_at, a_strides[level]), builder.add(b_at, b_strides[level])
         last = builder.block
-        _arrive(loops[level], [left, a_at, b_at, *sums], last)
+        _arrive(loops[level], [left, a_at, b_at, ahead, *sums], last)
         after = function.append_basic_block(f"k{level}.end") if level else finish
         builder.cbranch(builder.icmp_signed("!=", left, I64(0)), k_blocks[level], after)
         builder.position_at_end(after)

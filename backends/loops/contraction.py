@@ -40,6 +40,7 @@ from tgc.backends.loops.tiled import (
     affine,
     block_step,
     epilogue_stores,
+    even,
     flat,
     over_columns,
     roles,
@@ -51,10 +52,9 @@ from tgc.ops.kinds import AxisMap
 from tgc.passes.tiles import tile_shape
 from tgc.types import I64, TensorType
 
-STREAMED, GROUPED = 20, 4  # second-level caches full: of a right operand read over and over, of a group of rows
-RUN, SHARES = 8, 32  # panels that one block of rows meets in turn; pieces of work to share among threads, at least
+SHARES = 32  # pieces of work to share among threads, at least
 LEVELS = 2  # loops over k inside of a register tile; slower ones run around it
-HELD = 64  # register tiles whose results a thread holds while slower loops over k run
+HELD = 128  # register tiles whose results a thread holds while slower loops over k run
 STEPS, PAGE = 8, 16  # where few rows meet a large matrix: steps of k that a panel goes by at once, panels of a run
 FEW_SHARES = 8  # pieces of work then, at least: each reads an operand once more
 
@@ -120,16 +120,16 @@ class Product:
         extent = {a: pull.integer(f"n_{a}", self.extent[a]) for a in self.extent}
         lhs = self._integers("a", [*r.batch, *r.m, *r.k], self.lhs_step)
         rhs = self._integers("b", [*r.batch, *r.n[:-1], *r.k], self.rhs_step)
-        slow, levels = self._slow(self._levels(lhs, rhs, extent))
-        group, run = self._unit(blocks, panels, math.prod(self.extent[x] for x in outer), bool(slow))
+        slow, levels, depth = self._slow(self._levels(lhs, rhs, extent))
+        group, run = self._unit(blocks, panels, math.prod(self.extent[x] for x in outer), depth, bool(slow))
         groups, runs = -(-blocks // group), -(-panels // run)
         m = pull.integer("rows", self.m)
         count = pull.integer("groups", groups) * pull.integer("runs", runs)
         first_block, first_panel = Var("first_block"), Var("first_panel")
         body: list[Stmt] = [Let(v, x) for v, x in unflatten([Axis(a, self.extent[a]) for a in outer], tile // count)]
         body += [
-            Let("first_block", tile % count // Var("runs") * pull.integer("group", group)),
-            Let("first_panel", tile % count % Var("runs") * pull.integer("run", run)),
+            Let("first_panel", tile % count // Var("groups") * pull.integer("run", run)),
+            Let("first_block", tile % count % Var("groups") * pull.integer("group", group)),
         ]
         a, b = (pull.buffers[v] for v in self.node.operands)
         c_size = self.rows * self.columns
@@ -150,6 +150,7 @@ class Product:
         one = Tile(
             self.rows, self.columns, a, a_at, rows_at, b, b_at, c, valid, levels,
             accumulate=bool(slow), c_at=c_from, rows_from=rows_from,
+            ahead=self._ahead(b_at, slow, depth, blocks=group if slow else blocks, runs=runs, groups=groups),
         )  # fmt: skip
         last_panel = SCALAR.minimum(first_panel + Var("run"), pull.integer("panels", panels))
         last_block = SCALAR.minimum(first_block + Var("group"), pull.integer("blocks", blocks))
@@ -179,33 +180,50 @@ class Product:
         flops = 2 * math.prod(self.extent.values())
         return finish(self.name, pull, [*stacks, *body], tiles=tiles, work=flops // 8)
 
-    def _unit(self, blocks: int, panels: int, outer: int, slow: bool) -> tuple[int, int]:
+    def _ahead(
+        self, b_at: Expr, slow: Sequence[Loop], depth: int, *, blocks: int, runs: int, groups: int
+    ) -> tuple[Expr, Expr]:
+        """The part of the panel that will be read next which this block of rows brings to the second-level cache.
+
+        Memory is read while there is something to compute, by all blocks alike; processors do not do it by themselves
+        across pages. That panel is the next piece of the same one, or in the next run.
+        """
+        if self.packed is None:
+            return Const(0, I64), Const(0, I64)
+        step = 0 if runs == 1 and not slow else -(-self.columns // blocks)
+        another = Var("run") * Var("b_panel") * self.pull.integer("once", int(groups == 1 or not slow))
+        mine = Var("block") - Var("first_block") if slow else Var("block")
+        following = b_at + another
+        if slow:
+            number, _, b_step = slow[-1]
+            piece = Var(f"slow{len(slow) - 1}")
+            following = SCALAR.select(piece + 1 < number, b_at + b_step, following - piece * b_step)
+        return following + mine * self.pull.integer("ahead", depth * step), self.pull.integer("ahead_step", step)
+
+    def _unit(self, blocks: int, panels: int, outer: int, depth: int, slow: bool) -> tuple[int, int]:
         """How many blocks of rows and how many panels of columns one tile of the kernel's range computes.
 
-        If the right operand stays in the caches of the machine, a block of rows, if it stays in the first level, passes
-        by a run of panels. Else a group of rows that stays in the caches passes by one panel, so that the right operand
-        is read but once for each group. Few rows are one group. Each in pieces small enough to share among threads.
-        With slow loops the results of a unit are held while both operands go by. A large matrix that few rows meet goes
-        by in whole rows, some pages at a time, as memory is read best: its panels would jump a row of it at each step.
+        A run of panels fills half of the second-level cache, `depth` steps of k long, and stays there while all groups
+        of blocks pass by: the left operand is read once for each run, the right one once. A left operand that stays
+        there itself meets panel by panel. Both in pieces small enough to share among threads. With slow loops the results of a unit are held while both operands go by. A large matrix
+        that few rows meet goes by in whole rows, some pages at a time, as memory is read best: its panels would jump a
+        row of it at each step.
         """
         lhs, rhs = (v.type for v in self.node.operands)
         share = max(1, outer * blocks * panels // (FEW_SHARES if slow else SHARES))
         if slow and self.streamed:
             return blocks, min(panels, PAGE, HELD // blocks)
-        if slow:
-            held = min(HELD, share)
+        held = min(HELD, share) if slow else share
+        batches = math.prod(self.extent[a] for a in self.roles.batch)
+        stays = not slow and lhs.nbytes <= batches * self.l2_bytes // 4
+        room = 1 if stays else self.l2_bytes // 2 // (depth * self.columns * self.dtype.itemsize)
+        most = max(1, min(panels, held, room))
 
-            def traffic(run: int) -> int:  # bytes of both operands that go by
-                return -(-blocks // (held // run)) * rhs.nbytes + -(-panels // run) * lhs.nbytes
+        def traffic(run: int) -> int:  # bytes of both operands that go by
+            return -(-blocks // (held // run)) * rhs.nbytes + -(-panels // run) * lhs.nbytes
 
-            run = min(range(1, min(panels, held) + 1), key=traffic)
-            return min(blocks, held // run), run
-        block = max(1, lhs.nbytes // max(1, blocks * math.prod(self.extent[a] for a in self.roles.batch)))
-        if blocks < 16 or rhs.nbytes > STREAMED * self.l2_bytes:
-            return min(blocks, max(1, GROUPED * self.l2_bytes // block), share), 1
-        if block > self.l2_bytes // 16:
-            return min(blocks, max(1, self.l2_bytes // 4 // block), share), 1
-        return 1, min(panels, RUN, share)
+        run = min(range(1, most + 1), key=traffic) if slow else even(panels, most)
+        return even(blocks, held // run), run
 
     def _levels(self, lhs: Mapping[str, Expr], rhs: Mapping[str, Expr], extent: Mapping[str, Expr]) -> list[Level]:
         """Loops over k, outermost first, neighbours merged where both operands walk on evenly."""
@@ -222,26 +240,28 @@ class Product:
         one, zero = Const(1, I64), Const(0, I64)
         return levels or [(1, one, zero, zero)]
 
-    def _slow(self, levels: Sequence[Level]) -> tuple[list[Loop], tuple[Loop, ...]]:
-        """Loops over k around the register tiles, and those inside of them.
+    def _slow(self, levels: Sequence[Level]) -> tuple[list[Loop], tuple[Loop, ...], int]:
+        """Loops over k around the register tiles, those inside of them, and how many steps those are.
 
-        Long sums run in pieces: few steps of a matrix that is streamed; else a panel of the right operand stays in the
-        second-level cache: over one image, or a row of a large one, in the gradient of a convolution by its filter,
-        whatever the number of images.
+        Long sums run in pieces: few steps of a matrix that is streamed; else a panel of the right operand takes at most
+        a quarter of the second-level cache: over one image, or a row of a large one, in the gradient of a convolution
+        by its filter, whatever the number of images.
         """
-        piece = STEPS if self.streamed else self.l2_bytes // 4 // (self.columns * self.dtype.itemsize)
+        piece = STEPS if self.streamed else self.l2_bytes // 8 // (self.columns * self.dtype.itemsize)
         inside = min(len(levels), LEVELS)
         if math.prod(size for size, *_ in levels[-inside:]) > 2 * piece:
             inside = 1
         slow: list[Loop] = [(n, a, b) for _, n, a, b in levels[:-inside]]
         fast: list[Loop] = [(n, a, b) for _, n, a, b in levels[-inside:]]
+        depth = math.prod(size for size, *_ in levels[-inside:])
         if levels[-1][0] > 2 * piece:  # even one level alone
             n, a, b = fast[0]
             pieces = self.pull.integer("pieces", -(-levels[-1][0] // piece))
             first = Var(f"slow{len(slow)}") * self.pull.integer("piece", piece)
             slow.append((pieces, Var("piece") * a, Var("piece") * b))
             fast[0] = SCALAR.minimum(Var("piece"), n - first), a, b
-        return slow, tuple(fast)
+            depth = piece
+        return slow, tuple(fast), depth
 
     def _rows_at(self, rows_at: Buffer, at: Expr, lhs: Mapping[str, Expr], extent: Mapping[str, Expr]) -> list[Stmt]:
         """Fill the table of row places; rows past the end repeat the last one, or are padding of a packed operand."""

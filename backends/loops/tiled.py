@@ -52,6 +52,11 @@ def roles(axes: AxisMap) -> Roles:
     )
 
 
+def even(number: int, most: int) -> int:
+    """The size of the parts, `most` at most, when `number` things are divided into few and nearly equal ones."""
+    return -(-number // -(-number // max(1, min(number, most))))
+
+
 def strides(type: TensorType, dims: Sequence[Mapping[str, int]], skip: int | None = None) -> dict[str, int]:
     """Elements from one point of a named axis to the next, in an operand that is not tiled (except along `skip`)."""
     storage = Buffer.row_major("", type.dtype, type.storage)

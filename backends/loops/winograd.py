@@ -1,7 +1,8 @@
 """Convolution in Winograd's domain: windows transformed to memory; products of them transformed back in registers.
 
-A tile of the product is one block of windows by one panel of channels: 36 register tiles, one for each element of the
-transformed window, into a scratch that stays in the first-level cache, from which the outputs are made.
+A tile of the product is a group of blocks of windows by one panel of channels: for each block 36 register tiles, one
+for each element of the transformed window, into a scratch that stays in the caches, from which the outputs are made.
+The filters of a panel stay in the second-level cache while all windows pass by, or go by once for each group.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tgc.backends.loops.axes import ZERO, Axis, unflatten
-from tgc.backends.loops.contraction import RUN, SHARES
+from tgc.backends.loops.contraction import SHARES
 from tgc.backends.loops.ir import (
     Buffer,
     Comment,
@@ -31,7 +32,7 @@ from tgc.backends.loops.ir import (
 )
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull
-from tgc.backends.loops.tiled import TileTarget, block_step, epilogue_stores, over_columns
+from tgc.backends.loops.tiled import TileTarget, block_step, epilogue_stores, even, over_columns
 from tgc.errors import BackendError
 from tgc.ir import Node
 from tgc.ops.winograd import MATRICES, TILE, WINDOW, TransformedProduct, WindowTransform
@@ -39,6 +40,7 @@ from tgc.passes.tiles import tile_shape
 from tgc.types import F32, F64, I64, DType
 
 CHUNK = 16  # channels that are transformed at once
+GROUP = 4  # blocks of windows whose products are held while transformed filters go by
 
 
 def transformed(matrix: np.ndarray, xs: Sequence[Expr], dtype: DType) -> list[Expr]:
@@ -162,36 +164,39 @@ class _Product:
         if u.layout is not None and not self.packed:
             raise BackendError(f"{node.op.name}: layout {u.layout} of {u} does not pack panels of {self.columns}")
         self.held = self.rows * self.columns  # elements of a register tile
-        self.products = Buffer("products", self.dtype, (self.elements * self.held,), (1,))
+        filters = self.elements * self.depth * self.columns * self.dtype.itemsize  # bytes of a panel's
+        self.blocks, self.panels = -(-self.windows // self.rows), -(-self.n // self.columns)
+        share = self.blocks * self.panels // SHARES
+        self.group = even(self.blocks, GROUP if 2 * filters > target.l2_bytes else min(GROUP, share))
+        self.products = Buffer("products", self.dtype, (GROUP * self.elements * self.held,), (1,))
         self.sums = Buffer("sums", self.dtype, (TILE**2 * self.columns,), (1,))
-        self.rows_at = Buffer("rows_at", I64, (self.rows,), (1,))
+        self.rows_at = Buffer("rows_at", I64, (GROUP * self.rows,), (1,))
 
     def kernel(self) -> Kernel:
         pull, tile, r = self.pull, Var("tile"), Var("r")
-        blocks, panels = -(-self.windows // self.rows), -(-self.n // self.columns)
-        run = max(1, min(panels, RUN, blocks * panels // SHARES))
-        runs = pull.integer("runs", -(-panels // run))
+        groups = -(-self.blocks // self.group)
         count = pull.integer("windows", self.windows)
-        panel = (
-            Let("column", Var("panel") * self.columns),
-            For("q", ZERO, Const(self.elements, I64), (self._tile(),)),
-            Comment("outputs of each window, and the epilogue"),
-            For("r", ZERO, SCALAR.minimum(Const(self.rows, I64), count - Var("row")), self._window()),
-        )
-        last_panel = SCALAR.minimum(Var("first_panel") + Var("run"), pull.integer("panels", panels))
+        first = Var("first_block")
+        last = SCALAR.minimum(Var("group"), pull.integer("blocks", self.blocks) - first)
+        row = Let("row", (first + Var("block")) * self.rows)
         place = SCALAR.minimum(Var("row") + r, count - 1) * pull.integer("n_c", self.depth)
+        places = For("r", ZERO, Const(self.rows, I64), (Store(self.rows_at, (Var("block") * self.rows + r,), place),))
+        windows = For("r", ZERO, SCALAR.minimum(Const(self.rows, I64), count - Var("row")), self._window())
         body: list[Stmt] = [
-            Stack(self.rows_at, self.rows),
-            Stack(self.products, self.elements * self.held),
+            Stack(self.rows_at, GROUP * self.rows),
+            Stack(self.products, GROUP * self.elements * self.held),
             Stack(self.sums, TILE**2 * self.columns),
-            Let("row", tile // runs * self.rows),
-            Let("first_panel", tile % runs * pull.integer("run", run)),
-            Comment("places of the block's windows; beyond the last one it is repeated"),
-            For("r", ZERO, Const(self.rows, I64), (Store(self.rows_at, (r,), place),)),
-            For("panel", Var("first_panel"), last_panel, panel),
+            Let("first_block", tile % pull.integer("groups", groups) * pull.integer("group", self.group)),
+            Let("panel", tile // Var("groups")),
+            Let("column", Var("panel") * self.columns),
+            Comment("places of the group's windows; beyond the last one it is repeated"),
+            For("block", ZERO, last, (row, places)),
+            For("q", ZERO, Const(self.elements, I64), (For("block", ZERO, last, (self._tile(),)),)),
+            Comment("outputs of each window, and the epilogue"),
+            For("block", ZERO, last, (row, windows)),
         ]
         work = 2 * self.windows * self.elements * self.depth * self.n // 8
-        return finish(self.name, pull, body, tiles=blocks * -(-panels // run), work=work)
+        return finish(self.name, pull, body, tiles=groups * self.panels, work=work)
 
     def _tile(self) -> Tile:
         """The sums over channels of one element of the transformed windows."""
@@ -204,16 +209,20 @@ class _Product:
         valid = Const(self.columns, I64) if whole else width - Var("column")
         a_q = pull.integer("a_q", self.windows * self.depth)
         levels = ((depth, Const(1, I64), b_row),)
+        step = pull.integer("ahead_step", -(-self.columns // self.group))
+        following = Var("panel") * b_panel + (q + 1) * depth * b_row + Var("block") * depth * step
         return Tile(
             self.rows, self.columns, pull.buffers[v], q * a_q, self.rows_at, pull.buffers[u],
             Var("panel") * b_panel + q * depth * b_row, self.products, valid, levels,
-            accumulate=False, c_at=q * self.held,
+            accumulate=False, c_at=(Var("block") * self.elements + q) * self.held,
+            rows_from=Var("block") * self.rows, ahead=(following, step),
         )  # fmt: skip
 
     def _window(self) -> tuple[Stmt, ...]:
         """Transform a window's sums back to outputs, and store what the region makes of those inside of the image."""
         pull, r, lane = self.pull, Var("r"), Var("lane")
-        terms = [Load(self.products, (lane + r * self.columns + k * self.held,), self.dtype) for k in range(WINDOW**2)]
+        at = Var("block") * (self.elements * self.held) + r * self.columns
+        terms = [Load(self.products, (at + lane + k * self.held,), self.dtype) for k in range(WINDOW**2)]
         found = both_sides(MATRICES["cotangent"].T, terms, self.dtype)
         gather = tuple(Store(self.sums, (lane + k * self.columns,), x) for k, x in enumerate(found))
 

@@ -250,7 +250,7 @@ def _worth_packing(
     summed = math.prod(size for name, size in axes.extents.items() if name not in kept)
     _, width = tile_shape(target, rhs.dtype, rows, rhs.shape[columns])
     panel = summed * width * rhs.dtype.itemsize
-    return rows >= ROWS and matrix > target.l2_bytes // 2 and panel <= target.l2_bytes
+    return rows >= ROWS and matrix >= target.l2_bytes // 8 and panel <= target.l2_bytes
 
 
 def _packed_rows(
