@@ -114,7 +114,10 @@ def _power_of_2(i: Scalar) -> Scalar:
 
 
 def _scale(p: Scalar, i: Scalar) -> Scalar:
-    """Return p * 2**n where i holds n + 254 in its low 9 bits: by two factors, for n goes from -150 to 128."""
+    """Return p * 2**n where i holds n + 254 in its low 9 bits: by two factors, for n goes from -150 to 128.
+
+    A product too small for a normal number takes some processors a hundred cycles, even where it is zero.
+    """
     half = i >> 1
     return p * _power_of_2(half) * _power_of_2(i - half)
 
@@ -127,8 +130,9 @@ def _exp_near_0(r: Scalar) -> Scalar:
 @f32
 def exp_f32(x: Scalar) -> Scalar:
     """Return e**x."""
-    i, r = _split_exp(clamp(x, -104.0, 89.0), 254)
-    return _scale(_exp_near_0(r), i)
+    x = clamp(x, -104.0, 89.0)
+    i, r = _split_exp(x, 254)
+    return _scale(select(x <= -104.0, 0.0, _exp_near_0(r)), i)
 
 
 @f32
@@ -136,7 +140,8 @@ def exp2_f32(x: Scalar) -> Scalar:
     """Return 2**x."""
     x = clamp(x, -151.0, 128.0)
     shifted = x + (_ROUND + 254)
-    return _scale(polynomial(x - (shifted - (_ROUND + 254)), _EXP2), bits(shifted))
+    power = polynomial(x - (shifted - (_ROUND + 254)), _EXP2)
+    return _scale(select(x <= -151.0, 0.0, power), bits(shifted))
 
 
 @f32
