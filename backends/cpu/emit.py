@@ -264,10 +264,11 @@ class Emitter:
         name = self.micro_kernel("tile", s)
         extents, a, b = self.levels(s)
         lhs, rhs, out = self.moved(s.a, s.a_at), self.moved(s.b, s.b_at), self.moved(s.c, s.c_at)
+        ahead, place, step = s.ahead or (s.b, s.b_at, Const(0, I64))
         return [
             f"{name}({lhs}, {self.moved(s.rows_at, s.rows_from)}, {a}, {rhs}, {b}, {extents},",
             f"    {out}, {s.columns if s.c_row is None else self.expr(s.c_row)}, {self.expr(s.valid)}, {s.accumulate},",
-            f"    {self.moved(s.b, s.ahead[0])}, {self.expr(s.ahead[1])})",
+            f"    {self.moved(ahead, place)}, {self.expr(step)})",
         ]
 
     def window_tile(self, s: WindowTile) -> list[str]:

@@ -147,10 +147,14 @@ class Product:
         mine = Var("block") - first_block
         rows_from: Expr = mine * self.rows if slow else Const(0, I64)
         c_from: Expr = (mine * Var("run") + Var("panel") - first_panel) * c_size if slow else Const(0, I64)
+        if runs > 1:
+            another = run * panel_step if groups == 1 or not slow else 0
+        else:
+            another = self.rhs_step[self.roles.batch[-1]] if self.roles.batch else 0
         one = Tile(
             self.rows, self.columns, a, a_at, rows_at, b, b_at, c, valid, levels,
             accumulate=bool(slow), c_at=c_from, rows_from=rows_from,
-            ahead=self._ahead(b_at, slow, depth, blocks=group if slow else blocks, runs=runs, groups=groups),
+            ahead=self._ahead(b, b_at, slow, depth, blocks=group if slow else blocks, another=another),
         )  # fmt: skip
         last_panel = SCALAR.minimum(first_panel + Var("run"), pull.integer("panels", panels))
         last_block = SCALAR.minimum(first_block + Var("group"), pull.integer("blocks", blocks))
@@ -181,33 +185,32 @@ class Product:
         return finish(self.name, pull, [*stacks, *body], tiles=tiles, work=flops // 8)
 
     def _ahead(
-        self, b_at: Expr, slow: Sequence[Loop], depth: int, *, blocks: int, runs: int, groups: int
-    ) -> tuple[Expr, Expr]:
+        self, b: Buffer, b_at: Expr, slow: Sequence[Loop], depth: int, *, blocks: int, another: int
+    ) -> tuple[Buffer, Expr, Expr] | None:
         """The part of the panel that will be read next which this block of rows brings to the second-level cache.
 
         Memory is read while there is something to compute, by all blocks alike; processors do not do it by themselves
-        across pages. That panel is the next piece of the same one, or in the next run.
+        across pages. That panel is the next piece of the same one, or it lies `another` elements further.
         """
-        if self.packed is None:
-            return Const(0, I64), Const(0, I64)
-        step = 0 if runs == 1 and not slow else -(-self.columns // blocks)
-        another = Var("run") * Var("b_panel") * self.pull.integer("once", int(groups == 1 or not slow))
+        if self.packed is None and (self.panels > 1 or self.rhs_step[self.roles.k[-1]] != self.columns):
+            return None
+        step = -(-self.columns // blocks) if another or slow else 0
         mine = Var("block") - Var("first_block") if slow else Var("block")
-        following = b_at + another
+        following = b_at + self.pull.integer("another", another)
         if slow:
             number, _, b_step = slow[-1]
             piece = Var(f"slow{len(slow) - 1}")
             following = SCALAR.select(piece + 1 < number, b_at + b_step, following - piece * b_step)
-        return following + mine * self.pull.integer("ahead", depth * step), self.pull.integer("ahead_step", step)
+        return b, following + mine * self.pull.integer("ahead", depth * step), self.pull.integer("ahead_step", step)
 
     def _unit(self, blocks: int, panels: int, outer: int, depth: int, slow: bool) -> tuple[int, int]:
         """How many blocks of rows and how many panels of columns one tile of the kernel's range computes.
 
         A run of panels fills half of the second-level cache, `depth` steps of k long, and stays there while all groups
         of blocks pass by: the left operand is read once for each run, the right one once. A left operand that stays
-        there itself meets panel by panel. Both in pieces small enough to share among threads. With slow loops the results of a unit are held while both operands go by. A large matrix
-        that few rows meet goes by in whole rows, some pages at a time, as memory is read best: its panels would jump a
-        row of it at each step.
+        there itself meets panel by panel. Both in pieces small enough to share among threads. With slow loops the
+        results of a unit are held while both operands go by. A large matrix that few rows meet goes by in whole rows,
+        some pages at a time, as memory is read best: its panels would jump a row of it at each step.
         """
         lhs, rhs = (v.type for v in self.node.operands)
         share = max(1, outer * blocks * panels // (FEW_SHARES if slow else SHARES))
@@ -244,10 +247,10 @@ class Product:
         """Loops over k around the register tiles, those inside of them, and how many steps those are.
 
         Long sums run in pieces: few steps of a matrix that is streamed; else a panel of the right operand takes at most
-        a quarter of the second-level cache: over one image, or a row of a large one, in the gradient of a convolution
+        an eighth of the second-level cache: over one image, or a row of a large one, in the gradient of a convolution
         by its filter, whatever the number of images.
         """
-        piece = STEPS if self.streamed else self.l2_bytes // 8 // (self.columns * self.dtype.itemsize)
+        piece = STEPS if self.streamed else self.l2_bytes // 16 // (self.columns * self.dtype.itemsize)
         inside = min(len(levels), LEVELS)
         if math.prod(size for size, *_ in levels[-inside:]) > 2 * piece:
             inside = 1

@@ -283,8 +283,8 @@ class Tile:
     stride in a, stride in b) of each loop over k, outermost first; places and strides count elements. Columns from
     `valid` on are not touched.
     The rows of `c` lie `c_row` elements apart (None: one behind the other) from `c_at` on.
-    `ahead` is a place in `b`, which need not be inside, and how much further each step of k goes: what lies there will
-    be needed soon.
+    `ahead` is an operand, a place in it, which need not be inside, and how much further each step of k goes: what lies
+    there will be needed soon.
     """
 
     rows: int
@@ -301,7 +301,7 @@ class Tile:
     c_at: Expr = Const(0, I64)
     rows_from: Expr = Const(0, I64)
     c_row: Expr | None = None
-    ahead: tuple[Expr, Expr] = (Const(0, I64), Const(0, I64))
+    ahead: tuple[Buffer, Expr, Expr] | None = None
 
 
 @dataclass(frozen=True)

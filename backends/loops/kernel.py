@@ -45,7 +45,8 @@ def expressions(stmt: Stmt) -> tuple[Expr, ...]:
             return (*stmt.index, stmt.value)
         case Tile():
             row = () if stmt.c_row is None else (stmt.c_row,)
-            own: tuple[Expr, ...] = (stmt.rows_from, *row, *stmt.ahead)
+            ahead = () if stmt.ahead is None else stmt.ahead[1:]
+            own: tuple[Expr, ...] = (stmt.rows_from, *row, *ahead)
         case WindowTile():
             own = stmt.unit, stmt.c_row
         case _:

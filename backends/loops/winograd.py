@@ -40,7 +40,7 @@ from tgc.passes.tiles import tile_shape
 from tgc.types import F32, F64, I64, DType
 
 CHUNK = 16  # channels that are transformed at once
-GROUP = 4  # blocks of windows whose products are held while transformed filters go by
+GROUP = 6  # blocks of windows whose products are held while transformed filters go by
 
 
 def transformed(matrix: np.ndarray, xs: Sequence[Expr], dtype: DType) -> list[Expr]:
@@ -166,8 +166,9 @@ class _Product:
         self.held = self.rows * self.columns  # elements of a register tile
         filters = self.elements * self.depth * self.columns * self.dtype.itemsize  # bytes of a panel's
         self.blocks, self.panels = -(-self.windows // self.rows), -(-self.n // self.columns)
+        self.stays = 2 * filters <= target.l2_bytes
         share = self.blocks * self.panels // SHARES
-        self.group = even(self.blocks, GROUP if 2 * filters > target.l2_bytes else min(GROUP, share))
+        self.group = even(self.blocks, min(GROUP, share) if self.stays else GROUP)
         self.products = Buffer("products", self.dtype, (GROUP * self.elements * self.held,), (1,))
         self.sums = Buffer("sums", self.dtype, (TILE**2 * self.columns,), (1,))
         self.rows_at = Buffer("rows_at", I64, (GROUP * self.rows,), (1,))
@@ -209,13 +210,17 @@ class _Product:
         valid = Const(self.columns, I64) if whole else width - Var("column")
         a_q = pull.integer("a_q", self.windows * self.depth)
         levels = ((depth, Const(1, I64), b_row),)
-        step = pull.integer("ahead_step", -(-self.columns // self.group))
-        following = Var("panel") * b_panel + (q + 1) * depth * b_row + Var("block") * depth * step
+        block, x, w = Var("block"), pull.buffers[v], pull.buffers[u]
+        b_at = Var("panel") * b_panel + q * depth * b_row
+        if self.stays:  # what is next from memory are windows
+            step: Expr = Const(self.rows, I64)
+            ahead = x, q * a_q + (Var("first_block") + block + Var("group")) * depth * step, step
+        else:
+            step = pull.integer("ahead_step", -(-self.columns // self.group))
+            ahead = w, b_at + depth * b_row + block * depth * step, step
         return Tile(
-            self.rows, self.columns, pull.buffers[v], q * a_q, self.rows_at, pull.buffers[u],
-            Var("panel") * b_panel + q * depth * b_row, self.products, valid, levels,
-            accumulate=False, c_at=(Var("block") * self.elements + q) * self.held,
-            rows_from=Var("block") * self.rows, ahead=(following, step),
+            self.rows, self.columns, x, q * a_q, self.rows_at, w, b_at, self.products, valid, levels, accumulate=False,
+            c_at=(block * self.elements + q) * self.held, rows_from=block * self.rows, ahead=ahead,
         )  # fmt: skip
 
     def _window(self) -> tuple[Stmt, ...]:
