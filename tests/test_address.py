@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 import tgc
-from tgc.runtime.address import address_of
+from tgc.backends.cpu import program as cpu_program
+from tgc.runtime.address import address_of, aligned, aligned_empty
 from tgc.runtime.lowered import Lowered
 
 READ_ONLY = np.arange(3.0)
@@ -39,3 +40,38 @@ def test_what_is_no_array_has_no_address(other: Any) -> None:
 def test_programs_take_scalars_of_numpy() -> None:
     program = Lowered(tgc.jit(lambda x, y: x + y).lower(np.zeros(3), np.float64(0)).graph).compile()
     np.testing.assert_array_equal(program([np.arange(3.0), np.float64(2)])[0], [2, 3, 4])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (5,), (2, 3, 7)])
+@pytest.mark.parametrize("dtype", [np.dtype("f4"), np.dtype("i1"), np.dtype("c16")], ids=str)
+def test_aligned_arrays(shape: tuple[int, ...], dtype: np.dtype) -> None:
+    empty = aligned_empty(shape, dtype, 64)
+    assert empty.shape == shape
+    assert empty.dtype == dtype
+    assert empty.flags.carray
+    assert address_of(empty) % 64 == 0
+
+    size = int(np.prod(shape))
+    source: np.ndarray = (
+        np.arange(size + 1).astype(dtype)[1:].reshape(shape)
+    )  # begins an element after NumPy's boundary
+    copy = aligned(source, 64)
+    assert address_of(copy) % 64 == 0
+    assert copy.dtype == source.dtype
+    np.testing.assert_array_equal(copy, source)
+    assert aligned(copy, 64) is copy
+
+
+def test_constants_of_programs_are_aligned(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept: list[np.ndarray] = []
+
+    def recorded(array: np.ndarray, alignment: int) -> np.ndarray:
+        kept.append(aligned(array, alignment))
+        return kept[-1]
+
+    monkeypatch.setattr(cpu_program, "aligned", recorded)
+    weights = np.arange(9, dtype=np.float32)[1:].reshape(2, 4)
+    product = tgc.jit(lambda x: x @ weights)(np.ones((3, 2), np.float32))
+    np.testing.assert_array_equal(product, np.ones((3, 2), np.float32) @ weights)
+    assert kept
+    assert all(address_of(array) % 64 == 0 for array in kept)

@@ -250,7 +250,8 @@ def _worth_packing(
     summed = math.prod(size for name, size in axes.extents.items() if name not in kept)
     _, width = tile_shape(target, rhs.dtype, rows, rhs.shape[columns])
     panel = summed * width * rhs.dtype.itemsize
-    return rows >= ROWS and matrix >= target.l2_bytes // 8 and panel <= target.l2_bytes
+    small = target.l2_bytes // (2 if batch else 8)  # many matrices had better not go through memory once more
+    return rows >= ROWS and matrix >= small and panel <= target.l2_bytes
 
 
 def _packed_rows(
