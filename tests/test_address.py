@@ -52,9 +52,7 @@ def test_aligned_arrays(shape: tuple[int, ...], dtype: np.dtype) -> None:
     assert address_of(empty) % 64 == 0
 
     size = int(np.prod(shape))
-    source: np.ndarray = (
-        np.arange(size + 1).astype(dtype)[1:].reshape(shape)
-    )  # begins an element after NumPy's boundary
+    source: np.ndarray = np.arange(size + 1).astype(dtype)[1:].reshape(shape)  # an element after a boundary
     copy = aligned(source, 64)
     assert address_of(copy) % 64 == 0
     assert copy.dtype == source.dtype
