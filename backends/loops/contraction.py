@@ -194,7 +194,7 @@ class Product:
         """
         if self.packed is None and (self.panels > 1 or self.rhs_step[self.roles.k[-1]] != self.columns):
             return None
-        step = -(-self.columns // blocks) if another or slow else 0
+        step = -(-self.columns // max(1, blocks)) if another or slow else 0
         mine = Var("block") - Var("first_block") if slow else Var("block")
         following = b_at + self.pull.integer("another", another)
         if slow:

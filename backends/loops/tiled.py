@@ -53,8 +53,9 @@ def roles(axes: AxisMap) -> Roles:
 
 
 def even(number: int, most: int) -> int:
-    """The size of the parts, `most` at most, when `number` things are divided into few and nearly equal ones."""
-    return -(-number // -(-number // max(1, min(number, most))))
+    """The size of the parts, `most` or one at most, when `number` things are divided into few and nearly equal ones."""
+    parts = -(-number // max(1, most))
+    return -(-number // max(1, parts)) or 1
 
 
 def strides(type: TensorType, dims: Sequence[Mapping[str, int]], skip: int | None = None) -> dict[str, int]:
