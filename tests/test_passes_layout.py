@@ -51,6 +51,14 @@ def test_constants_are_packed(columns: int, pack: bool, panel: int) -> None:
     assert packed.storage == ((-(-columns // panel), 3, panel) if panel else (3, columns))
 
 
+@pytest.mark.parametrize(("k", "batch", "packed"), [(256, 5, True), (64, 5, False), (64, 1, True)])
+def test_small_matrices_are_packed_alone(k: int, batch: int, packed: bool) -> None:
+    """Many had better not go through memory once more."""
+    lead = f"{batch}," if batch > 1 else ""
+    made, _ = applied(Layout(), traced(lambda x, y: x @ y, f"f32[{lead}96,{k}]", f"f32[{lead}{k},512]"))
+    assert ops(made) == (["relayout", "dot"] if packed else ["dot"])
+
+
 @pytest.mark.parametrize(
     ("m", "k", "n", "packed"),
     [

@@ -116,7 +116,8 @@ def _power_of_2(i: Scalar) -> Scalar:
 def _scale(p: Scalar, i: Scalar) -> Scalar:
     """Return p * 2**n where i holds n + 254 in its low 9 bits: by two factors, for n goes from -150 to 128.
 
-    A product too small for a normal number takes some processors a hundred cycles, even where it is zero.
+    A product too small for a normal number takes some processors a hundred cycles, even where it rounds to zero; so p
+    had better be zero where that is known.
     """
     half = i >> 1
     return p * _power_of_2(half) * _power_of_2(i - half)

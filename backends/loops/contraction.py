@@ -147,7 +147,7 @@ class Product:
         mine = Var("block") - first_block
         rows_from: Expr = mine * self.rows if slow else Const(0, I64)
         c_from: Expr = (mine * Var("run") + Var("panel") - first_panel) * c_size if slow else Const(0, I64)
-        if runs > 1:
+        if runs > 1:  # elements from a panel to the one that takes its place
             another = run * panel_step if groups == 1 or not slow else 0
         else:
             another = self.rhs_step[self.roles.batch[-1]] if self.roles.batch else 0
@@ -186,15 +186,16 @@ class Product:
 
     def _ahead(
         self, b: Buffer, b_at: Expr, slow: Sequence[Loop], depth: int, *, blocks: int, another: int
-    ) -> tuple[Buffer, Expr, Expr] | None:
+    ) -> tuple[Buffer, Expr, Expr]:
         """The part of the panel that will be read next which this block of rows brings to the second-level cache.
 
         Memory is read while there is something to compute, by all blocks alike; processors do not do it by themselves
-        across pages. That panel is the next piece of the same one, or it lies `another` elements further.
+        across pages. That panel is the next piece of the same one, or it lies `another` elements further. Panels whose
+        rows are apart are left to the processor: nothing but the first line of each tile is asked for.
         """
-        if self.packed is None and (self.panels > 1 or self.rhs_step[self.roles.k[-1]] != self.columns):
-            return None
-        step = -(-self.columns // max(1, blocks)) if another or slow else 0
+        rows = [self.rhs_step[a] for a in self.roles.k[-1:]]
+        joined = self.packed is not None or (self.panels == 1 and rows == [self.columns])
+        step = -(-self.columns // max(1, blocks)) if joined and (another or slow) else 0
         mine = Var("block") - Var("first_block") if slow else Var("block")
         following = b_at + self.pull.integer("another", another)
         if slow:
@@ -219,7 +220,7 @@ class Product:
         held = min(HELD, share) if slow else share
         batches = math.prod(self.extent[a] for a in self.roles.batch)
         stays = not slow and lhs.nbytes <= batches * self.l2_bytes // 4
-        room = 1 if stays else self.l2_bytes // 2 // (depth * self.columns * self.dtype.itemsize)
+        room = 1 if stays else self.l2_bytes // 2 // max(1, depth * self.columns * self.dtype.itemsize)
         most = max(1, min(panels, held, room))
 
         def traffic(run: int) -> int:  # bytes of both operands that go by

@@ -238,7 +238,8 @@ def _worth_packing(
     """Whether a right operand that is no constant is so large, and read so often, that packing it pays.
 
     A panel is read in one stream and stays in the second-level cache for all rows, if it fits; columns of a wide matrix
-    cost a page a row, and rows that are a power of two apart share few sets of the cache.
+    cost a page a row, rows that are a power of two apart share few sets of the cache, and arrays that users pass do not
+    begin at cache lines, so that vectors lie across two. Many matrices had better not go through memory once more.
     """
     lhs, rhs = (v.type for v in operands)
     axes = op.axis_map(lhs, rhs, **attrs)
@@ -250,8 +251,8 @@ def _worth_packing(
     summed = math.prod(size for name, size in axes.extents.items() if name not in kept)
     _, width = tile_shape(target, rhs.dtype, rows, rhs.shape[columns])
     panel = summed * width * rhs.dtype.itemsize
-    small = target.l2_bytes // (2 if batch else 8)  # many matrices had better not go through memory once more
-    return rows >= ROWS and matrix >= small and panel <= target.l2_bytes
+    least = target.l2_bytes // (2 if batch else 8)
+    return rows >= ROWS and matrix >= least and panel <= target.l2_bytes
 
 
 def _packed_rows(

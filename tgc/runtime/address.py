@@ -4,8 +4,6 @@ import ctypes
 
 import numpy as np
 
-from tgc.types import DType
-
 # NumPy's array object (PyArrayObject in its C API) is the header of any object of the interpreter, then `char *data`.
 _HEADER = object.__basicsize__
 _Word = ctypes.c_size_t
@@ -24,22 +22,14 @@ def address_of(array: np.ndarray) -> int:
     return _Word.from_address(id(array) + _HEADER).value
 
 
-def aligned_empty(shape: tuple[int, ...], dtype: DType, alignment: int) -> np.ndarray:
-    """An uninitialised array that begins at a multiple of `alignment` bytes; NumPy's own begin at those of 16.
+def aligned(array: np.ndarray, alignment: int) -> np.ndarray:
+    """The array, or a copy of it, contiguous and beginning at a multiple of `alignment` bytes; NumPy's own begin at 16.
 
     A vector register that is read or written across the end of a cache line costs two accesses.
     """
-    dtype, size = np.dtype(dtype), 1
-    for n in shape:
-        size *= n
-    memory = np.empty(size * dtype.itemsize + alignment, np.uint8)
-    return np.ndarray(shape, dtype, memory, -address_of(memory) % alignment)
-
-
-def aligned(array: np.ndarray, alignment: int) -> np.ndarray:
-    """The array, or a copy of it, contiguous and at a multiple of `alignment` bytes."""
     if array.flags.c_contiguous and address_of(array) % alignment == 0:
         return array
-    copy = aligned_empty(array.shape, array.dtype, alignment)
+    memory = np.empty(array.nbytes + alignment, np.uint8)
+    copy: np.ndarray = np.ndarray(array.shape, array.dtype, memory, -address_of(memory) % alignment)
     copy[...] = array
     return copy

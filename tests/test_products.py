@@ -1,0 +1,54 @@
+"""Products whose work is divided by blocks, panels and pieces: sizes where there is none, or just one too many."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tgc
+from tgc.backends.loops.tiled import even
+from tgc.ops import contraction
+
+
+@pytest.mark.parametrize("number", range(12))
+@pytest.mark.parametrize("most", range(6))
+def test_parts_are_nearly_equal_and_few(number: int, most: int) -> None:
+    size = even(number, most)
+    assert 1 <= size <= max(1, most)
+    parts = -(-number // size)
+    assert parts == -(-number // max(1, most))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 100])
+def test_packed_constants_meet_any_number_of_rows(rows: int) -> None:
+    rng = np.random.default_rng(0)
+    weights = rng.standard_normal((40, 300), dtype=np.float32)
+    x = rng.standard_normal((rows, 40), dtype=np.float32)
+    product = tgc.jit(lambda x: x @ weights)(x)
+    np.testing.assert_allclose(product, x @ weights, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("x", "y"),
+    [
+        ((5, 0), (0, 7)),
+        ((200, 0), (0, 700)),
+        ((0, 5, 3), (0, 3, 7)),
+        ((3, 97, 5), (3, 5, 64)),
+        ((2, 100, 9000), (2, 9000, 64)),
+    ],
+)
+def test_products_of_few_and_many_steps(x: tuple[int, ...], y: tuple[int, ...]) -> None:
+    """No sums and long ones, one panel for each of a batch; sums of small integers are exact in any order."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-4, 5, shape).astype(np.float32) for shape in (x, y))
+    np.testing.assert_array_equal(tgc.jit(lambda a, b: a @ b)(a, b), a @ b)
+
+
+@pytest.mark.parametrize("columns", [7, 16, 64, 200])
+def test_products_without_a_sum(columns: int) -> None:
+    def outer(x: Any, y: Any) -> Any:
+        return contraction.dot(x, y, batch=((), ()), contract=((), ()))
+
+    x, y = np.arange(50, dtype=np.float32), np.arange(columns, dtype=np.float32)
+    np.testing.assert_array_equal(tgc.jit(outer)(x, y), np.multiply.outer(x, y))
