@@ -13,7 +13,8 @@ allocation does not depend on the code around the call, several calls share it, 
 import functools
 import inspect
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from numba.core.errors import TypingError
 from tgc.backends.cpu.pointers import device
 
 SCALARS = {"f32": (types.float32, ir.FloatType(), 4), "f64": (types.float64, ir.DoubleType(), 8)}  # ..., bytes
+STEPS = 4  # of k in a turn of the innermost loop: where a core runs two threads, each decodes half as much
 I1, _I32, I64, POINTER = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.PointerType()
 
 
@@ -145,13 +147,14 @@ def emit(module: Any, shape: Shape) -> Any:
     """Define the LLVM function of a tile in ``module`` (llvmlite.ir) and return it.
 
     Its parameters are those of the tile with the tuples spread out: (a, rows_at, a_strides..., b, b_strides...,
-    extents..., c, c_row, n_valid, accumulate, ahead, ahead_step) -> void.
+    extents..., c, c_row, n_valid, accumulate, ahead, ahead_step) -> void. Accumulators and places are variables on the
+    stack, which LLVM turns into registers.
     """
     levels = [I64] * shape.levels
     parameters = [POINTER, POINTER, *levels, POINTER, *levels, *levels, POINTER, I64, I64, I1, POINTER, I64]
     function = ir.Function(module, ir.FunctionType(ir.VoidType(), parameters), shape.symbol)
     function.linkage = "internal"
-    # optsize keeps LLVM from unrolling the k loop: it would hoist the broadcasts of several steps and spill the
+    # optsize keeps LLVM from unrolling the k loop further: it would hoist the broadcasts of several steps and spill the
     # accumulators (measured: 12x32 at 49 instead of 115 GFLOP/s).
     function.attributes = ir.values.FunctionAttributes(["noinline", "nounwind", "optsize"])
 
@@ -163,77 +166,89 @@ def emit(module: Any, shape: Shape) -> Any:
     extents = list(itertools.islice(arguments, shape.levels))
     c, c_row, n_valid, accumulate, ahead, ahead_step = arguments
 
-    names = ["entry", *(f"k{level}" for level in range(shape.levels)), "finish", "add", "store"]
-    entry, *k_blocks, finish, add, store = map(function.append_basic_block, names)
-    builder = ir.IRBuilder(entry)
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
     columns = Columns(builder, shape, n_valid)
     offsets = [builder.load(builder.gep(rows_at, [I64(m)], source_etype=I64), typ=I64) for m in range(shape.rows)]
     row_starts = [columns.address(a, offset) for offset in offsets]
-    zeros = [ir.Constant(columns.vector, None)] * (shape.rows * shape.vectors)
-    nonempty = functools.reduce(builder.and_, (builder.icmp_signed(">", extent, I64(0)) for extent in extents))
-    builder.cbranch(nonempty, k_blocks[0], finish)
-
-    # Into the loops, outermost first. Each carries (steps left, offset in A, offset in B, line ahead, accumulators...).
-    loops: list[list[Any]] = []
-    a_at, b_at, sums = I64(0), I64(0), zeros
-    for level, block in enumerate(k_blocks):
-        before = builder.block
-        if level:
-            builder.branch(block)
-        builder.position_at_end(block)
-        loops.append(_phis(builder, [extents[level], a_at, b_at, ahead, *sums], before))
-        _, a_at, b_at, ahead, *sums = loops[level]
-
+    sums = [variable(builder, ir.Constant(columns.vector, None)) for _ in range(shape.rows * shape.vectors)]
+    line = variable(builder, ahead)
     fetch = intrinsic(module, "llvm.prefetch.p0", ir.VoidType(), [POINTER, _I32, _I32, _I32])
-    builder.call(fetch, [ahead, _I32(0), _I32(2), _I32(1)])  # to read, to the second level, data
-    ahead = columns.address(ahead, ahead_step)
-    sums = _step(builder, columns, [columns.address(start, a_at) for start in row_starts], b, b_at, sums)
 
-    # Out of them, innermost first. The test is at the bottom: no extent is zero here.
-    for level in reversed(range(shape.levels)):
-        left, a_at, b_at, *_ = loops[level]
-        left = builder.sub(left, I64(1))
-        a_at, b_at = builder.add(a_at, a_strides[level]), builder.add(b_at, b_strides[level])
-        last = builder.block
-        _arrive(loops[level], [left, a_at, b_at, ahead, *sums], last)
-        after = function.append_basic_block(f"k{level}.end") if level else finish
-        builder.cbranch(builder.icmp_signed("!=", left, I64(0)), k_blocks[level], after)
-        builder.position_at_end(after)
+    def over(level: int, a_from: Any, b_from: Any) -> None:
+        """The loops from `level` inwards, from these places in A and B on."""
+        left, *places = (variable(builder, value) for value in (extents[level], a_from, b_from))
+        inner = level == shape.levels - 1
+        for size in (STEPS, 1) if inner else (1,):  # whole groups of steps, then single ones
+            with while_at_least(builder, left, size):
+                for _ in range(size):
+                    at = [builder.load(place) for place in places]
+                    if inner:
+                        ahead = builder.load(line)
+                        builder.call(fetch, [ahead, _I32(0), _I32(2), _I32(1)])  # to read, to the second level, data
+                        builder.store(columns.address(ahead, ahead_step), line)
+                        _step(columns, [columns.address(start, at[0]) for start in row_starts], b, at[1], sums)
+                    else:
+                        over(level + 1, *at)
+                    for place, here, step in zip(places, at, (a_strides[level], b_strides[level]), strict=True):
+                        builder.store(opaque(builder, builder.add(here, step)), place)
+                builder.store(builder.sub(builder.load(left), I64(size)), left)
 
-    totals = _phis(builder, zeros, entry)
-    _arrive(totals, sums, last)
-    rows_of_c = [columns.address(c, builder.mul(c_row, I64(m))) for m in range(shape.rows)]
-    targets = list(itertools.product(rows_of_c, range(shape.vectors)))
-    builder.cbranch(accumulate, add, store)
-
-    builder.position_at_end(add)
-    added = [builder.fadd(columns.load(*target), total) for target, total in zip(targets, totals, strict=True)]
-    builder.branch(store)
-
-    builder.position_at_end(store)
-    results = _phis(builder, totals, finish)
-    _arrive(results, added, add)
-    for target, result in zip(targets, results, strict=True):
-        columns.store(result, *target)
+    over(0, I64(0), I64(0))
+    write(columns, c, c_row, accumulate, sums)
     builder.ret_void()
     return function
 
 
-def _step(
-    builder: Any, columns: "Columns", scalars_at: list[Any], b: Any, b_at: Any, sums: list[Any]
-) -> list[Any]:  # fmt: skip
-    """One step of k: the accumulators plus the outer product of a column of A and a row of B."""
-    vector, lanes, vectors = columns.vector, columns.shape.lanes, columns.shape.vectors
+def variable(builder: Any, value: Any) -> Any:
+    """A variable on the stack with a first value; in the entry block, since others are not turned into registers."""
+    with builder.goto_entry_block():
+        made = builder.alloca(value.type)
+    builder.store(value, made)
+    return made
+
+
+def opaque(builder: Any, value: Any) -> Any:
+    """An integer that LLVM knows nothing about: it would keep a pointer to each row for each step, in memory."""
+    kind = ir.FunctionType(value.type, [value.type])
+    return builder.asm(kind, "", "=r,0", [value], side_effect=False)
+
+
+@contextmanager
+def while_at_least(builder: Any, left: Any, least: int) -> Iterator[None]:
+    """A loop around what is emitted inside, while a variable is not less than a number."""
+    test, body, after = (builder.append_basic_block() for _ in range(3))
+    builder.branch(test)
+    builder.position_at_end(test)
+    builder.cbranch(builder.icmp_signed(">=", builder.load(left), I64(least)), body, after)
+    builder.position_at_end(body)
+    yield
+    builder.branch(test)
+    builder.position_at_end(after)
+
+
+def write(columns: "Columns", c: Any, c_row: Any, accumulate: Any, sums: list[Any]) -> None:
+    """Store the sums, variables on the stack, to the rows of C, or add them to what is there."""
+    builder, shape = columns.builder, columns.shape
+    rows_of_c = [columns.address(c, builder.mul(c_row, I64(m))) for m in range(shape.rows)]
+    targets = list(zip(itertools.product(rows_of_c, range(shape.vectors)), sums, strict=True))
+    with builder.if_then(accumulate):
+        for target, total in targets:
+            builder.store(builder.fadd(columns.load(*target), builder.load(total)), total)
+    for target, total in targets:
+        columns.store(builder.load(total), *target)
+
+
+def _step(columns: "Columns", scalars_at: list[Any], b: Any, b_at: Any, sums: list[Any]) -> None:
+    """One step of k: the outer product of a column of A and a row of B goes to the accumulators."""
+    builder, lanes, vectors = columns.builder, columns.shape.lanes, columns.shape.vectors
     # fmuladd, not fma: a target without fused multiply-add multiplies and adds instead of calling libm.
-    multiply_add = intrinsic(builder.module, f"llvm.fmuladd.{columns.suffix}", vector, [vector] * 3)
+    multiply_add = intrinsic(builder.module, f"llvm.fmuladd.{columns.suffix}", columns.vector, [columns.vector] * 3)
     row_of_b = columns.address(b, b_at)
     factors = [columns.load(row_of_b, i) for i in range(vectors)]
-    updated = []
     for m, address in enumerate(scalars_at):
         spread = _splat(builder, builder.load(address, typ=columns.scalar), lanes)
-        for i, factor in enumerate(factors):
-            updated.append(builder.call(multiply_add, [spread, factor, sums[m * vectors + i]]))
-    return updated
+        for factor, total in zip(factors, sums[m * vectors : (m + 1) * vectors], strict=True):
+            builder.store(builder.call(multiply_add, [spread, factor, builder.load(total)]), total)
 
 
 class Columns:
@@ -280,18 +295,6 @@ def _splat(builder: Any, scalar: Any, lanes: int) -> Any:
     undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
     first_lane = ir.Constant(ir.VectorType(_I32, lanes), None)
     return builder.shuffle_vector(builder.insert_element(undefined, scalar, _I32(0)), undefined, first_lane)
-
-
-def _phis(builder: Any, values: list[Any], block: Any) -> list[Any]:
-    """One phi for each of ``values``, which arrive from ``block``."""
-    phis = [builder.phi(value.type) for value in values]
-    _arrive(phis, values, block)
-    return phis
-
-
-def _arrive(phis: list[Any], values: list[Any], block: Any) -> None:
-    for phi, value in zip(phis, values, strict=True):
-        phi.add_incoming(value, block)
 
 
 def intrinsic(module: Any, name: str, result: Any, parameters: list[Any]) -> Any:

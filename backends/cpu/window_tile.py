@@ -9,15 +9,26 @@ and taps elements of the filter; in the gradient by the filter it is the other w
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from llvmlite import ir
 from numba import types
 
-from tgc.backends.cpu.tile import I1, I64, POINTER, SCALARS, Columns, Shape, intrinsic, micro_kernel
+from tgc.backends.cpu.tile import (
+    I1,
+    I64,
+    POINTER,
+    SCALARS,
+    Columns,
+    Shape,
+    intrinsic,
+    micro_kernel,
+    variable,
+    while_at_least,
+    write,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,51 +116,28 @@ def emit(module: Any, shape: WindowShape) -> Any:
 
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     columns = Columns(builder, shape, n_valid)
-    sums = [builder.alloca(columns.vector) for _ in range(shape.rows * shape.vectors)]
-    for total in sums:
-        builder.store(ir.Constant(columns.vector, None), total)
+    sums = [variable(builder, ir.Constant(columns.vector, None)) for _ in range(shape.rows * shape.vectors)]
 
     def over(level: int, a_from: Any, b_from: Any) -> None:
         """The loops from `level` inwards, from these places in A and B on."""
-        left, a_at, b_at = (builder.alloca(I64) for _ in range(3))
-        for variable, value in ((left, extents[level]), (a_at, a_from), (b_at, b_from)):
-            builder.store(value, variable)
+        left, *at = (variable(builder, value) for value in (extents[level], a_from, b_from))
         inner = level == shape.levels - 1
         a_step = builder.mul(unit, I64(shape.tap_step)) if inner else a_strides[level]
         for size in dict.fromkeys((shape.taps, 1) if inner else (1,)):  # whole groups of taps, then single ones
-            with _while_at_least(builder, left, size):
-                places = [builder.load(variable) for variable in (a_at, b_at)]
+            with while_at_least(builder, left, size):
+                places = [builder.load(x) for x in at]
                 if inner:
                     line, filters = (columns.address(x, place) for x, place in zip((a, b), places, strict=True))
                     _taps(columns, size, line, unit, filters, b_strides[-1], sums)
                 else:
                     over(level + 1, *places)
-                for variable, step in ((a_at, a_step), (b_at, b_strides[level]), (left, I64(-1))):
-                    builder.store(builder.add(builder.load(variable), builder.mul(step, I64(size))), variable)
+                for x, step in zip((left, *at), (I64(-1), a_step, b_strides[level]), strict=True):
+                    builder.store(builder.add(builder.load(x), builder.mul(step, I64(size))), x)
 
     over(0, I64(0), I64(0))
-    rows_of_c = [columns.address(c, builder.mul(c_row, I64(m))) for m in range(shape.rows)]
-    targets = list(zip(itertools.product(rows_of_c, range(shape.vectors)), sums, strict=True))
-    with builder.if_then(accumulate):
-        for target, total in targets:
-            builder.store(builder.fadd(columns.load(*target), builder.load(total)), total)
-    for target, total in targets:
-        columns.store(builder.load(total), *target)
+    write(columns, c, c_row, accumulate, sums)
     builder.ret_void()
     return function
-
-
-@contextmanager
-def _while_at_least(builder: Any, variable: Any, least: int) -> Iterator[None]:
-    """A loop around what is emitted inside, while a variable is not less than a number."""
-    test, body, after = (builder.append_basic_block() for _ in range(3))
-    builder.branch(test)
-    builder.position_at_end(test)
-    builder.cbranch(builder.icmp_signed(">=", builder.load(variable), I64(least)), body, after)
-    builder.position_at_end(body)
-    yield
-    builder.branch(test)
-    builder.position_at_end(after)
 
 
 def _taps(columns: Columns, taps: int, line: Any, unit: Any, filters: Any, step: Any, sums: list[Any]) -> None:
