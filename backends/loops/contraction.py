@@ -78,7 +78,7 @@ class Product:
         self.m = math.prod(self.extent[a] for a in self.roles.m)
         self.n = self.extent[self.column]
         self.rows, self.columns = tile_shape(target, self.dtype, self.m, self.n)
-        self.l2_bytes = target.l2_bytes
+        self.l1_bytes, self.l2_bytes = target.l1_bytes, target.l2_bytes
         self.lhs_packed = self._packed_rows(lhs)
         self.lhs_step = strides(lhs, self.map.lhs, skip=self.lhs_packed)
         self.packed = self._packed(rhs)
@@ -208,10 +208,10 @@ class Product:
         """How many blocks of rows and how many panels of columns one tile of the kernel's range computes.
 
         A run of panels fills half of the second-level cache, `depth` steps of k long, and stays there while all groups
-        of blocks pass by: the left operand is read once for each run, the right one once. A left operand that stays
-        there itself meets panel by panel. Both in pieces small enough to share among threads. With slow loops the
-        results of a unit are held while both operands go by. A large matrix that few rows meet goes by in whole rows,
-        some pages at a time, as memory is read best: its panels would jump a row of it at each step.
+        of blocks pass by: the left operand is read once for each run, the right one once. Where the left operand stays
+        there itself, a run fills half of the first level instead. Both in pieces small enough to share among threads.
+        With slow loops the results of a unit are held while both operands go by. A large matrix that few rows meet goes
+        by in whole rows, some pages at a time, as memory is read best: its panels would jump a row of it at each step.
         """
         lhs, rhs = (v.type for v in self.node.operands)
         share = max(1, outer * blocks * panels // (FEW_SHARES if slow else SHARES))
@@ -220,7 +220,7 @@ class Product:
         held = min(HELD, share) if slow else share
         batches = math.prod(self.extent[a] for a in self.roles.batch)
         stays = not slow and lhs.nbytes <= batches * self.l2_bytes // 4
-        room = 1 if stays else self.l2_bytes // 2 // max(1, depth * self.columns * self.dtype.itemsize)
+        room = (self.l1_bytes if stays else self.l2_bytes) // 2 // max(1, depth * self.columns * self.dtype.itemsize)
         most = max(1, min(panels, held, room))
 
         def traffic(run: int) -> int:  # bytes of both operands that go by
