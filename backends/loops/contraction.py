@@ -49,7 +49,8 @@ from tgc.backends.loops.tiled import (
 from tgc.errors import BackendError
 from tgc.ir import Node
 from tgc.ops.kinds import AxisMap
-from tgc.passes.tiles import tile_shape
+from tgc.ops.window import POOLS
+from tgc.passes.tiles import tile_shape, windowed
 from tgc.types import I64, TensorType
 
 SHARES = 32  # pieces of work to share among threads, at least
@@ -63,14 +64,19 @@ Level = tuple[int, Expr, Expr, Expr]  # the same behind the extent of this launc
 
 
 class Product:
-    """The kernel of a region with one contraction, elementwise ops behind it, and transposes of its results."""
+    """The kernel of a region with one contraction, elementwise ops behind it, pools and transposes of its results."""
 
     def __init__(self, pull: Pull, node: Node, axes: AxisMap, name: str, target: TileTarget) -> None:
         self.pull, self.node, self.name, self.body = pull, node, name, pull.body
         op, (lhs, rhs) = node.op, (v.type for v in node.operands)
         self.dtype = lhs.dtype
-        self.map = axes
-        self.roles = roles(self.map)
+        pools = [n for n in self.body.nodes if n.op in POOLS]
+        pooled = windowed(axes, pools[0].attrs["window"]) if pools else axes
+        if pooled is None:
+            raise BackendError(f"{pools[0].op.name} of {pools[0].operands[0].type} is not pooled in tiles of {op.name}")
+        self.map, self.roles = pooled, roles(pooled)
+        self.inside = [a for a in self.roles.m if a not in axes.extents]  # axes along the windows of a pooled result
+        self.roles.m.sort(key=self.inside.__contains__)
         if not self.roles.n:
             raise BackendError(f"{op.name}({lhs}, {rhs}): no axis of the right operand is left for columns")
         self.extent = self.map.extents
@@ -78,6 +84,8 @@ class Product:
         self.m = math.prod(self.extent[a] for a in self.roles.m)
         self.n = self.extent[self.column]
         self.rows, self.columns = tile_shape(target, self.dtype, self.m, self.n)
+        self.window = math.prod(self.extent[a] for a in self.inside)
+        self.rows -= self.rows % self.window
         self.l1_bytes, self.l2_bytes = target.l1_bytes, target.l2_bytes
         self.lhs_packed = self._packed_rows(lhs)
         self.lhs_step = strides(lhs, self.map.lhs, skip=self.lhs_packed)
@@ -166,7 +174,8 @@ class Product:
             return For("panel", first_panel, last_panel, (Let("column", Var("panel") * self.columns), *stmts))
 
         row = Let("row", Var("block") * self.rows)
-        places = self._rows_at(rows_at, rows_from, lhs, extent)
+        start, places = self._rows_at(rows_at, rows_from, lhs, extent)
+        body += [Let("row", first_block * self.rows), *start]
         epilogue = self._epilogue(c, c_from, m)
         if slow:  # all results of the unit are at hand while what is summed goes by once
             zero = Store(flat(c), (Var("z"),), SCALAR.const(0, self.dtype))
@@ -267,13 +276,18 @@ class Product:
             depth = piece
         return slow, tuple(fast), depth
 
-    def _rows_at(self, rows_at: Buffer, at: Expr, lhs: Mapping[str, Expr], extent: Mapping[str, Expr]) -> list[Stmt]:
-        """Fill the table of row places; rows past the end repeat the last one, or are padding of a packed operand."""
+    def _rows_at(
+        self, rows_at: Buffer, at: Expr, lhs: Mapping[str, Expr], extent: Mapping[str, Expr]
+    ) -> tuple[list[Stmt], list[Stmt]]:
+        """What to do before the first block, and what fills the table of row places for each block after the other.
+
+        Rows past the end repeat the last one, or are padding of a packed operand.
+        """
         r, step = Var("r"), self.lhs_step
         base: Expr = Const(0, I64)
         for axis in self.roles.batch:
             base = base + Var(axis) * lhs[axis]
-        before: list[Stmt] = []
+        start: list[Stmt] = []
         after: tuple[Stmt, ...] = ()
         if self.lhs_packed is not None:
             block = self.pull.integer("a_block", block_step(self.node.operands[0].type, self.lhs_packed))
@@ -283,14 +297,14 @@ class Product:
             place = base + SCALAR.minimum(Var("row") + r, Var("rows") - 1) * last
         else:
             place = Var("place")
-            before, after = self._odometer(base, lhs, extent)
+            start, after = self._odometer(base, lhs, extent)
         fill = For("r", Const(0, I64), Const(self.rows, I64), (Store(rows_at, (at + r,), place), *after))
-        return [Comment("places of the tile's rows in the left operand"), *before, fill]
+        return start, [Comment("places of the tile's rows in the left operand"), fill]
 
     def _odometer(
         self, base: Expr, lhs: Mapping[str, Expr], extent: Mapping[str, Expr]
     ) -> tuple[list[Stmt], tuple[Stmt, ...]]:
-        """Statements that set `place` to that of the tile's first row, and that advance it, without dividing again."""
+        """Statements that set `place` to that of row `row`, and that advance it, without dividing again."""
         m_axes = self.roles.m
         start: list[Stmt] = []
         for axis, x in unflatten([Axis(a, self.extent[a]) for a in m_axes], Var("row")):
@@ -307,19 +321,38 @@ class Product:
         return [*start, Let("place", base)], (If(Var("row") + Var("r") + 1 < Var("rows"), wheels),)
 
     def _epilogue(self, c: Buffer, c_from: Expr, m: Expr) -> list[Stmt]:
-        """Store what the region makes of the tile."""
-        pull = self.pull
-        names = {a: f"row_{a}" for a in self.roles.m}  # of their own: collapsing changes their extents
-        index = tuple(affine({names.get(a, a): k for a, k in dim.items()}) for dim in self.map.out)
+        """Store what the region makes of the tile: a point for each of its rows, or for each window of rows."""
+        pull, window = self.pull, self.window
+        names = {
+            a: f"row_{a}" for a in self.roles.m if a not in self.inside
+        }  # of their own: collapsing changes extents
+        points = [
+            dict(zip(self.inside, p, strict=True))
+            for p in itertools.product(*(range(self.extent[a]) for a in self.inside))
+        ]
+
+        def place(point: Mapping[str, int]) -> tuple[Expr, ...]:
+            """Where an element of the contraction lies, at a point of its window."""
+            at = [affine({names.get(a, a): k for a, k in dim.items() if a not in point}) for dim in self.map.out]
+            return tuple(
+                x + sum(k * point.get(a, 0) for a, k in dim.items()) for x, dim in zip(at, self.map.out, strict=True)
+            )
+
         ragged, r = bool(self.n % self.columns), Var("r")
         j = Var(self.column) - Var("column") if ragged else Var("lane")
         held = compute_dtype(self.dtype)
-        pull.sources[self.node.result] = lambda _: Load(flat(c), (c_from + r * self.columns + j,), held)
-        stores = epilogue_stores(pull, index)
+        row = {place(point): r * window + t for t, point in enumerate(points)}
+        pull.sources[self.node.result] = lambda at: Load(flat(c), (c_from + row[tuple(at)] * self.columns + j,), held)
+        sizes = [math.prod(self.extent[a] for a in dim if a in self.inside) for dim in self.map.out]
+        outer = [
+            {names.get(a, a): k // n for a, k in dim.items() if a not in self.inside}
+            for dim, n in zip(self.map.out, sizes, strict=True)
+        ]
+        stores = epilogue_stores(pull, tuple(map(affine, outer)))
         axes, _, stores = collapse([Axis(names[a], self.extent[a]) for a in names], [s.value for s in stores], stores)
         for axis in axes:
             pull.integer(f"n_{axis.var}", axis.size)
-        lets = [Let(v, x) for v, x in unflatten(axes, Var("row") + Var("r"))]
+        lets = [Let(v, x) for v, x in unflatten(axes, Var("row") // window + Var("r"))]
         columns = over_columns(self.column, self.columns, Var(f"n_{self.column}") if ragged else None, stores)
-        last = SCALAR.minimum(Const(self.rows, I64), m - Var("row"))
+        last = SCALAR.minimum(Const(self.rows // window, I64), (m - Var("row")) // window)
         return [Comment("epilogue"), For("r", Const(0, I64), last, (*lets, columns))]

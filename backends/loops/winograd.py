@@ -35,6 +35,7 @@ from tgc.backends.loops.pull import SCALAR, Pull
 from tgc.backends.loops.tiled import TileTarget, block_step, epilogue_stores, even, over_columns
 from tgc.errors import BackendError
 from tgc.ir import Node
+from tgc.ops.window import POOLS
 from tgc.ops.winograd import MATRICES, TILE, WINDOW, TransformedProduct, WindowTransform
 from tgc.passes.tiles import tile_shape
 from tgc.types import F32, F64, I64, DType
@@ -231,18 +232,28 @@ class _Product:
         found = both_sides(MATRICES["cotangent"].T, terms, self.dtype)
         gather = tuple(Store(self.sums, (lane + k * self.columns,), x) for k, x in enumerate(found))
 
+        pools = [n.attrs["window"] for n in pull.body.nodes if n.op in POOLS]
+        _, height, width, _ = pools[0] if pools else (1,) * 4  # of windows of outputs, which divide the tiles
+        _, h, w, _ = self.node.result.shape
+        across = TILE // width
+        corner = Var("pixel_row") * height, Var("pixel_column") * width
+        at_first = Var("pixel") // Const(across, I64) * (height * TILE) + Var("pixel") % Const(across, I64) * width
+        points: dict[tuple[Expr, ...], Expr] = {
+            (Var("image"), corner[0] + k, corner[1] + l, Var("channel")): at_first + (k * TILE + l)
+            for k, l in itertools.product(range(height), range(width))  # noqa: E741
+        }
         ragged = bool(self.n % self.columns)
         j = Var("channel") - Var("column") if ragged else Var("lane")
-        pull.sources[self.node.result] = lambda _: Load(self.sums, (Var("pixel") * self.columns + j,), self.dtype)
+        pull.sources[self.node.result] = lambda at: Load(self.sums, (points[tuple(at)] * self.columns + j,), self.dtype)
         stores = epilogue_stores(pull, (Var("image"), Var("pixel_row"), Var("pixel_column"), Var("channel")))
         finished = over_columns("channel", self.columns, pull.integer("n_o", self.n) if ragged else None, stores)
-        _, h, w, _ = self.node.result.shape
         inside = SCALAR.bit_and(
-            Var("pixel_row") < pull.integer("n_row", h), Var("pixel_column") < pull.integer("n_column", w)
+            Var("pixel_row") < pull.integer("n_row", h // height),
+            Var("pixel_column") < pull.integer("n_column", w // width),
         )
         pixel = (
-            Let("pixel_row", Var("tile_row") * TILE + Var("pixel") // Const(TILE, I64)),
-            Let("pixel_column", Var("tile_column") * TILE + Var("pixel") % Const(TILE, I64)),
+            Let("pixel_row", Var("tile_row") * (TILE // height) + Var("pixel") // Const(across, I64)),
+            Let("pixel_column", Var("tile_column") * across + Var("pixel") % Const(across, I64)),
             If(inside, (finished,)),
         )
         axes = [Axis("image", self.images), Axis("tile_row", self.tile_rows), Axis("tile_column", self.tile_columns)]
@@ -251,7 +262,7 @@ class _Product:
         return (
             *(Let(name, x) for name, x in unflatten(axes, Var("row") + r)),
             For("lane", ZERO, Const(self.columns, I64), gather),
-            For("pixel", ZERO, Const(TILE**2, I64), pixel),
+            For("pixel", ZERO, Const(TILE // height * across, I64), pixel),
         )
 
 

@@ -328,3 +328,5 @@ window_gather: Movement = Movement(
     grad=lambda g, x, index, *, out, **attrs: (window_scatter(g, index, shape=x.shape, **attrs), None),
     samples=samples(reals(), indices(2), cases=(case((2, 4, 5), (2, 2, 4), **_SMALL), case((6,), (4,), **_PADDED))),
 )
+
+POOLS = frozenset({window_max, window_sum, window_argmax})  # what a window makes of its elements

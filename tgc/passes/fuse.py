@@ -5,7 +5,7 @@ Regions grow along edges, producer into consumer, while a template can still low
     map          elementwise ops and movements, any number of results of one shape
     reduce       folds of one shape along the same axes, what feeds them, and what uses their results along the kept
                  axes or, broadcast back, over the whole shape (softmax, normalizations, losses)
-    contraction  one contraction, elementwise ops behind it, and transposes of their results
+    contraction  one contraction, elementwise ops behind it, pools and transposes of their results
     product      the same behind a product in Winograd's domain
     scatter      one scatter
     cumulative   one fold that keeps its intermediate results
@@ -301,7 +301,7 @@ class Partition:
         if alone := next((ALONE[k] for k in kinds if k in ALONE), None):
             return f"{alone} ops stay alone"
         if first := [n for n in nodes if type(n.op) in FIRST]:
-            return "two contractions" if len(first) > 1 else unfit_contraction(first[0], nodes, closure)
+            return "two contractions" if len(first) > 1 else unfit_contraction(first[0], nodes, closure, results)
         if kinds.count(Reduce):
             return unfit_reduce(nodes, closure, results)
         return unfit_map(closure, results)

@@ -9,7 +9,10 @@ from collections.abc import Iterable, Sequence
 
 from tgc.ir import Node, Value
 from tgc.ops import movement
-from tgc.ops.kinds import Elementwise, Movement, Reduce
+from tgc.ops.kinds import Contraction, Elementwise, Movement, Reduce
+from tgc.ops.window import POOLS
+from tgc.ops.winograd import TILE, TransformedProduct
+from tgc.passes.tiles import channelwise, windowed
 
 
 def _dependents(closure: Iterable[Node], roots: set[Node]) -> set[Node]:
@@ -62,23 +65,52 @@ def unfit_map(closure: Sequence[Node], results: Sequence[Value]) -> str:
     return _recomputed(closure)
 
 
-def unfit_contraction(root: Node, nodes: Sequence[Node], closure: Sequence[Node]) -> str:
-    """Why nodes, `root` a contraction among them, are none with an epilogue."""
-    shape = root.result.shape
+def unfit_contraction(root: Node, nodes: Sequence[Node], closure: Sequence[Node], results: Sequence[Value]) -> str:
+    """Why nodes, `root` a contraction among them, are none with an epilogue, which may pool what has been computed."""
+    pools = [n for n in nodes if n.op in POOLS]
+    shape = made = root.result.shape
+    if pools:
+        if reason := _unfit_pools(root, pools):
+            return reason
+        shape = pools[0].result.shape
+        late = [n.operands[0] if n.op is movement.transpose else n.result for n in nodes if n.result in results]
+        if any(v.shape != shape for v in late):
+            return "what is pooled is needed elsewhere"
     behind = _dependents(closure, {root})
     for node in nodes:
-        if node is root or _transposed(node, shape, closure):
+        if node is root or node in pools or _transposed(node, shape, closure):
             continue
         if not isinstance(node.op, Elementwise):
             return f"{node.op.name} is not elementwise"
-        if node.result.shape != shape:
+        if node.result.shape not in (made, shape):
             return f"the epilogue has shape {shape}, {node.op.name} {node.result.shape}"
     if any(v.node in closure for v in root.operands):
         return "a contraction reads its operands from memory"
-    for node in behind:
-        if node is not root and not isinstance(node.op, Elementwise) and not _transposed(node, shape, closure):
+    for node in behind - {root, *pools}:
+        if not isinstance(node.op, Elementwise) and not _transposed(node, shape, closure):
             return f"{node.op.name} moves the contraction's elements"
     return _recomputed(closure)
+
+
+def _unfit_pools(root: Node, pools: Sequence[Node]) -> str:
+    """Why tiles of a contraction do not pool their elements; empty if they do."""
+    name, made, attrs = pools[0].op.name, root.result.shape, pools[0].attrs
+    if any(n.operands[0].shape != made or n.attrs != attrs for n in pools):
+        return "windows of several kinds"
+    plain = all(p == (0, 0) for p in attrs["padding"]) and all(d == 1 for d in attrs["dilation"])
+    if not plain or attrs["window"] != attrs["stride"]:
+        return f"windows of {name} overlap, have gaps or reach beyond what they are of"
+    if isinstance(root.op, TransformedProduct):
+        n, height, width, c = attrs["window"]
+        fits = n == c == 1 and TILE % height == TILE % width == 0 and height * width > 1
+        return "" if fits else f"windows of {name} do not divide the outputs of a transformed window"
+    assert isinstance(root.op, Contraction)
+    lhs, rhs = (v.type for v in root.operands)
+    axes = root.op.axis_map(lhs, rhs, **root.attrs)
+    packed = lhs.layout is not None and lhs.layout.tiles
+    if packed or channelwise(axes) or windowed(axes, attrs["window"]) is None:
+        return f"windows of {name} are not parts of register tiles"
+    return ""
 
 
 def _transposed(node: Node, shape: tuple[int, ...], closure: Sequence[Node]) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tgc.ops.kinds import AxisMap
@@ -64,3 +66,29 @@ def channelwise(axes: AxisMap) -> AxisMap | None:
         return None
     extents = {a: n for a, n in axes.extents.items() if a not in idle}
     return AxisMap(extents, lhs, rhs, out, axes.low)
+
+
+def windowed(axes: AxisMap, window: Sequence[int]) -> AxisMap | None:
+    """The axes of a contraction whose result is pooled by windows side by side; None for what tiles do not pool.
+
+    An axis of the result that windows go along becomes two: one of windows, and one, named with "_in", of the places in
+    each. What lies beyond the last whole window is left out. Windows have few enough points that each tile of more than
+    one row holds whole ones.
+    """
+    extents, inner = dict(axes.extents), {}
+    for dim, w in zip(axes.out, window, strict=True):
+        if w > 1:
+            (name, step), *others = dim.items()
+            if others or step != 1 or any(name in d for d in axes.rhs) or any(axes.low):
+                return None
+            extents[name] //= w
+            extents[f"{name}_in"] = inner[name] = w
+    if not 1 < math.prod(inner.values()) <= LOW or 0 in extents.values():
+        return None
+
+    def split(dim: Mapping[str, int]) -> dict[str, int]:
+        places = {f"{a}_in": step for a, step in dim.items() if a in inner}
+        return {a: step * inner.get(a, 1) for a, step in dim.items()} | places
+
+    lhs, out = (tuple(map(split, dims)) for dims in (axes.lhs, axes.out))
+    return AxisMap(extents, lhs, axes.rhs, out)
