@@ -36,6 +36,7 @@ from tgc.ops.cumulative import Cumulative
 from tgc.ops.kinds import Contraction, Control, Movement, Reduce, Region, Scatter
 from tgc.ops.opaque import Opaque
 from tgc.ops.region import fused
+from tgc.ops.window import POOLS
 from tgc.ops.winograd import TransformedProduct, WindowTransform
 from tgc.passes.groups import Group, Ranks, path_around
 from tgc.passes.manager import Target, refuse, register
@@ -162,6 +163,7 @@ class Partition:
     # -------------------------------------------------------------------------------------------------- partition
 
     def run(self) -> Graph:
+        self._join_pools()
         for node in self.graph.nodes:
             if node not in self.group or stays(node):
                 continue
@@ -175,6 +177,17 @@ class Partition:
         while self.options.again and recompute(self):  # readers of what is dropped read other values
             self._join_siblings()
         return self._emit()
+
+    def _join_pools(self) -> None:
+        """Merge what pools the same tensor by the same windows, so that all of it can be pooled where it is made."""
+        for v in (r for n in self.graph.nodes for r in n.results):
+            first: dict[tuple[object, ...], Node] = {}
+            for node in self.graph.uses.get(v, ()):
+                if node.op in POOLS:
+                    windows = tuple(node.attrs[key] for key in ("window", "stride", "padding", "dilation"))
+                    other = self.group[first.setdefault(windows, node)]
+                    if other is not self.group[node]:
+                        self._try(other, self.group[node])
 
     def _join_siblings(self) -> None:
         """Merge maps of one shape, and folds of one shape along the same axes, that read the same tensor: once."""

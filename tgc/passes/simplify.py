@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any, ClassVar
 
 from tgc.ir import Attr, Builder, Graph, Node, Value, transform
-from tgc.ops import movement
+from tgc.ops import elementwise, movement, window
 from tgc.ops.creation import full
 from tgc.ops.kinds import Elementwise, Primitive, Reduce
 from tgc.passes.manager import Target, register
@@ -87,6 +87,58 @@ def _reduce(builder: Builder, node: Node) -> Value | None:
     return node.operands[0] if op.splits and not node.attrs["axes"] else None
 
 
+def _sum(builder: Builder, node: Node) -> Value | None:
+    """sum(g put where the largest elements of windows are) -> sum(g), along the axes of the windows and others."""
+    if (scatter := _inner(node, window.window_scatter)) and _argmax_of(scatter):
+        a = scatter.attrs
+        windowed = {k for k, (w, s) in enumerate(zip(a["window"], a["stride"], strict=True)) if w > 1 or s > 1}
+        if windowed <= {*node.attrs["axes"]}:
+            assert isinstance(node.op, Primitive)
+            return _emit(builder, node, node.op, scatter.operands[:1], **node.attrs)
+    return _reduce(builder, node)
+
+
+def _select(builder: Builder, node: Node) -> Value | None:
+    """relu before max pooling, backward: where x > 0, g put where the largest relu(x) of windows are, elsewhere 0
+
+    -> g where the largest relu(x) > 0, elsewhere 0, put there: what has been pooled needs not be kept.
+    """
+    condition, chosen, other = node.operands
+    scatter, test = chosen.node, condition.node
+    if scatter is None or scatter.op is not window.window_scatter or test is None or test.op is not elementwise.gt:
+        return None
+    x, zero = test.operands
+    pooled = _argmax_of(scatter)
+    whole = pooled is not None and (pooled is x or _is(pooled, elementwise.relu, x))
+    if pooled is None or not whole or not (_is_zero(zero) and _is_zero(other)):
+        return None
+    g, index = scatter.operands
+    attrs = {k: v for k, v in scatter.attrs.items() if k != "shape"}
+    largest = _emit(builder, node, window.window_max, (pooled,), **attrs)
+    none, nothing = (
+        builder.emit(full, (), {**v.node.attrs, "shape": g.shape}, node.loc)[0] for v in (zero, other) if v.node
+    )
+    seen = _emit(builder, node, elementwise.gt, (largest, none))
+    kept = _emit(builder, node, elementwise.select, (seen, g, nothing))
+    return _emit(builder, node, window.window_scatter, (kept, index), **scatter.attrs)
+
+
+def _argmax_of(scatter: Node) -> Value | None:
+    """What the places that a `window_scatter` puts elements at are the largest elements of, by the same windows."""
+    made = scatter.operands[1].node
+    attrs = {k: v for k, v in scatter.attrs.items() if k != "shape"}
+    same = made is not None and made.op is window.window_argmax and dict(made.attrs) == attrs
+    return made.operands[0] if made is not None and same else None
+
+
+def _is(v: Value, op: Primitive, operand: Value) -> bool:
+    return v.node is not None and v.node.op is op and v.node.operands[0] is operand
+
+
+def _is_zero(v: Value) -> bool:
+    return v.node is not None and v.node.op is full and v.node.attrs["value"] == 0
+
+
 def _emit(builder: Builder, node: Node, op: Primitive, operands: Sequence[Value], **attrs: Any) -> Value:
     return builder.emit(op, operands, op.check_attrs(attrs), node.loc)[0]
 
@@ -96,7 +148,9 @@ STRUCTURAL: Mapping[str, Rewrite] = {
     "reshape": _reshape,
     "broadcast": _broadcast,
     **dict.fromkeys(("slice", "pad", "reverse", "concat", "cast", "identity", "stop_gradient"), _nothing_moved),
-    **dict.fromkeys(("sum", "prod", "max", "min", "any", "all"), _reduce),
+    **dict.fromkeys(("prod", "max", "min", "any", "all"), _reduce),
+    "sum": _sum,
+    "select": _select,
 }
 MOVED_BEHIND = (movement.broadcast, movement.reshape)
 
