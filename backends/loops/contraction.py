@@ -175,7 +175,8 @@ class Product:
 
         row = Let("row", Var("block") * self.rows)
         start, places = self._rows_at(rows_at, rows_from, lhs, extent)
-        body += [Let("row", first_block * self.rows), *start]
+        if start:
+            body += [Let("row", first_block * self.rows), *start]
         epilogue = self._epilogue(c, c_from, m)
         if slow:  # all results of the unit are at hand while what is summed goes by once
             zero = Store(flat(c), (Var("z"),), SCALAR.const(0, self.dtype))

@@ -8,6 +8,7 @@ The filters of a panel stay in the second-level cache while all windows pass by,
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,10 +30,11 @@ from tgc.backends.loops.ir import (
     Store,
     Tile,
     Var,
+    number,
 )
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull
-from tgc.backends.loops.tiled import TileTarget, block_step, epilogue_stores, even, over_columns
+from tgc.backends.loops.tiled import TileTarget, block_step, epilogue_stores, even, flat, over_columns
 from tgc.errors import BackendError
 from tgc.ir import Node
 from tgc.ops.window import POOLS
@@ -40,7 +42,7 @@ from tgc.ops.winograd import MATRICES, TILE, WINDOW, TransformedProduct, WindowT
 from tgc.passes.tiles import tile_shape
 from tgc.types import F32, F64, I64, DType
 
-CHUNK = 16  # channels that are transformed at once
+CHUNK, SPAN = 32, 4  # channels, and windows side by side, that are transformed at once
 GROUP = 6  # blocks of windows whose products are held while transformed filters go by
 
 
@@ -100,46 +102,68 @@ def both_sides(matrix: np.ndarray, xs: Sequence[Expr], dtype: DType) -> list[Exp
 
 
 def lower_tiles(pull: Pull, name: str) -> list[Kernel]:
-    """The kernel of a region that is one `WindowTransform`."""
+    """The kernel of a region that is one `WindowTransform`.
+
+    For some windows side by side and some channels: columns first, which neighbours have in common, then rows.
+    """
     (node,) = pull.body.nodes
     assert isinstance(node.op, WindowTransform)
     (x,) = node.operands
-    q, n, rows, columns, channels = node.result.shape
+    _, n, rows, columns, channels = node.result.shape
     matrix = MATRICES[node.attrs["matrix"]]
+    size, elements = matrix.shape[1], len(matrix)
+    wide = (SPAN - 1) * TILE + size  # pixels of a line that SPAN windows cover
     source, target = pull.buffers[x], pull.result(0)
-    scratch = Buffer("scratch", x.dtype, (q * CHUNK,), (1,))
-    tile, lane, column, first = Var("tile"), Var("lane"), Var("column"), Var("first")
+    lines = Buffer("lines", x.dtype, (elements, wide, CHUNK), (wide * CHUNK, CHUNK, 1))
+    made = Buffer("made", x.dtype, (elements, SPAN, CHUNK), (SPAN * CHUNK, CHUNK, 1))
     chunks = -(-channels // CHUNK)
     parts = max(1, min(chunks, SHARES // max(1, n * rows)))  # few windows of many channels are shared by channels
-    for axis, size in (("row", rows), ("part", parts)):
-        pull.integer(f"n_{axis}", size)
-    outer = unflatten([Axis("image", n), Axis("row", rows), Axis("part", parts)], tile)
-    places = itertools.product(range(matrix.shape[1]), repeat=2)
-    window = [
-        Load(source, (Var("image"), Var("row") * TILE + k, column * TILE + l, first + lane), x.dtype)
-        for k, l in places  # noqa: E741
+    for axis, count in (("row", rows), ("part", parts)):
+        pull.integer(f"n_{axis}", count)
+    outer = unflatten([Axis("image", n), Axis("row", rows), Axis("part", parts)], Var("tile"))
+    lane, pixel, i, j, window, first, begin = map(Var, ("lane", "pixel", "i", "j", "window", "first", "begin"))
+
+    def each(var: str, count: Expr | int, *body: Stmt) -> For:
+        return For(var, ZERO, number(count), body)
+
+    def put(to: Buffer, k: Expr | int, at: Expr, x: Expr) -> Store:
+        return Store(flat(to), (number(k) * to.strides[0] + at * CHUNK + lane,), x)
+
+    def held(of: Buffer, k: Expr, at: Expr) -> Expr:
+        return Load(flat(of), (k * of.strides[0] + at * CHUNK + lane,), x.dtype)
+
+    column = [
+        Load(source, (Var("image"), Var("row") * TILE + k, begin * TILE + pixel, first + lane), x.dtype)
+        for k in range(size)
     ]
-    made = both_sides(matrix, window, x.dtype)
-    end: Expr = Const(CHUNK, I64)
-    if channels % CHUNK:
-        end = SCALAR.minimum(end, pull.integer("channels", channels) - first)
-    stores = tuple(Store(scratch, (lane + k * CHUNK,), v) for k, v in enumerate(made))
-    out = Store(
-        target,
-        (Var("q"), Var("image"), Var("row"), column, first + lane),
-        Load(scratch, (Var("q") * CHUNK + lane,), x.dtype),
-    )
+    line = [held(lines, i, window * TILE + k) for k in range(size)]
+    place = (i * elements + j, Var("image"), Var("row"), begin + window, first + lane)
+    windows, channel = Var("windows"), Var("channels")
+    columns_first = (put(lines, k, pixel, v) for k, v in enumerate(transformed(matrix, column, x.dtype)))
+    rows_then = (put(made, k, window, v) for k, v in enumerate(transformed(matrix, line, x.dtype)))
+    stored = Store(target, place, held(made, j, window))
+    span = (
+        Let("begin", Var("span") * SPAN),
+        Let("windows", SCALAR.minimum(Const(SPAN, I64), pull.integer("columns", columns) - begin)),
+        each("pixel", (windows - 1) * TILE + size, each("lane", channel, *columns_first)),
+        each(
+            "i", elements,
+            each("window", windows, each("lane", channel, *rows_then)),
+            each("j", elements, each("window", windows, each("lane", channel, stored))),
+        ),
+    )  # fmt: skip
     chunk = (
         Let("first", Var("chunk") * CHUNK),
-        For("lane", ZERO, end, stores),
-        For("q", ZERO, Const(q, I64), (For("lane", ZERO, end, (out,)),)),
+        Let("channels", SCALAR.minimum(Const(CHUNK, I64), pull.integer("n_c", channels) - first)),
+        each("span", pull.integer("spans", -(-columns // SPAN)), *span),
     )
-    each = pull.integer("each", -(-chunks // parts))
-    last = SCALAR.minimum((Var("part") + 1) * each, pull.integer("chunks", chunks))
+    share = pull.integer("share", -(-chunks // parts))
+    last = SCALAR.minimum((Var("part") + 1) * share, pull.integer("chunks", chunks))
     body: list[Stmt] = [
-        Stack(scratch, q * CHUNK),
+        Stack(flat(lines), math.prod(lines.sizes)),
+        Stack(flat(made), math.prod(made.sizes)),
         *(Let(name, x) for name, x in outer),
-        For("column", ZERO, pull.integer("columns", columns), (For("chunk", Var("part") * each, last, chunk),)),
+        For("chunk", Var("part") * share, last, chunk),
     ]
     work = node.result.type.size * 8
     return [finish(name, pull, body, tiles=n * rows * parts, work=work)]
