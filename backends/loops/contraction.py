@@ -56,6 +56,7 @@ from tgc.types import I64, TensorType
 SHARES = 32  # pieces of work to share among threads, at least
 LEVELS = 2  # loops over k inside of a register tile; slower ones run around it
 HELD = 128  # register tiles whose results a thread holds while slower loops over k run
+ALONE = 8  # vectors of a tile of one row: each of them is loaded for one multiply-add
 STEPS, PAGE = 8, 16  # where few rows meet a large matrix: steps of k that a panel goes by at once, panels of a run
 FEW_SHARES = 8  # pieces of work then, at least: each reads an operand once more
 
@@ -84,6 +85,8 @@ class Product:
         self.m = math.prod(self.extent[a] for a in self.roles.m)
         self.n = self.extent[self.column]
         self.rows, self.columns = tile_shape(target, self.dtype, self.m, self.n)
+        if self.m == 1 and self.n >= ALONE * target.lanes(self.dtype) and (rhs.layout is None or not rhs.layout.tiles):
+            self.columns = ALONE * target.lanes(self.dtype)
         self.window = math.prod(self.extent[a] for a in self.inside)
         self.rows -= self.rows % self.window
         self.l1_bytes, self.l2_bytes = target.l1_bytes, target.l2_bytes
