@@ -78,6 +78,38 @@ def test_the_host_is_what_it_says() -> None:
     assert 1 << 12 <= HOST.l1_bytes <= HOST.l2_bytes
 
 
+@pytest.mark.parametrize(
+    ("name", "bits", "registers"), [("native", 512, 32), ("avx512", 512, 32), ("avx2", 256, 16), ("baseline", 128, 16)]
+)
+def test_a_target_can_be_restricted(name: str, bits: int, registers: int) -> None:
+    machine = CpuTarget.of(LINUX, V4 | {"amx-bf16"}, 2, l2_bytes=1 << 20)
+    target = machine.restricted(name)
+    assert (target.vector_bits, target.vector_registers, target.threads) == (bits, registers, 2)
+    assert target.l2_bytes == 1 << 20
+    assert (target == machine) == (name == "native")
+
+
+@pytest.mark.parametrize(
+    ("triple", "features", "name", "message"),
+    [
+        (LINUX, V4, "avx1024", "must be one of native, avx512, avx2, baseline, not 'avx1024'"),
+        (LINUX, V3, "avx512", "TGC_TARGET=avx512: this machine, x86_64-unknown-linux-gnu, lacks avx512bw, avx512cd"),
+        ("aarch64-unknown-linux-gnu", frozenset({"neon"}), "baseline", "lacks x86-64 instructions"),
+    ],
+)
+def test_what_a_machine_lacks_is_no_restriction(triple: str, features: frozenset[str], name: str, message: str) -> None:
+    with pytest.raises(BackendError, match=re.escape(message)):
+        CpuTarget.of(triple, features).restricted(name)
+
+
+@pytest.mark.skipif(not HOST.triple.startswith("x86_64"), reason="x86-64 alone has levels")
+def test_the_environment_restricts_the_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TGC_TARGET", "baseline")
+    assert CpuTarget.host().vector_bits == 128
+    monkeypatch.setenv("TGC_TARGET", "")
+    assert CpuTarget.host() == HOST
+
+
 def test_threads_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TGC_NUM_THREADS", "5")
     assert (thread_count(), CpuTarget.host().threads) == (5, 5)

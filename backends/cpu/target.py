@@ -22,6 +22,9 @@ X86_LEVELS: dict[str, frozenset[str]] = {
     "x86-64": frozenset(),
 }
 
+# what TGC_TARGET may say; `native` is all that the machine has
+RESTRICTIONS = {"native": "", "avx512": "x86-64-v4", "avx2": "x86-64-v3", "baseline": "x86-64"}
+
 # (architecture prefix, features needed): (bits of a vector register, number of them); the first row that fits counts.
 REGISTERS: tuple[tuple[str, frozenset[str], int, int], ...] = (
     ("x86_64", X86_LEVELS["x86-64-v4"], 512, 32),
@@ -71,12 +74,30 @@ class CpuTarget:
 
     @classmethod
     def host(cls) -> CpuTarget:
-        """The machine that runs this process, with the threads that `thread_count` grants.
+        """The machine that runs this process, with the threads that `thread_count` grants, or what TGC_TARGET leaves.
 
         Raises:
-            BackendError: TGC_NUM_THREADS is no positive integer.
+            BackendError: TGC_NUM_THREADS is no positive integer, or TGC_TARGET no level that the machine has.
         """
-        return _host(thread_count())
+        return _host(thread_count(), os.environ.get("TGC_TARGET") or "native")
+
+    def restricted(self, name: str) -> CpuTarget:
+        """The same machine as if it had only what a level of `RESTRICTIONS` has.
+
+        Raises:
+            BackendError: there is no such level, or the machine lacks some of it.
+        """
+        if name not in RESTRICTIONS:
+            raise BackendError(f"TGC_TARGET must be one of {', '.join(RESTRICTIONS)}, not {name!r}")
+        level = RESTRICTIONS[name]
+        if not level:
+            return self
+        lower = list(X86_LEVELS)[list(X86_LEVELS).index(level) :]
+        kept: frozenset[str] = frozenset().union(*(X86_LEVELS[own] for own in lower))
+        if not self.triple.startswith("x86_64") or not kept <= self.features:
+            lacking = ", ".join(sorted(kept - self.features)) or "x86-64 instructions"
+            raise BackendError(f"TGC_TARGET={name}: this machine, {self.triple}, lacks {lacking}")
+        return CpuTarget.of(self.triple, kept, self.threads, l1_bytes=self.l1_bytes, l2_bytes=self.l2_bytes)
 
     @property
     def key(self) -> str:
@@ -113,9 +134,9 @@ class CpuTarget:
 
 
 @functools.cache
-def _host(threads: int) -> CpuTarget:
+def _host(threads: int, level: str) -> CpuTarget:
     features = frozenset(name for name, enabled in llvm.get_host_cpu_features().items() if enabled)
-    return CpuTarget.of(llvm.get_process_triple(), features, threads, **_cache_sizes())
+    return CpuTarget.of(llvm.get_process_triple(), features, threads, **_cache_sizes()).restricted(level)
 
 
 def thread_count() -> int:
