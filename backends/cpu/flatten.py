@@ -28,7 +28,8 @@ Launched: TypeAlias = tuple[Kernel | Callback, int]  # a kernel or what stands f
 
 ZERO, ARENA = 0, 1  # bases
 GRAIN = 1 << 14  # work (elementary operations) below which a launch is not shared by threads
-PARTS = 4  # parts of a shared launch per thread, so that a thread that is held up delays the others little
+PARTS = 4  # parts of a shared launch per thread, at least, so that a thread that is held up delays the others little
+MORE, SHARE = 64, 1 << 18  # and so many at most where each still has so much work
 
 
 class Flattener:
@@ -125,8 +126,8 @@ class Flattener:
             self._arguments += [(ZERO, value) for value in kernel.values.values()]
             self._arguments += [(ZERO, _bits(c)) for c in kernel.scalars.values()]
             shared = kernel.work >= GRAIN and self.threads > 1
-            parts = min(kernel.tiles, PARTS * self.threads) if shared else 1
-            self._row(address, first, kernel.tiles, max(parts, 1), len(self._arguments) - first)
+            parts = max(PARTS * self.threads, min(MORE, kernel.work // SHARE)) if shared else 1
+            self._row(address, first, kernel.tiles, max(min(parts, kernel.tiles), 1), len(self._arguments) - first)
             self.owners[-1] = node, kernel
 
     def _carries(

@@ -26,6 +26,7 @@ from tgc.backends.cpu.pointers import device
 
 SCALARS = {"f32": (types.float32, ir.FloatType(), 4), "f64": (types.float64, ir.DoubleType(), 8)}  # ..., bytes
 STEPS = 4  # of k in a turn of the innermost loop: where a core runs two threads, each decodes half as much
+FETCH = 2  # steps of k for which one line is asked for
 I1, _I32, I64, POINTER = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.PointerType()
 
 
@@ -77,8 +78,8 @@ def tile(
     ``accumulate`` (boolean) adds to C instead of overwriting it. With an extent of zero the sum is zero. A ``masked``
     tile neither reads nor writes the columns n >= ``n_valid`` (not negative) of B and C; other tiles ignore it.
 
-    Each step of k asks for a line of memory to come to the second-level cache: the one at ``ahead``, a pointer, and
-    ``ahead_step`` elements further at each step. It may point anywhere.
+    Every other step of k asks for a line of memory to come to the second-level cache: the one at ``ahead``, a pointer,
+    and ``ahead_step`` elements further for each step. It may point anywhere.
 
     ``lanes`` is the width of the target's vector register in elements (float32: 16 for AVX-512, 8 for AVX2, 4 for
     NEON). The accumulators stay in registers where rows * vectors + vectors + 1 of them exist; masks take ``vectors``
@@ -180,17 +181,21 @@ def emit(module: Any, shape: Shape) -> Any:
         inner = level == shape.levels - 1
         for size in (STEPS, 1) if inner else (1,):  # whole groups of steps, then single ones
             with while_at_least(builder, left, size):
-                for _ in range(size):
+                for step in range(size):
                     at = [builder.load(place) for place in places]
                     if inner:
-                        ahead = builder.load(line)
-                        builder.call(fetch, [ahead, _I32(0), _I32(2), _I32(1)])  # to read, to the second level, data
-                        builder.store(columns.address(ahead, ahead_step), line)
+                        if step % FETCH == 0:
+                            ahead = builder.load(line)
+                            builder.call(
+                                fetch, [ahead, _I32(0), _I32(2), _I32(1)]
+                            )  # to read, to the second level, data
+                            further = builder.mul(ahead_step, I64(min(size, FETCH)))
+                            builder.store(columns.address(ahead, further), line)
                         _step(columns, [columns.address(start, at[0]) for start in row_starts], b, at[1], sums)
                     else:
                         over(level + 1, *at)
-                    for place, here, step in zip(places, at, (a_strides[level], b_strides[level]), strict=True):
-                        builder.store(opaque(builder, builder.add(here, step)), place)
+                    for place, here, stride in zip(places, at, (a_strides[level], b_strides[level]), strict=True):
+                        builder.store(opaque(builder, builder.add(here, stride)), place)
                 builder.store(builder.sub(builder.load(left), I64(size)), left)
 
     over(0, I64(0), I64(0))

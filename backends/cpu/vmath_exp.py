@@ -175,12 +175,12 @@ def tanh_f32(x: Scalar) -> Scalar:
 def sigmoid_f32(x: Scalar) -> Scalar:
     """Return 1 / (1 + e**-x), without overflow or loss of accuracy for negative x.
 
-    As e**-|x| / (1 + e**-|x|) or 1 / (1 + e**-|x|), with numerator and denominator times 2**24: only the result may
-    underflow.
+    Numerator and denominator are divided by 2**24: e**-x overflows for no x whose result is not zero. Beyond 20 it adds
+    nothing to 1.
     """
-    i, r = _split_exp(clamp(-abs(x), -104.0, None), 127 + 24)
+    i, r = _split_exp(clamp(-x, -20.0, 104.0), 127 - 24)
     e = _exp_near_0(r) * _power_of_2(i)
-    return select(bits(x) < 0, e, 2.0**24) / (e + 2.0**24)
+    return 2.0**-24 / (e + 2.0**-24)
 
 
 def _sinh_cosh(x: Scalar) -> tuple[Scalar, Scalar]:
