@@ -16,10 +16,12 @@ import tgc.numpy as tnp
 from tgc import nn
 from tgc.interpret import interpret
 from tgc.ir import Graph
+from tgc.ops.creation import fill
 from tgc.ops.region import fused
 from tgc.passes import PIPELINE, parse_pipeline, run
 from tgc.passes.fuse import Fuse
 from tgc.passes.simplify import Simplify
+from tgc.types import F32
 
 RNG = np.random.default_rng(3)
 
@@ -167,6 +169,21 @@ def test_nan_and_ties_of_a_masked_gradient() -> None:
     x = np.array([[1, 1, np.nan, 2, -1, -2, 0, -0.0]], np.float32).reshape(1, 1, 8, 1)
     f = tgc.grad(lambda x: nn.max_pool(nn.relu(x), (1, 2)).sum())
     np.testing.assert_array_equal(tgc.jit(f)(x).ravel(), [1, 0, 0, 0, 0, 0, 0, 0])
+
+
+def test_what_is_masked_with_less_than_zero_stays() -> None:
+    """-0 elsewhere than where the greatest elements are is not what is put there."""
+
+    def f(value: float) -> list[str]:
+        def masked(x: Any, g: Any) -> Any:
+            y, zero = OPS["relu"](x), fill(x.shape, F32, 0.0)
+            put = OPS["window_scatter"](g, OPS["window_argmax"](y, **sizes((2, 2))), shape=x.shape, **sizes((2, 2)))
+            return OPS["select"](OPS["gt"](x, zero), put, fill(x.shape, F32, value))
+
+        return [n.op.name for n in Simplify()(traced(masked, "f32[2,4,6,3]", "f32[2,2,3,3]"), TARGET).nodes]
+
+    assert f(0.0)[-1] == "window_scatter"
+    assert f(-0.0)[-1] == f(1.0)[-1] == "select"
 
 
 def test_sum_of_what_is_put_in_place() -> None:

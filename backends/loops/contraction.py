@@ -327,32 +327,26 @@ class Product:
     def _epilogue(self, c: Buffer, c_from: Expr, m: Expr) -> list[Stmt]:
         """Store what the region makes of the tile: a point for each of its rows, or for each window of rows."""
         pull, window = self.pull, self.window
-        names = {
-            a: f"row_{a}" for a in self.roles.m if a not in self.inside
-        }  # of their own: collapsing changes extents
-        points = [
-            dict(zip(self.inside, p, strict=True))
-            for p in itertools.product(*(range(self.extent[a]) for a in self.inside))
-        ]
+        dims = self.map.out
+        names = {a: f"row_{a}" for a in self.roles.m if a not in self.inside}  # of their own: collapsing changes sizes
 
         def place(point: Mapping[str, int]) -> tuple[Expr, ...]:
             """Where an element of the contraction lies, at a point of its window."""
-            at = [affine({names.get(a, a): k for a, k in dim.items() if a not in point}) for dim in self.map.out]
-            return tuple(
-                x + sum(k * point.get(a, 0) for a, k in dim.items()) for x, dim in zip(at, self.map.out, strict=True)
-            )
+            first = [affine({names.get(a, a): k for a, k in dim.items() if a not in point}) for dim in dims]
+            return tuple(x + sum(k * point.get(a, 0) for a, k in d.items()) for x, d in zip(first, dims, strict=True))
 
         ragged, r = bool(self.n % self.columns), Var("r")
         j = Var(self.column) - Var("column") if ragged else Var("lane")
         held = compute_dtype(self.dtype)
-        row = {place(point): r * window + t for t, point in enumerate(points)}
+        points = itertools.product(*(range(self.extent[a]) for a in self.inside))
+        row = {place(dict(zip(self.inside, p, strict=True))): r * window + t for t, p in enumerate(points)}
         pull.sources[self.node.result] = lambda at: Load(flat(c), (c_from + row[tuple(at)] * self.columns + j,), held)
-        sizes = [math.prod(self.extent[a] for a in dim if a in self.inside) for dim in self.map.out]
-        outer = [
-            {names.get(a, a): k // n for a, k in dim.items() if a not in self.inside}
-            for dim, n in zip(self.map.out, sizes, strict=True)
+        sizes = [math.prod(self.extent[a] for a in dim if a in self.inside) for dim in dims]
+        windows = [
+            {names.get(a, a): k // size for a, k in dim.items() if a not in self.inside}
+            for dim, size in zip(dims, sizes, strict=True)
         ]
-        stores = epilogue_stores(pull, tuple(map(affine, outer)))
+        stores = epilogue_stores(pull, tuple(map(affine, windows)))
         axes, _, stores = collapse([Axis(names[a], self.extent[a]) for a in names], [s.value for s in stores], stores)
         for axis in axes:
             pull.integer(f"n_{axis.var}", axis.size)

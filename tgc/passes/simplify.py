@@ -136,7 +136,8 @@ def _is(v: Value, op: Primitive, operand: Value) -> bool:
 
 
 def _is_zero(v: Value) -> bool:
-    return v.node is not None and v.node.op is full and v.node.attrs["value"] == 0
+    """Whether a value is filled with 0, and not with -0."""
+    return v.node is not None and v.node.op is full and str(v.node.attrs["value"]) in ("0", "0.0")
 
 
 def _emit(builder: Builder, node: Node, op: Primitive, operands: Sequence[Value], **attrs: Any) -> Value:
