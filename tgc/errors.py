@@ -77,6 +77,10 @@ class OutOfRangeError(TgcError, IndexError):
     """An index computed at run time lies outside the axis that it addresses."""
 
 
+class OutOfMemoryError(TgcError, MemoryError):
+    """A program needs more memory than there is."""
+
+
 class NoElementError(TgcError, ValueError):
     """There is no element to choose: all are NaN."""
 

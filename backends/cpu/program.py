@@ -11,11 +11,14 @@ import numpy as np
 from tgc.backends.cpu.callback import Callback
 from tgc.backends.cpu.driver import Driver, Frame
 from tgc.backends.cpu.flatten import ARENA, Flattener, Launched
-from tgc.errors import BackendError, OutOfRangeError
+from tgc.errors import BackendError, OutOfMemoryError, OutOfRangeError
 from tgc.ir import Graph, Node
 from tgc.passes.memory import ALIGNMENT, arena_bytes, match_donations, root
 from tgc.runtime.address import address_of, aligned
+from tgc.runtime.available import available_bytes
 from tgc.types import TensorType
+
+LARGE = 1 << 28  # bytes from which on it is worth a look whether there is as much memory
 
 
 def to_storage(array: np.ndarray, type: TensorType) -> np.ndarray:
@@ -65,6 +68,7 @@ class CpuProgram:
         }  # in the donated input's memory
         types = [v.type for v in graph.outputs]
         self._fresh = [(k, t.shape, t.dtype) for k, t in enumerate(types) if k not in self._written]  # in new arrays
+        self._need = self._arena + sum(types[k].nbytes for k, _, _ in self._fresh)  # bytes, of the first call
         # results that could not be computed in place are moved to the donated array when all is done
         moved = {k: i for k, i in pairs.items() if k not in self._written}
         self._donations = [(k, i, types[k].shape) for k, i in pairs.items()]
@@ -93,6 +97,8 @@ class CpuProgram:
             return self._idle.pop()
         except IndexError:
             pass
+        if self._need >= LARGE:
+            self._check_memory(available_bytes())
         arena = np.empty(self._arena + ALIGNMENT, np.uint8)
         bases = np.zeros(self._words, np.int64)
         bases[ARENA] = arena.ctypes.data + (-arena.ctypes.data) % ALIGNMENT
@@ -100,10 +106,22 @@ class CpuProgram:
             bases[base] = c.ctypes.data
         return _Call(self.driver.frame(self._launches, self._arguments, bases), bases, arena)
 
+    def _check_memory(self, available: int) -> None:
+        """Systems grant memory that they do not have, and end the process that uses it."""
+        if self._need <= available:
+            return
+        largest = max((v for node in self.graph.nodes for v in node.results), key=lambda v: v.type.nbytes)
+        where = f" at {', '.join(largest.node.loc)}" if largest.node is not None and largest.node.loc else ""
+        raise OutOfMemoryError(
+            f"{self.graph.name} needs {_gib(self._need)}, and {_gib(available)} can be had; the largest value is "
+            f"{largest.type}, {_gib(largest.type.nbytes)}{where}"
+        )
+
     def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Results for inputs of exactly the graph's types; donated inputs are overwritten.
 
         Raises:
+            OutOfMemoryError: there is not enough memory for what lies between the operands and the results.
             OutOfRangeError: an index computed in the graph lies outside of its axis.
             LinearAlgebraError: a matrix has no such factorization or inverse.
         """
@@ -142,6 +160,10 @@ class CpuProgram:
             raise BackendError(f"kernel {kernel.name}{where} raised an exception")
         sizes = ", ".join(str(v.type) for v in node.operands)
         raise OutOfRangeError(f"an index is out of range in kernel {kernel.name}({sizes}){where}")
+
+
+def _gib(size: int) -> str:
+    return f"{size / (1 << 30):.1f} GiB"
 
 
 def _data(digest: str, data: np.ndarray | None) -> np.ndarray:
