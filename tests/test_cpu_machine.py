@@ -288,6 +288,29 @@ def test_forks_compile_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [result.symbol for result in alone] == [loading.kernel_symbol(*kernel, HOST) for kernel in SEVERAL]
 
 
+@pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=forks)])
+@pytest.mark.parametrize(("terminal", "unseen"), [(True, 0.0), (True, 60.0), (False, 0.0)])
+def test_a_long_compilation_shows_on_a_terminal(
+    processes: str,
+    terminal: bool,
+    unseen: float,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("TGC_COMPILE_PROCESSES", processes)
+    monkeypatch.setattr(compile_many, "UNSEEN", unseen)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    compile_many.compile_kernels(SEVERAL, HOST)
+    shown = capsys.readouterr().err
+    if not terminal or unseen:
+        assert shown == ""
+    elif processes == "1":
+        lines = [f"\rtgc: compiling kernel {k + 1} of {len(SEVERAL)} " for k in range(len(SEVERAL))]
+        assert shown == "".join(lines) + "\r\033[K"
+    else:  # a fork may have taken the others
+        assert shown == "" or shown.endswith("\r\033[K")
+
+
 def leave(*arguments: object) -> None:
     os._exit(3)
 

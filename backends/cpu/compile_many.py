@@ -18,6 +18,7 @@ from tgc.backends.cpu.target import CpuTarget
 from tgc.errors import BackendError
 
 KERNELS_PER_PROCESS = 3  # at least: a fork costs about as much as compiling one of them
+UNSEEN = 2.0  # seconds that a compilation lasts before the terminal tells of it
 PATIENCE = 30.0  # seconds that a fork may take longer than this process; then its kernels are compiled here
 
 _NUMBER = struct.Struct("<q")
@@ -35,11 +36,41 @@ def compile_kernels(kernels: Sequence[tuple[str, str]], target: CpuTarget) -> li
     """
     processes = min(_processes(target), len(kernels) // KERNELS_PER_PROCESS)
     done: dict[int, KernelObject] = {}
-    if processes > 1:
-        done[0] = compile_kernel(*kernels[0], target)  # what Numba sets up for its first function, the forks inherit
-        codes = _share(range(1, len(kernels)), kernels, target, processes)
-        done |= {k: KernelObject(kernel_symbol(*kernels[k], target), code) for k, code in codes.items()}
-    return [done.get(k) or compile_kernel(*kernel, target) for k, kernel in enumerate(kernels)]
+    with _Progress(len(kernels)) as progress:
+        if processes > 1:
+            done[0] = compile_kernel(
+                *kernels[0], target
+            )  # what Numba sets up for its first function, the forks inherit
+            codes = _share(range(1, len(kernels)), kernels, target, processes, progress)
+            done |= {k: KernelObject(kernel_symbol(*kernels[k], target), code) for k, code in codes.items()}
+        for k, kernel in enumerate(kernels):
+            if k not in done:
+                progress.at(k)
+                done[k] = compile_kernel(*kernel, target)
+    return [done[k] for k in range(len(kernels))]
+
+
+class _Progress:
+    """A line on the terminal about a compilation that lasts, gone when it ends."""
+
+    def __init__(self, count: int) -> None:
+        self._count, self._shown = count, False
+        self._due = time.monotonic() + UNSEEN
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def at(self, k: int) -> None:
+        """Number `k` of the kernels is next."""
+        if time.monotonic() >= self._due and sys.stderr.isatty():
+            self._shown = True
+            sys.stderr.write(f"\rtgc: compiling kernel {k + 1} of {self._count} ")
+            sys.stderr.flush()
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            sys.stderr.write("\r\033[K")
+            sys.stderr.flush()
 
 
 def _processes(target: CpuTarget) -> int:
@@ -52,7 +83,11 @@ def _processes(target: CpuTarget) -> int:
 
 
 def _share(
-    numbers: Sequence[int], kernels: Sequence[tuple[str, str]], target: CpuTarget, processes: int
+    numbers: Sequence[int],
+    kernels: Sequence[tuple[str, str]],
+    target: CpuTarget,
+    processes: int,
+    progress: _Progress,
 ) -> dict[int, bytes]:
     """Object code by number of the kernel, from this process and its forks; not of those that failed."""
     jobs, write_end = os.pipe()
@@ -65,6 +100,7 @@ def _share(
         found: dict[int, bytes] = {}
         while record := os.read(jobs, _NUMBER.size):
             k: int = _NUMBER.unpack(record)[0]
+            progress.at(k)
             found[k] = compile_kernel(*kernels[k], target).code
         deadline = time.monotonic() + PATIENCE
         for process, results in forks:
