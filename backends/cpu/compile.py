@@ -334,6 +334,9 @@ def _target_machine(target: CpuTarget) -> Any:
     """An LLVM target machine. Threads may share it, for llvmlite lets one of them at a time into LLVM."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
+    if target.triple != llvm.get_process_triple():
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
     return llvm.Target.from_triple(target.triple).create_target_machine(
         cpu=target.cpu, features=target.llvm_features, opt=3, reloc="pic", codemodel="small"
     )

@@ -1,0 +1,52 @@
+"""Code for machines that are not this one: it is compiled, not run."""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from models import Sizes, resnet_step, transformer_step
+from test_models import lowered
+
+from tgc.backends.cpu.backend import CpuBackend, Launch
+from tgc.backends.cpu.compile import compile_kernel, kernel_assembly
+from tgc.backends.cpu.target import CpuTarget
+from tgc.passes import PIPELINE, parse_pipeline, run
+from tgc.passes.memory import Memory
+
+NEON = CpuTarget.of("aarch64-unknown-linux-gnu", frozenset({"neon", "fp-armv8"}), threads=4)
+AARCH64 = 183  # the machine in the header of an ELF file
+MODELS = {
+    "resnet18": lambda: resnet_step(1, 32, width=4),
+    "transformer": lambda: transformer_step(Sizes(layers=1, width=32, heads=2, time=9, batch=2, vocabulary=11)),
+}
+
+
+def launches(made: Callable[[], Any], target: CpuTarget) -> list[Launch]:
+    """The kernels that another machine would run, each once."""
+    low = lowered(made())
+    graph = run([*parse_pipeline(PIPELINE), Memory(donated=low.donated)], low.graph, target).result
+    backend = CpuBackend()
+    backend.target = target
+    return list({x.source: x for x in backend.launches(graph)}.values())
+
+
+@pytest.mark.parametrize("made", MODELS.values(), ids=MODELS)
+def test_a_training_step_compiles_for_neon(made: Callable[[], Any]) -> None:
+    found = launches(made, NEON)
+    assert len(found) > 20
+    for launch in found:
+        code = compile_kernel(launch.source, launch.kernel.name, NEON).code
+        assert code[:4] == b"\x7fELF"
+        assert struct.unpack_from("<H", code, 18) == (AARCH64,)
+
+
+def test_register_tiles_use_neon() -> None:
+    """Vectors of four, multiplied by one of another's elements, sums in registers: no store between the products."""
+    tiled = [x for x in launches(MODELS["transformer"], NEON) if "tile(" in x.source]
+    assert tiled
+    assembly = kernel_assembly(tiled[0].source, tiled[0].kernel.name, NEON)
+    assert len(re.findall(r"^\s+fmla\s+v\d+\.4s", assembly, re.MULTILINE)) >= 16
