@@ -68,3 +68,11 @@ def test_too_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_small_programs_do_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "available_bytes", lambda: pytest.fail("asked"))
     tgc.jit(large)(np.ones((60, 8)))
+
+
+def test_too_little_memory_for_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program without any kernel, whose result is its operand."""
+    monkeypatch.setattr(program, "LARGE", 1 << 10)
+    monkeypatch.setattr(program, "available_bytes", lambda: 0)
+    with pytest.raises(OutOfMemoryError, match=r"the largest value is f64\[600,8\]"):
+        tgc.jit(lambda x: x)(np.ones((600, 8)))

@@ -45,7 +45,7 @@ def test_a_training_step_compiles_for_neon(made: Callable[[], Any]) -> None:
 
 
 def test_register_tiles_use_neon() -> None:
-    """Vectors of four, multiplied by one of another's elements, sums in registers: no store between the products."""
+    """Multiply-adds of vectors of four."""
     tiled = [x for x in launches(MODELS["transformer"], NEON) if "tile(" in x.source]
     assert tiled
     assembly = kernel_assembly(tiled[0].source, tiled[0].kernel.name, NEON)

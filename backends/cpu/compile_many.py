@@ -38,9 +38,8 @@ def compile_kernels(kernels: Sequence[tuple[str, str]], target: CpuTarget) -> li
     done: dict[int, KernelObject] = {}
     with _Progress(len(kernels)) as progress:
         if processes > 1:
-            done[0] = compile_kernel(
-                *kernels[0], target
-            )  # what Numba sets up for its first function, the forks inherit
+            # what Numba sets up for its first function, the forks inherit
+            done[0] = compile_kernel(*kernels[0], target)
             codes = _share(range(1, len(kernels)), kernels, target, processes, progress)
             done |= {k: KernelObject(kernel_symbol(*kernels[k], target), code) for k, code in codes.items()}
         for k, kernel in enumerate(kernels):

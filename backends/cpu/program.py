@@ -110,7 +110,8 @@ class CpuProgram:
         """Systems grant memory that they do not have, and end the process that uses it."""
         if self._need <= available:
             return
-        largest = max((v for node in self.graph.nodes for v in node.results), key=lambda v: v.type.nbytes)
+        made = (v for node in self.graph.nodes for v in node.results)
+        largest = max((*made, *self.graph.outputs), key=lambda v: v.type.nbytes)  # results may be copies of operands
         where = f" at {', '.join(largest.node.loc)}" if largest.node is not None and largest.node.loc else ""
         raise OutOfMemoryError(
             f"{self.graph.name} needs {_gib(self._need)}, and {_gib(available)} can be had; the largest value is "
