@@ -55,3 +55,13 @@ def test_products_without_a_sum(columns: int) -> None:
 
     x, y = np.arange(50, dtype=np.float32), np.arange(columns, dtype=np.float32)
     np.testing.assert_array_equal(tgc.jit(outer)(x, y), np.multiply.outer(x, y))
+
+
+@pytest.mark.parametrize("rows", [600, 3, 2051])
+def test_a_vector_meets_a_large_matrix_by_rows(rows: int) -> None:
+    rng = np.random.default_rng(0)
+    matrix = rng.integers(-4, 5, (rows, 120_000 // rows + 500, 3)).astype(np.float32)
+    vector = rng.integers(-4, 5, (rows,)).astype(np.float32)
+    got = tgc.jit(lambda m, v: (v @ m.reshape(rows, -1), m.reshape(rows, -1).T @ v[:, None]))(matrix, vector)
+    np.testing.assert_array_equal(got[0], vector @ matrix.reshape(rows, -1))
+    np.testing.assert_array_equal(got[1], matrix.reshape(rows, -1).T @ vector[:, None])

@@ -25,6 +25,7 @@ from tgc.backends.loops.ir import (
     Stmt,
     Store,
     Tile,
+    Turn,
     Var,
     WindowTile,
 )  # fmt: skip
@@ -237,6 +238,10 @@ class Emitter:
                 return self.tile(s)
             case WindowTile():
                 return self.window_tile(s)
+            case Turn():
+                lanes = self.target.vector_bits // (8 * s.source.dtype.itemsize)
+                block, source = s.block.name, self.moved(s.source, s.at)
+                return [f"{self.use('turn', 'turn')}({block}, {source}, {self.expr(s.step)}, {lanes})"]
             case Comment():
                 return [f"# {s.text}"]
 

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias, TypeVar
 from tgc.types import BOOL, I64, DType
 
 T = TypeVar("T")
+SQUARE = 16  # rows and columns of a block that is transposed: a row is a line of the cache, in float32
 
 
 class _Arithmetic:
@@ -331,13 +332,23 @@ class WindowTile:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """A square block of memory, transposed: block[c, r] = source[at + r * step + c], `SQUARE` rows and columns."""
+
+    block: Buffer
+    source: Buffer
+    at: Expr
+    step: Expr
+
+
+@dataclass(frozen=True)
 class Comment:
     """A line for readers."""
 
     text: str
 
 
-Stmt: TypeAlias = For | If | Let | Store | Stack | Tile | WindowTile | Comment
+Stmt: TypeAlias = For | If | Let | Store | Stack | Tile | WindowTile | Turn | Comment
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from tgc.backends.loops.ir import (
     Stmt,
     Store,
     Tile,
+    Turn,
     Var,
     WindowTile,
     children,
@@ -49,6 +50,8 @@ def expressions(stmt: Stmt) -> tuple[Expr, ...]:
             own: tuple[Expr, ...] = (stmt.rows_from, *row, *ahead)
         case WindowTile():
             own = stmt.unit, stmt.c_row
+        case Turn():
+            return stmt.at, stmt.step
         case _:
             return ()
     return (*own, stmt.a_at, stmt.b_at, stmt.c_at, stmt.valid, *(x for level in stmt.levels for x in level))
@@ -69,6 +72,8 @@ def _buffers_of(stmt: Stmt) -> Iterator[Buffer]:
         yield stmt.buffer
     if isinstance(stmt, Tile | WindowTile):
         yield from (stmt.a, stmt.b, stmt.c)
+    if isinstance(stmt, Turn):
+        yield from (stmt.block, stmt.source)
     for x in walk(expressions(stmt)):
         if isinstance(x, Load):
             yield x.buffer

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tgc.backends.loops.axes import Axis, collapse, nest, unflatten
-from tgc.backends.loops.ir import Const, Expr, For, Guard, If, Kernel, Let, Load, Stmt, Store, Var, walk
+from tgc.backends.loops.ir import (
+    SQUARE,
+    Apply,
+    Buffer,
+    Const,
+    Expr,
+    For,
+    Guard,
+    If,
+    Kernel,
+    Let,
+    Load,
+    Stack,
+    Stmt,
+    Store,
+    Turn,
+    Var,
+    substitute,
+    walk,
+)
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, logical
 from tgc.ir import Value
-from tgc.types import I64, TensorType
+from tgc.types import I64, TensorType, is_complex
 
 BLOCK = 4096  # elements of a tile of a map that has one axis left
-SQUARE = 16  # rows and columns of a block that is transposed: a row is a line of the cache, in float32
+STRIP, SHARES = 4, 16  # blocks side by side that one tile transposes, tiles from which on it does
 ROWS = 8  # of panels that are filled together: more of them would not stay in the first-level cache side by side
 
 
@@ -28,10 +47,10 @@ def lower_map(pull: Pull, name: str) -> list[Kernel]:
     for axis in axes:
         pull.integer(f"n_{axis.var}", axis.size)
     tile = Var("tile")
-    if _panels(out) and len(axes) > 2:
-        loop, tiles = _panelwise(pull, axes, stores, tile)
-    elif (across := _across(axes, stores)) is not None:
+    if (across := _across(axes, stores)) is not None:
         loop, tiles = _blockwise(pull, axes, across, stores, tile)
+    elif _panels(out) and len(axes) > 2:
+        loop, tiles = _panelwise(pull, axes, stores, tile)
     elif len(axes) == 1:
         (axis,) = axes
         end = SCALAR.minimum(axis.extent, (tile + 1) * BLOCK)
@@ -97,24 +116,74 @@ def _blockwise(
 ) -> tuple[tuple[Stmt, ...], int]:
     """Loops over square blocks of the last axis and the one across, and the number of tiles.
 
-    The lines of the cache that are read for one row of a block serve the next.
+    The lines of the cache that are read for one row of a block serve the next. They pass through a local block: lines
+    that lie a power of two apart would displace one another. A strip of blocks side by side, where there are many,
+    reads more of a page before the next one.
     """
     last = axes[-1]
-    blocks = Axis(f"{across.var}_block", -(-across.size // SQUARE))
-    pull.integer(f"n_{blocks.var}", blocks.size)
-    outer = [*(a for a in axes[:-1] if a is not across), blocks]
-    lets = [Let(var, value) for var, value in unflatten(outer, tile)]
+    others = [a for a in axes[:-1] if a is not across]
+    beside, apart = -(-across.size // SQUARE), math.prod(a.size for a in others)
+    strip = STRIP if apart * beside >= STRIP * SHARES else 1
+    strips = Axis(f"{across.var}_strip", -(-beside // strip))
+    pull.integer(f"n_{strips.var}", strips.size)
+    lets = [Let(var, value) for var, value in unflatten([*others, strips], tile)]
 
-    squares = pull.integer("squares", -(-last.size // SQUARE))
-    row, column = Var(blocks.var) * SQUARE, Var("square") * SQUARE
+    squares, blocks = pull.integer("squares", -(-last.size // SQUARE)), pull.integer("blocks", beside)
+    row, column = Var("block") * SQUARE, Var("square") * SQUARE
     end, last_end = row + SQUARE, column + SQUARE
     inside = SCALAR.bit_and(SCALAR.le(end, across.extent), SCALAR.le(last_end, last.extent))
-    line = For("lane", Const(0, I64), Const(SQUARE, I64), (Let(last.var, column + Var("lane")), *stores))
-    whole = For(across.var, row, end, (line,))
+    local, turns, turned = _turned(across.var, row, last.var, column, stores)
+    lane = For("lane", Const(0, I64), Const(SQUARE, I64), (Let(last.var, column + Var("lane")), *turned))
+    lines = For("line", Const(0, I64), Const(SQUARE, I64), (Let(across.var, row + Var("line")), lane))
+    whole = (*turns, lines)
     rest = For(last.var, column, SCALAR.minimum(last.extent, last_end), tuple(stores))
     cut = For(across.var, row, SCALAR.minimum(across.extent, end), (rest,))
-    loop = For("square", Const(0, I64), squares, (If(inside, (whole,), (cut,)),))
-    return (*lets, loop), math.prod(a.size for a in outer)
+    first = Var(strips.var) * pull.integer("strip", strip)
+    along = For("block", first, SCALAR.minimum(blocks, first + Var("strip")), (If(inside, whole, (cut,)),))
+    loop = For("square", Const(0, I64), squares, (along,))
+    return (*(Stack(b, SQUARE * SQUARE) for b in local), *lets, loop), apart * strips.size
+
+
+def _turned(
+    across: str, row: Expr, last: str, column: Expr, stores: Sequence[Store]
+) -> tuple[list[Buffer], list[Stmt], list[Store]]:
+    """Local blocks, what fills them with what lies contiguous along `across`, and the stores that read them instead."""
+    blocks: list[Buffer] = []
+    fill: list[Stmt] = []
+
+    def replace(x: Expr) -> Expr | None:
+        if isinstance(x, Guard):
+            return x  # not known to be read
+        if not isinstance(x, Load) or x.dtype != x.buffer.dtype or is_complex(x.dtype):
+            return None
+        crosses = Var(across) in walk(x.index[-1:]) and Var(last) not in walk(x.index[-1:])
+        if not crosses or not all(_affine(i, {across, last}) for i in x.index):
+            return None
+        place = sum((i * x.buffer.stride(a) for a, i in enumerate(x.index)), Const(0, I64))
+        first, second = (_with(place, {across: row, last: at}) for at in (column, column + 1))
+        block = Buffer(f"block{len(blocks)}", x.dtype, (SQUARE * SQUARE,), (1,))
+        blocks.append(block)
+        fill.append(Turn(block, x.buffer, first, second - first))
+        return Load(block, (Var("line") * SQUARE + Var("lane"),), x.dtype)
+
+    memo: dict[Expr, Expr] = {}
+    return blocks, fill, [Store(s.buffer, s.index, substitute(s.value, replace, memo)) for s in stores]
+
+
+def _with(x: Expr, values: Mapping[str, Expr]) -> Expr:
+    """`x` with these variables replaced."""
+    return substitute(x, lambda y: values.get(y.name) if isinstance(y, Var) else None, {})
+
+
+def _affine(x: Expr, variables: set[str]) -> bool:
+    """Whether a place is a sum of multiples of these variables and of what does not depend on them."""
+    found = [y for y in walk([x]) if isinstance(y, Var) and y.name in variables]
+    if not found or isinstance(x, Var):
+        return True
+    if not isinstance(x, Apply) or x.primitive not in ("add", "sub", "mul"):
+        return False
+    moving = [o for o in x.operands if any(v in walk([o]) for v in found)]
+    return (x.primitive != "mul" or len(moving) == 1) and all(_affine(o, variables) for o in moving)
 
 
 def _element(pull: Pull, v: Value, place: tuple[Expr, ...]) -> Expr:

@@ -17,10 +17,10 @@ block of it is swept together and accumulators are arrays on the stack (`_Column
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tgc.backends.loops.axes import Axis, ceil_div, collapse, nest, unflatten
+from tgc.backends.loops.axes import Axis, collapse, nest, unflatten
 from tgc.backends.loops.ir import (
     Buffer,
     Const,
@@ -33,8 +33,8 @@ from tgc.backends.loops.ir import (
     Stmt,
     Store,
     Var,
-    integer,
     substitute,
+    walk,
 )  # fmt: skip
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import FOLD, SCALAR, Pull, compute_dtype, physical, rounded
@@ -44,7 +44,10 @@ from tgc.ops.region import sweeps_before
 from tgc.passes.recompute import cost
 from tgc.types import I64, DType, TensorType
 
-BLOCK = 256  # kept elements that share a sweep over reduced rows
+STATE = 16 << 10  # bytes of state that a sweep over reduced rows keeps, at most: half of a first-level cache
+LEAST, SHARES = 256, 16  # kept elements of a small block, pieces of work that justify larger ones
+ROWS = 4  # that a sweep folds at once: the state is read and written once for them, and memory read in as many streams
+SIMPLE = 16  # operations of a sweep that is short enough for that
 HELD_COST = 8  # of a value (see `cost`) that is stored and read rather than computed twice
 
 
@@ -111,7 +114,7 @@ class _Region:
             self.pull.integer(f"n_{axis.var}", axis.size)
         sweeps, stores = [s.rewritten(rewrite) for s in sweeps], [_moved(s, rewrite) for s in stores]
         columns = bool(axes) and not axes[-1].reduced
-        body, tiles = _Columns(axes).build(sweeps, stores) if columns else _rows(axes, sweeps, stores)
+        body, tiles = _Columns(axes, self.pull).build(sweeps, stores) if columns else _rows(axes, sweeps, stores)
         work = math.prod(self.shape) * max(1, len(self.body.nodes))
         return finish(self.name, self.pull, body, tiles=tiles, work=work)
 
@@ -272,8 +275,8 @@ def _assign(names: Sequence[str], values: Sequence[Expr]) -> list[Stmt]:
 class _Columns:
     """The fastest axis is kept: accumulators and kept values are arrays on the stack, one element a column."""
 
-    def __init__(self, axes: Sequence[Axis]) -> None:
-        self.column = axes[-1]
+    def __init__(self, axes: Sequence[Axis], pull: Pull) -> None:
+        self.column, self.pull = axes[-1], pull
         self.outer, self.inner = [a for a in axes[:-1] if not a.reduced], [a for a in axes if a.reduced]
         self.at = Var(self.column.var) - Var("first")
         self.arrays: dict[str, Buffer] = {}
@@ -281,7 +284,7 @@ class _Columns:
 
     def array(self, name: str, dtype: DType) -> Buffer:
         """The array that stands for a scalar of the row-wise form."""
-        return self.arrays.setdefault(name, Buffer(name, dtype, (BLOCK,), (1,)))
+        return self.arrays.setdefault(name, Buffer(name, dtype, (0,), (1,)))
 
     def load(self, x: Expr) -> Expr:
         """`x` with scalars of the row-wise form read from their arrays."""
@@ -308,23 +311,56 @@ class _Columns:
                 for name, i in zip(f.names, f.init, strict=True):
                     self.array(name, i.dtype)
                 self.array(_result(f), f.result.dtype)
-        blocks, tile = ceil_div(self.column.extent, BLOCK), Var("tile")
-        block = integer("mod", tile, blocks)
-        body: list[Stmt] = [Let(v, x) for v, x in unflatten(self.outer, integer("floor_div", tile, blocks))]
-        body += [Let("first", block * BLOCK), Let("end", SCALAR.minimum(self.column.extent, (block + 1) * BLOCK))]
+        points = math.prod(a.size for a in self.outer)
+        results = {_result(f) for s in sweeps for f in s.folds}  # needed when the sweeps are over
+        state = sum(b.dtype.itemsize for name, b in self.arrays.items() if name not in results)
+        most = max(LEAST, 1 << (STATE // max(1, state)).bit_length() - 1)
+        width = most
+        while width > LEAST and points * -(-self.column.size // width) < SHARES:
+            width //= 2
+        blocks, tile = -(-self.column.size // width), Var("tile")
+        count, block = self.pull.integer("blocks", blocks), self.pull.integer("block", width)
+        body: list[Stmt] = [Let(v, x) for v, x in unflatten(self.outer, tile // count)]
+        body += [
+            Let("first", tile % count * block),
+            Let("end", SCALAR.minimum(self.column.extent, Var("first") + block)),
+        ]
         for s in sweeps:
             body += self.sweep([self.put(name, x) for name, x in s.before])
             body += self.sweep([self.put(n, i) for f in s.folds for n, i in zip(f.names, f.init, strict=True)])
-            inside = [stmt for f in s.folds for stmt in self._step(f)]
-            inside += [Store(x.buffer, x.index, self.load(x.value)) for x in s.stores]
-            if inside:
-                body += nest(self.inner, self.sweep(inside))
+            body += self._rows(s)
             body += self.sweep([self.put(_result(f), f.result) for f in s.folds])
         body += self.sweep([Store(x.buffer, x.index, self.load(x.value)) for x in stores])
-        tiles = math.prod(a.size for a in self.outer) * -(-self.column.size // BLOCK)
-        return (*(Stack(b, BLOCK) for b in self.arrays.values()), *body), tiles
+        return (*(Stack(b, most) for b in self.arrays.values()), *body), points * blocks
 
-    def _step(self, f: _Fold) -> list[Stmt]:
-        fresh: list[Stmt] = [Let(f"new_{n}", self.load(v)) for n, v in zip(f.names, f.step, strict=True)]
-        puts = [self.put(n, Var(f"new_{n}", v.dtype)) for n, v in zip(f.names, f.step, strict=True)]
-        return [*fresh, *puts]
+    def _rows(self, s: _Sweep) -> tuple[Stmt, ...]:
+        """The loops of a sweep over the reduced axes, innermost that over the block's columns."""
+        one = [stmt for f in s.folds for stmt in self._steps(f, [{}])]
+        one += [Store(x.buffer, x.index, self.load(x.value)) for x in s.stores]
+        if not one:
+            return ()
+        if s.stores or not self.inner or len(list(walk([x for f in s.folds for x in f.step]))) > SIMPLE:
+            return nest(self.inner, self.sweep(one))
+        last = self.inner[-1]
+        rows: list[Mapping[Expr, Expr]] = [{Var(last.var): Var("row") + r} for r in range(ROWS)]
+        several = [stmt for f in s.folds for stmt in self._steps(f, rows)]
+        start = Let("row", last.lo + Var("group") * ROWS)
+        loops: list[Stmt] = [
+            Let("groups", (last.end - last.lo) // ROWS),
+            For("group", Const(0, I64), Var("groups"), (start, *self.sweep(several))),
+            For(last.var, last.lo + Var("groups") * ROWS, last.end, self.sweep(one)),
+        ]
+        return nest(self.inner[:-1], loops)
+
+    def _steps(self, f: _Fold, rows: Sequence[Mapping[Expr, Expr]]) -> list[Stmt]:
+        """The state of a fold after the elements of these rows, each of which is given by what it replaces."""
+        stmts: list[Stmt] = []
+        state: dict[Expr, Expr] = {}
+        for r, row in enumerate(rows):
+            here: dict[Expr, Expr] = {**state, **row}
+            memo: dict[Expr, Expr] = {}
+            steps = [self.load(substitute(x, here.get, memo)) for x in f.step]
+            names = [f"new_{n}" if r == len(rows) - 1 else f"new{r}_{n}" for n in f.names]
+            stmts += [Let(n, x) for n, x in zip(names, steps, strict=True)]
+            state = {Var(n, x.dtype): Var(m, x.dtype) for n, m, x in zip(f.names, names, steps, strict=True)}
+        return [*stmts, *(self.put(n, state[Var(n, x.dtype)]) for n, x in zip(f.names, f.step, strict=True))]

@@ -144,13 +144,18 @@ def _kernel_grad_by_offsets(
     return movement.reshape(movement.concat(*parts, axis=1), shape=(*chunked, *kernel, c, o))
 
 
+LARGE = 1 << 18  # elements of a matrix that go by in whole rows for a vector, rather than in tiles
+
+
 def _dot(x: Any, y: Any, *, exact: bool, batch: Any, contract: Any) -> Any:
     columns = len(y.shape) - len(batch[1]) - len(contract[1])
     rows = len(x.shape) - len(batch[0]) - len(contract[0])
     for vector, matrix in ((0, 1), (1, 0)):
-        one = _points((x, y)[vector], batch[vector], contract[vector]) == 1
-        if one and _fastest((x, y)[matrix]) in contract[matrix]:  # one pass over the matrix as it lies in memory
-            return _sum_of_products(x, y, batch, contract)
+        if _points((x, y)[vector], batch[vector], contract[vector]) == 1:  # one pass over the matrix as it lies
+            if _fastest((x, y)[matrix]) in contract[matrix]:
+                return _sum_of_products(x, y, batch, contract)
+            if contract[0] and not batch[0] and math.prod((x, y)[matrix].shape) >= LARGE:
+                return _sum_of_products(x, y, batch, contract, by_rows=True)
     if columns and contract[0] and exact:
         return contraction.dot(x, y, batch=batch, contract=contract)
     if rows and not columns and contract[0] and exact:  # no columns: the result's axes are the same after swapping
@@ -171,30 +176,29 @@ def _fastest(x: Any) -> int:
     return made.attrs["perm"].index(last) if transposed else last
 
 
-def _sum_of_products(x: Any, y: Any, batch: Any, contract: Any) -> Any:
-    """dot as broadcast, multiply and sum: for vectors, outer products, and dtypes without tiles."""
+def _sum_of_products(x: Any, y: Any, batch: Any, contract: Any, by_rows: bool = False) -> Any:
+    """dot as broadcast, multiply and sum: for vectors, outer products, and dtypes without tiles.
+
+    The axes that are summed are the fastest ones, or the slowest `by_rows`.
+    """
     nb, nk = len(batch[0]), len(contract[0])
     free = [
         [a for a in range(len(t.shape)) if a not in b and a not in c]
         for t, b, c in zip((x, y), batch, contract, strict=True)
     ]
-    shape = (
-        *(x.shape[a] for a in batch[0]),
-        *(x.shape[a] for a in free[0]),
-        *(y.shape[a] for a in free[1]),
-        *(x.shape[a] for a in contract[0]),
-    )
-    last = len(shape) - nk
-    places = (
-        (*range(nb + len(free[0])), *range(last, last + nk)),
-        (*range(nb), *range(nb + len(free[0]), last), *range(last, last + nk)),
-    )
+    rows = nb + len(free[0])
+    kept = [*(x.shape[a] for a in batch[0]), *(x.shape[a] for a in free[0]), *(y.shape[a] for a in free[1])]
+    summed = [x.shape[a] for a in contract[0]]
+    shape = (*summed, *kept) if by_rows else (*kept, *summed)
+    first_kept, first_summed = (nk, 0) if by_rows else (0, len(kept))
+    outputs = ((*range(nb), *range(nb, rows)), (*range(nb), *range(rows, len(kept))))  # axes of the result of each
     spread = []
-    for t, b, c, f, axes in zip((x, y), batch, contract, free, places, strict=True):
-        ordered = movement.transpose(t, perm=(*b, *f, *c))
-        spread.append(movement.broadcast(ordered, axes=axes, shape=shape))
+    for t, b, c, f, axes in zip((x, y), batch, contract, free, outputs, strict=True):
+        own, over = tuple(first_kept + a for a in axes), tuple(range(first_summed, first_summed + nk))
+        ordered = movement.transpose(t, perm=(*c, *b, *f) if by_rows else (*b, *f, *c))
+        spread.append(movement.broadcast(ordered, axes=(*over, *own) if by_rows else (*own, *over), shape=shape))
     product = elementwise.mul(*spread)
-    return reduce.reduce_sum(product, axes=tuple(range(last, last + nk)), chunks=0) if nk else product
+    return reduce.reduce_sum(product, axes=tuple(range(first_summed, first_summed + nk)), chunks=0) if nk else product
 
 
 _CANONICAL: dict[str, Callable[..., Any]] = {
