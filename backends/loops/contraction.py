@@ -48,13 +48,14 @@ from tgc.backends.loops.tiled import (
 )
 from tgc.errors import BackendError
 from tgc.ir import Node
+from tgc.ops.contraction import conv
 from tgc.ops.kinds import AxisMap
 from tgc.ops.window import POOLS
 from tgc.passes.tiles import tile_shape, windowed
 from tgc.types import I64, TensorType
 
 SHARES = 32  # pieces of work to share among threads, at least
-LEVELS = 2  # loops over k inside of a register tile; slower ones run around it
+LEVELS = 2  # loops over k inside of a register tile, at most, whatever their extents; slower ones run around it
 HELD = 128  # register tiles whose results a thread holds while slower loops over k run
 ALONE = 8  # vectors of a tile of one row: each of them is loaded for one multiply-add
 STEPS, PAGE = 8, 16  # where few rows meet a large matrix: steps of k that a panel goes by at once, panels of a run
@@ -132,15 +133,20 @@ class Product:
         lhs = self._integers("a", [*r.batch, *r.m, *r.k], self.lhs_step)
         rhs = self._integers("b", [*r.batch, *r.n[:-1], *r.k], self.rhs_step)
         slow, levels, depth = self._slow(self._levels(lhs, rhs, extent))
-        group, run = self._unit(blocks, panels, math.prod(self.extent[x] for x in outer), depth, bool(slow))
+        apart = 1 if self._interleaved() else math.prod(self.extent[x] for x in outer)
+        group, run = self._unit(blocks, panels, apart, depth, bool(slow))
         groups, runs = -(-blocks // group), -(-panels // run)
         m = pull.integer("rows", self.m)
         count = pull.integer("groups", groups) * pull.integer("runs", runs)
         first_block, first_panel = Var("first_block"), Var("first_panel")
-        body: list[Stmt] = [Let(v, x) for v, x in unflatten([Axis(a, self.extent[a]) for a in outer], tile // count)]
+        unit, batch = tile % count, tile // count
+        if self._interleaved():  # what a unit reads and writes shares its lines of the cache with others of the batch
+            others = pull.integer("batch", math.prod(self.extent[a] for a in outer))
+            unit, batch = tile // others, tile % others
+        body: list[Stmt] = [Let(v, x) for v, x in unflatten([Axis(a, self.extent[a]) for a in outer], batch)]
         body += [
-            Let("first_panel", tile % count // Var("groups") * pull.integer("run", run)),
-            Let("first_block", tile % count % Var("groups") * pull.integer("group", group)),
+            Let("first_panel", unit // Var("groups") * pull.integer("run", run)),
+            Let("first_block", unit % Var("groups") * pull.integer("group", group)),
         ]
         a, b = (pull.buffers[v] for v in self.node.operands)
         c_size = self.rows * self.columns
@@ -196,6 +202,11 @@ class Product:
         tiles = math.prod(self.extent[x] for x in outer) * groups * runs
         flops = 2 * math.prod(self.extent.values())
         return finish(self.name, pull, [*stacks, *body], tiles=tiles, work=flops // 8)
+
+    def _interleaved(self) -> bool:
+        """Whether matrices of the batch lie side by side in each row of the left operand, as groups of channels do."""
+        steps, rows = ([self.lhs_step.get(a, 0) for a in axes] for axes in (self.roles.batch, self.roles.m))
+        return bool(steps) and max(steps) < min(rows, default=0)
 
     def _ahead(
         self, b: Buffer, b_at: Expr, slow: Sequence[Loop], depth: int, *, blocks: int, another: int
@@ -265,9 +276,10 @@ class Product:
         by its filter, whatever the number of images.
         """
         piece = STEPS if self.streamed else self.l2_bytes // 16 // (self.columns * self.dtype.itemsize)
-        inside = min(len(levels), LEVELS)
-        if math.prod(size for size, *_ in levels[-inside:]) > 2 * piece:
-            inside = 1
+        filters = self.node.op is conv  # their extents are the same at every call
+        inside = min(len(levels), LEVELS + filters)
+        while inside > 1 and math.prod(size for size, *_ in levels[-inside:]) > 2 * piece:
+            inside -= 1
         slow: list[Loop] = [(n, a, b) for _, n, a, b in levels[:-inside]]
         fast: list[Loop] = [(n, a, b) for _, n, a, b in levels[-inside:]]
         depth = math.prod(size for size, *_ in levels[-inside:])
