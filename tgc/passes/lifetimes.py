@@ -39,17 +39,17 @@ class Life:
         """The steps at which it is used before and after `step`, where it only lies in memory; None if it does not."""
         if not self.made < step < self.last or step in self.reads:
             return None
-        before = max(self.made, *(r for r in self.reads if r < step), self.made)
-        return before, next(r for r in self.reads if r > step)
+        return max([self.made, *(r for r in self.reads if r < step)]), next(r for r in self.reads if r > step)
 
 
 @dataclass(frozen=True)
 class Usage:
-    """What a sequence needs: the lives of each value, in order, and the bytes of all that lies in memory at each step.
+    """What a sequence needs: the lives of each value, in order, and `live`, the bytes of all at each step.
 
     That is without the gaps that a plan leaves, so an arena is as large as the greatest of these numbers or larger.
     """
 
+    steps: Steps
     lives: dict[Value, list[Life]]
     live: np.ndarray
 
@@ -57,6 +57,11 @@ class Usage:
     def peak(self) -> int:
         """The bytes at the step that needs most."""
         return int(self.live.max(initial=0))
+
+    @property
+    def highest(self) -> int:
+        """The first step that needs most."""
+        return int(self.live.argmax())
 
     def before(self, value: Value, step: int) -> Life:
         """The computation of `value` that `step` would read."""
@@ -118,7 +123,7 @@ class Sequencer:
             for life in computed:
                 change[life.made] += self.size[v]
                 change[life.last + 1] -= self.size[v]
-        usage = Usage(lives, np.cumsum(change[:-1]))
+        usage = Usage(steps, lives, np.cumsum(change[:-1]))
         for at, node in enumerate(steps):
             usage.live[at] += self.scratch.get(node, 0)
             done: set[Value] = set()

@@ -12,9 +12,8 @@ rematerialization", 2021) applied ahead of time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import ClassVar
 
 from tgc.errors import OutOfMemoryError
@@ -24,7 +23,7 @@ from tgc.ops.kinds import Control
 from tgc.ops.region import fused
 from tgc.ops.work import flops, traffic
 from tgc.passes.arena import ALIGNMENT
-from tgc.passes.lifetimes import Life, Sequencer, Steps, Usage
+from tgc.passes.lifetimes import Life, Sequencer, Usage
 from tgc.passes.manager import Target, register
 from tgc.passes.memory import arena_bytes, bodies, match_donations, planned, with_planned_bodies
 from tgc.passes.reorder import reordered
@@ -62,20 +61,18 @@ def _fitted(graph: Graph, pairs: Mapping[int, int], limit: int) -> Graph:
     if least <= limit:
         return graph
     search = _Search(Sequencer(graph, pairs))
-    steps, goal = search.start(), limit
+    usage, goal = search.start(), limit
     while True:
-        steps, fits = search.shrunk(steps, goal)
-        made = search.sequencer.emitted(steps)
+        usage = search.shrunk(usage, goal)
+        made = search.sequencer.emitted(usage.steps)
         size = arena_bytes(planned(made, pairs, limit))
         least = min(least, size)
         if size <= limit:
             return made
-        if not fits:
-            usage = search.sequencer.usage(steps)
-            at = int(usage.live.argmax())
-            smaller = _with_smaller_bodies(graph, steps[at], usage.peak - goal)
+        if usage.peak > goal:
+            smaller = _with_smaller_bodies(graph, usage.steps[usage.highest], usage.peak - goal)
             if smaller is None:
-                raise _error(search.sequencer, steps[at], usage.across(at), limit, least)
+                raise _error(search.sequencer, usage, limit, least)
             return _fitted(smaller, pairs, limit)
         goal -= max(size - limit, ALIGNMENT)  # the plan has gaps
 
@@ -94,16 +91,17 @@ def _with_smaller_bodies(graph: Graph, node: Node, excess: int) -> Graph | None:
     return transform(graph, lambda b, n, new: b.emit(n.op, new, attrs, n.loc) if n is node else None)
 
 
-def _error(sequencer: Sequencer, node: Node, lives: Sequence[Life], limit: int, least: int) -> OutOfMemoryError:
-    """Why a graph whose memory is taken by `lives` while `node` runs does not fit."""
-    needs = [(life.value.type.nbytes, f"{life.value.type}", life.value.node) for life in lives]
+def _error(sequencer: Sequencer, usage: Usage, limit: int, least: int) -> OutOfMemoryError:
+    """Why a graph does not fit of which a sequence that needs the least is known."""
+    node = usage.steps[usage.highest]
+    needs = [(life.value.type.nbytes, f"{life.value.type}", life.value.node) for life in usage.across(usage.highest)]
     if node in sequencer.scratch:
         needs.append((sequencer.scratch[node], f"the bodies of {node.op.name}", node))
     needs.sort(key=lambda need: -need[0])
-    listed = "; ".join(f"{what}, {_mib(size)}{_place(maker)}" for size, what, maker in needs[:LISTED])
+    listed = "; ".join(f"{what}, {_readable(size)}{_place(maker)}" for size, what, maker in needs[:LISTED])
     return OutOfMemoryError(
-        f"{sequencer.graph.name} does not fit memory_limit={limit} ({_mib(limit)}): with values computed again where "
-        f"that helps, its arena takes {least} bytes ({_mib(least)}); the largest values at the peak: {listed}"
+        f"{sequencer.graph.name} does not fit memory_limit={limit} ({_readable(limit)}): with values computed again "
+        f"where that helps, its arena takes {least} bytes ({_readable(least)}); the largest at the peak: {listed}"
     )
 
 
@@ -112,115 +110,120 @@ class _Search:
 
     def __init__(self, sequencer: Sequencer) -> None:
         self.sequencer = sequencer
+        self.work = {node: _work(node) for node in sequencer.nodes}
+        self.once = {node for node in sequencer.nodes if node in sequencer.results or _unknown(node)}
 
-    def start(self) -> Steps:
-        """The better one of the orders that there are without repetitions."""
-        asked, early = self.sequencer.nodes, reordered(self.sequencer)
-        return min(early, asked, key=lambda steps: self.sequencer.usage(steps).peak)
+    def start(self) -> Usage:
+        """The better one of the orders without repetitions."""
+        return min(map(self.sequencer.usage, (reordered(self.sequencer), self.sequencer.nodes)), key=lambda u: u.peak)
 
-    def shrunk(self, steps: Steps, goal: int) -> tuple[Steps, bool]:
-        """A sequence that needs `goal` bytes at most, and whether there is one; else the least that was found."""
-        usage = self.sequencer.usage(steps)
+    def shrunk(self, usage: Usage, goal: int) -> Usage:
+        """A sequence that needs `goal` bytes at most, or the least that was found."""
         while usage.peak > goal:
-            found = self._better(steps, usage)
+            found = self._better(usage)
             if found is None:
-                return steps, False
-            steps, usage = found
-        return self._spared(steps, goal), True
+                return usage
+            usage = found
+        return self._spared(usage, goal)
 
-    def _better(self, steps: Steps, usage: Usage) -> tuple[Steps, Usage] | None:
+    def _better(self, usage: Usage) -> Usage | None:
         """The sequence that drops the best value over the step that needs most, without another one needing as much."""
-        peak = usage.peak
-        at, highest = int(usage.live.argmax()), int((usage.live == peak).sum())
-        for step, again in self._candidates(steps, usage, at):
-            new = [*steps[:step], *again, *steps[step:]]
-            found = self.sequencer.usage(new)
-            if found.peak < peak or (found.peak == peak and (found.live == peak).sum() < highest):
-                return new, found
+        at_peak = int((usage.live == usage.peak).sum())
+        for step, again in self._candidates(usage):
+            found = self.sequencer.usage([*usage.steps[:step], *again, *usage.steps[step:]])
+            if found.peak < usage.peak or (found.peak == usage.peak and (found.live == usage.peak).sum() < at_peak):
+                return found
         return None
 
-    def _candidates(self, steps: Steps, usage: Usage, at: int) -> Iterator[tuple[int, list[Node]]]:
-        """Steps, and the nodes to run again right before them so that values need not lie in memory at step `at`."""
+    def _candidates(self, usage: Usage) -> Iterator[tuple[int, list[Node]]]:
+        """Steps, and nodes to run again right before them so that some values need not lie in memory at the peak."""
         dropped: dict[Node, list[tuple[Life, int, int]]] = {}
-        for life in usage.across(at):
+        for life in usage.across(usage.highest):
             node = life.value.node
-            if (gap := life.around(at)) and node is not None and self._repeatable(node):
+            if (gap := life.around(usage.highest)) and node is not None and node not in self.once:
                 dropped.setdefault(node, []).append((life, *gap))
-        ranked = []
+        ranked: list[tuple[float, int, list[Node]]] = []
         for node, lives in dropped.items():
             step = min(after for _, _, after in lives)
             size = sum(self.sequencer.size[life.value] for life, _, _ in lives)
-            for lean in (False, True):
-                again = self._again(node, step, at, steps, usage, size, lean)
-                if again:
-                    saved = sum(self.sequencer.size[life.value] * (after - before) for life, before, after in lives)
-                    ranked.append((saved / sum(map(_work, again)), -step, step, again))
-        ranked.sort(key=lambda entry: entry[:2], reverse=True)
-        return ((step, again) for _, _, step, again in ranked)
+            saved = sum(self.sequencer.size[life.value] * (after - before) for life, before, after in lives)
+            ways = (self._again(node, step, usage, size, lean) for lean in (False, True))
+            ranked += [(saved / sum(self.work[n] for n in again), step, again) for again in ways if again]
+        ranked.sort(key=lambda entry: -entry[0])
+        return ((step, again) for _, step, again in ranked)
 
-    def _again(
-        self, node: Node, step: int, at: int, steps: Steps, usage: Usage, size: int, lean: bool
-    ) -> list[Node] | None:
+    def _again(self, node: Node, step: int, usage: Usage, size: int, lean: bool) -> list[Node] | None:
         """The nodes that must run before `step` to have the results of `node` there, it last; None if they cannot.
 
-        What they read is there, or is kept until then: what lies in memory at step `at` or is made later (unless
+        What they read is there, or is kept until then: what lies in memory at the peak or is made later (unless
         `lean`), and what is small beside the `size` bytes that are won. The rest is computed again, too.
         """
         chain: dict[Node, None] = {}
-        open: list[Node] = [node]
-        while open:
-            top = open[-1]
-            if top in chain:
-                open.pop()
-                continue
-            if not self._repeatable(top) or len(chain) + len(open) > LONGEST:
+        pending = [node]
+        while pending:
+            top = pending[-1]
+            if len(chain) + len(pending) > LONGEST:
                 return None
-            if any(other in steps[:step] for other in self.sequencer.overwriters[top]):
+            if any(late in usage.steps[:step] for late in self.sequencer.overwriters[top]):
                 return None
             missing = []
             for v in self.sequencer.reads[top]:
-                life = usage.before(v, step)
-                kept = life.last >= step or (life.last >= at and not lean) or self.sequencer.size[v] * SMALL <= size
-                if not kept and v.node is not None and v.node not in chain:
-                    missing.append(v.node)
+                maker, last, bytes = v.node, usage.before(v, step).last, self.sequencer.size[v]
+                small = bytes < size if maker in self.once else bytes * SMALL <= size
+                kept = small or last >= step or (last >= usage.highest and not lean)
+                if not kept and maker is not None and maker not in chain:
+                    missing.append(maker)
+            if any(maker in self.once for maker in missing):
+                return None
             if missing:
-                open += missing
+                pending += missing
             else:
-                chain[open.pop()] = None
+                chain[pending.pop()] = None
         return list(chain)
 
-    def _spared(self, steps: Steps, goal: int) -> Steps:
+    def _spared(self, usage: Usage, goal: int) -> Usage:
         """The sequence without repetitions that it does as well without, the costliest left out first."""
         seen: set[Node] = set()
         repeated = []
-        for step, node in enumerate(steps):
+        for step, node in enumerate(usage.steps):
             if node in seen:
-                repeated.append((-_work(node), step))
+                repeated.append(step)
             seen.add(node)
         out: set[int] = set()
-        for _, step in sorted(repeated):
-            rest = [node for k, node in enumerate(steps) if k != step and k not in out]
-            if self.sequencer.usage(rest).peak <= goal:
+        best = usage
+        for step in sorted(repeated, key=lambda step: -self.work[usage.steps[step]]):
+            rest = self.sequencer.usage([n for k, n in enumerate(usage.steps) if k != step and k not in out])
+            if rest.peak <= goal:
                 out.add(step)
-        return [node for k, node in enumerate(steps) if k not in out]
-
-    def _repeatable(self, node: Node) -> bool:
-        return node not in self.sequencer.results and node.attrs.get("kind") != "opaque" and node.op is not while_loop
+                best = rest
+        return best
 
 
-@cache
+def _unknown(node: Node) -> bool:
+    """Whether nobody knows how long a node takes."""
+    return node.op is while_loop or node.attrs.get("kind") == "opaque" or any(map(_unknown, _inner(node)))
+
+
 def _work(node: Node) -> float:
     """The time that a node takes, in FLOPs."""
     if node.op is fused:
-        return flops(node.body) + BALANCE * traffic(node)
-    if isinstance(node.op, Control):
-        times: int = node.attrs.get("length", 1)
-        return 1 + times * sum(_work(inner) for body in node.regions for inner in body.nodes)
-    return 1
+        return 1 + flops(node.body) + BALANCE * traffic(node)
+    times: int = node.attrs.get("length", 1)
+    return 1 + times * sum(map(_work, _inner(node)))
 
 
-def _mib(size: int) -> str:
-    return f"{size / (1 << 20):.1f} MiB"
+def _inner(node: Node) -> list[Node]:
+    """The nodes of the bodies of control flow."""
+    return [inner for body in node.regions for inner in body.nodes] if isinstance(node.op, Control) else []
+
+
+def _readable(size: float) -> str:
+    """A number of bytes in a unit that suits it."""
+    for unit in ("KiB", "MiB"):
+        size /= 1024
+        if size < 1024:
+            return f"{size:.1f} {unit}"
+    return f"{size / 1024:.1f} GiB"
 
 
 def _place(node: Node | None) -> str:
