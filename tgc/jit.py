@@ -92,7 +92,10 @@ class Compiled:
 
 
 class Jit:
-    """A function that is traced and compiled once for each structure, shapes and dtypes of its arguments."""
+    """A function that is traced and compiled once for each structure, shapes and dtypes of its arguments.
+
+    Programs are kept here, so that those of another `Jit` of the same function, with another limit, are others.
+    """
 
     def __init__(
         self, f: Callable[..., Any], donate: Names, static: Names, backend: str, memory_limit: int | None = None

@@ -28,7 +28,7 @@ from tgc.passes.manager import Target, register
 from tgc.passes.memory import arena_bytes, bodies, match_donations, planned, with_planned_bodies
 from tgc.passes.reorder import reordered
 
-BALANCE = 8  # FLOPs that take as long as reading or writing a byte
+BALANCE = 8  # FLOPs that take about as long as reading or writing a byte: CPUs have 5 to 15
 SMALL = 16  # times fewer bytes than a dropped value has what is kept for it
 LISTED = 4  # values in an error
 LONGEST = 64  # kernels that run again to have one value
