@@ -19,7 +19,8 @@ from tgc.autodiff import differentiate
 from tgc.interpret import interpret, interpret_values
 from tgc.ir import Graph, Node, Value
 from tgc.passes import PIPELINE, parse_pipeline, run
-from tgc.passes.memory import ALIGNMENT, Memory, arena_bytes, match_donations
+from tgc.passes.arena import ALIGNMENT
+from tgc.passes.memory import Memory, arena_bytes, match_donations
 from tgc.runtime.lowered import Lowered, same
 from tgc.trace import trace
 from tgc.types import F32, is_float

@@ -11,7 +11,8 @@ import tgc
 from tgc import nn
 from tgc import numpy as tnp
 from tgc.control import scan
-from tgc.runtime.profile import Profile, Roofline, Row, traffic
+from tgc.ops.work import traffic
+from tgc.runtime.profile import Profile, Roofline, Row
 
 M, N, K = 12, 32, 8
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import operator
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -91,11 +92,16 @@ class Compiled:
 
 
 class Jit:
-    """A function that is traced and compiled once for each structure, shapes and dtypes of its arguments."""
+    """A function that is traced and compiled once for each structure, shapes and dtypes of its arguments.
 
-    def __init__(self, f: Callable[..., Any], donate: Names, static: Names, backend: str) -> None:
+    Programs are kept here, so that those of another `Jit` of the same function, with another limit, are others.
+    """
+
+    def __init__(
+        self, f: Callable[..., Any], donate: Names, static: Names, backend: str, memory_limit: int | None = None
+    ) -> None:
         functools.update_wrapper(self, f)
-        self._f, self._backend = f, backend
+        self._f, self._backend, self._memory_limit = f, backend, _limit(memory_limit)
         self._name = getattr(f, "__name__", "main").strip("<>")
         self._donate, self._static = _named(f, donate, "donate"), _named(f, static, "static")
         self._entries: dict[Any, Compiled] = {}
@@ -188,10 +194,17 @@ class Jit:
 
         graph = trace(flat, types, names, self._name)
         donated = tuple(i for i, name in enumerate(names) if name.split(".")[0] in self._donate)
-        return LoweredFunction(graph, donated, self._backend, structure, result[0])
+        return LoweredFunction(graph, donated, self._backend, self._memory_limit, structure, result[0])
 
 
-def jit(f: Callable[..., Any] | None = None, *, donate: Names = (), static: Names = (), backend: str = "cpu") -> Any:
+def jit(
+    f: Callable[..., Any] | None = None,
+    *,
+    donate: Names = (),
+    static: Names = (),
+    backend: str = "cpu",
+    memory_limit: int | None = None,
+) -> Any:
     """Compile a function of arrays.
 
     The function is traced once for each structure (pytree), shapes and dtypes of its arguments, NumPy arrays and
@@ -202,13 +215,34 @@ def jit(f: Callable[..., Any] | None = None, *, donate: Names = (), static: Name
         donate: positions or names of arguments whose arrays results may be written to, where types agree.
         static: positions or names of hashable arguments that are part of the program: another value, another trace.
         backend: the backend's name.
+        memory_limit: bytes that each program's arena may take: all values between arguments and results, with the
+            gaps between them, at the moment at which they need most. Arguments, constants and results do not count
+            (donated arguments and what is written over them neither), and each call that runs at the same time has an
+            arena of its own. Where more is needed, kernels run in an order that needs less, and values are dropped and
+            computed again before their next use, which takes time and changes no result. `lower(...).explain()` says
+            how much the arena takes.
 
     Raises:
         BackendError: there is no such backend.
+        TraceError: `memory_limit` is no positive integer.
+        OutOfMemoryError: (at the first call) the program cannot do with `memory_limit`.
     """
     if f is None:
-        return lambda f: Jit(f, donate, static, backend)
-    return Jit(f, donate, static, backend)
+        return lambda f: Jit(f, donate, static, backend, memory_limit)
+    return Jit(f, donate, static, backend, memory_limit)
+
+
+def _limit(memory_limit: int | None) -> int | None:
+    """The limit as an int."""
+    if memory_limit is None:
+        return None
+    try:
+        limit = operator.index(memory_limit)
+    except TypeError:
+        limit = 0
+    if limit <= 0:
+        raise TraceError(f"memory_limit={memory_limit!r} is no positive integer, the bytes of an arena")
+    return limit
 
 
 def _named(f: Callable[..., Any], names: Names, what: str) -> frozenset[int | str]:

@@ -99,8 +99,9 @@ def _check_node(node: Node) -> None:
     for body in node.regions:
         verify(body)
     for key, attr in node.attrs.items():
-        if key in op.attrs and attr_key(op.attrs[key](attr)) != attr_key(attr):
-            raise VerifyError(f"attribute {key} is {attr!r}, in canonical form it is {op.attrs[key](attr)!r}")
+        known = key in op.attrs or key in op.optional
+        if known and attr_key(canonical := op.check_of(key)(attr)) != attr_key(attr):
+            raise VerifyError(f"attribute {key} is {attr!r}, in canonical form it is {canonical!r}")
     op.check_attrs(node.attrs)
     types = op.infer([v.type for v in node.operands], node.attrs)
     same = [t.with_layout(None) for t in types] == [r.type.with_layout(None) for r in node.results]

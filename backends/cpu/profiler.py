@@ -17,7 +17,8 @@ import numpy as np
 from tgc.backends.cpu.driver import BRANCH, COPY, STEERING, Driver, Frame
 from tgc.backends.cpu.program import CpuProgram
 from tgc.ir import Node
-from tgc.runtime.profile import Profile, Roofline, Row, flops, itemsize, traffic
+from tgc.ops.work import flops, traffic
+from tgc.runtime.profile import Profile, Roofline, Row, itemsize
 
 ROUNDS = 7
 
@@ -110,7 +111,8 @@ def _rows(program: CpuProgram, rounds: Sequence[dict[int, tuple[int, int]]], roo
             times = rounds[0][rows[0]][1]
             work, data = flops(what.body) * times, traffic(what) * times
             limit = roofline.seconds(work, data, itemsize(what))
-            found.append(Row(owner[1].name, str(what.attrs["kind"]), launches, seconds, work, data, limit, what.loc))
+            name = owner[1].name + " (again)" * ("again" in what.attrs)
+            found.append(Row(name, str(what.attrs["kind"]), launches, seconds, work, data, limit, what.loc))
         else:
             data = sum(2 * int(program._launches[k, 2]) * rounds[0][k][1] for k in rows) if what == "copy" else 0
             limit = roofline.seconds(0, data)

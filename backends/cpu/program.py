@@ -13,7 +13,8 @@ from tgc.backends.cpu.driver import Driver, Frame
 from tgc.backends.cpu.flatten import ARENA, Flattener, Launched
 from tgc.errors import BackendError, OutOfMemoryError, OutOfRangeError
 from tgc.ir import Graph, Node
-from tgc.passes.memory import ALIGNMENT, arena_bytes, match_donations, root
+from tgc.passes.arena import ALIGNMENT
+from tgc.passes.memory import arena_bytes, match_donations, root
 from tgc.runtime.address import address_of, aligned
 from tgc.runtime.available import available_bytes
 from tgc.types import TensorType

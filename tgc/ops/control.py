@@ -22,7 +22,7 @@ from tgc.ir import Builder, Graph, Value, rebuild
 from tgc.ops.control_batch import switch_batch, while_batch
 from tgc.ops.control_jvp import switch_jvp, while_jvp
 from tgc.ops.creation import full
-from tgc.ops.kinds import Control, integer, region, regions, texts
+from tgc.ops.kinds import REPEATABLE, Control, integer, region, regions, texts
 from tgc.ops.samples import samples
 from tgc.types import BOOL, I32, I64, TensorType
 
@@ -162,6 +162,7 @@ def _switch_gradient(
 switch = Control(
     "switch",
     attrs={"branches": regions, "places": texts},
+    optional=REPEATABLE,
     type_rule=_switch_type,
     reference=_switch,
     grad=_switch_gradient,

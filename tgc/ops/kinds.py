@@ -20,7 +20,8 @@ from which its tests are generated. A missing field fails at import. Backends im
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
+from types import MappingProxyType
 from typing import Any, Final, TypeAlias
 
 import numpy as np
@@ -160,6 +161,7 @@ class Primitive(Op):
     grad: Grad
     samples: Samples
     attrs: AttrSpec
+    optional: AttrSpec = field(default_factory=lambda: MappingProxyType({}))  # attributes that a node may do without
     batch: Batch | None = None  # elementwise ops and reductions are mapped by their kind: see `tgc.batching`
     jvp: Jvp | None = None  # None: the transpose of `grad`, see `tgc.forward`
     heavy = False  # whether eager application is worth a compiled program
@@ -182,15 +184,19 @@ class Primitive(Op):
         Raises:
             AttributeSpecError: one is unknown, missing or of the wrong type.
         """
-        if attrs.keys() != self.attrs.keys():
+        if not self.attrs.keys() <= attrs.keys() or not attrs.keys() <= self.attrs.keys() | self.optional.keys():
             raise AttributeSpecError(f"{self.name} takes the attributes {sorted(self.attrs)}, got {sorted(attrs)}")
         checked = {}
-        for key, check in self.attrs.items():
+        for key in attrs:
             try:
-                checked[key] = check(attrs[key])
+                checked[key] = self.check_of(key)(attrs[key])
             except (TypeError, ValueError) as error:
                 raise AttributeSpecError(f"attribute {key} of {self.name}: {error}") from error
         return checked
+
+    def check_of(self, key: str) -> Callable[[Any], Any]:
+        """What brings attribute `key` into canonical form."""
+        return self.attrs[key] if key in self.attrs else self.optional[key]
 
     def refuse(self, reason: str, operands: Sequence[TensorType]) -> ShapeError:
         """The error that says why operand shapes do not fit."""
@@ -344,6 +350,13 @@ class Scatter(Ruled):
     _: KW_ONLY
     combine: Callable[..., Any]  # (s, element of the result, element of the update)
     heavy = True
+
+
+REPEATABLE: Final[AttrSpec] = MappingProxyType({"again": integer})
+"""Optional attribute of nodes that a graph may hold several times, so that a value need not be kept: which one it is.
+
+The first has none. Nodes that differ in it are not merged by value numbering, though they compute the same.
+"""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -6,7 +6,7 @@ from typing import Any
 
 from tgc.errors import GradientError
 from tgc.ir import Graph, Value
-from tgc.ops.kinds import Reduce, Region, region, text, texts
+from tgc.ops.kinds import REPEATABLE, Reduce, Region, region, text, texts
 from tgc.ops.samples import samples
 
 
@@ -22,6 +22,7 @@ def _after_differentiation(g: Any, *operands: Any, **attrs: Any) -> Any:
 fused = Region(
     "fused",
     attrs={"body": region, "kind": text, "places": texts},
+    optional=REPEATABLE,
     reference=interpreted,
     grad=_after_differentiation,
     samples=samples(),

@@ -14,7 +14,7 @@ from tgc.ops.control import Joint, Run, fit, input_types, output_types, zeros
 from tgc.ops.control_batch import scan_batch
 from tgc.ops.control_jvp import scan_jvp
 from tgc.ops.elementwise import add, cast, mul, neg, select, sub
-from tgc.ops.kinds import Control, flag, integer, region, texts
+from tgc.ops.kinds import REPEATABLE, Control, flag, integer, region, texts
 from tgc.ops.samples import samples
 from tgc.types import TensorType, is_inexact
 
@@ -197,6 +197,7 @@ def _keep(node: Node, both: Graph, kept: Sequence[Value], primal: Sequence[Value
 scan = Control(
     "scan",
     attrs={"body": region, "length": integer, "reverse": flag, "carries": integer, "xs": integer, "places": texts},
+    optional=REPEATABLE,
     type_rule=_type,
     reference=_reference,
     grad=_gradient,

@@ -1,6 +1,20 @@
 """Graph passes. Importing this package registers them all."""
 
-from tgc.passes import attention, decompose, fold, fuse, hoist, inline, layout, memory, rules, simplify, split, winograd
+from tgc.passes import (
+    attention,
+    decompose,
+    fold,
+    fuse,
+    hoist,
+    inline,
+    layout,
+    memory,
+    rematerialize,
+    rules,
+    simplify,
+    split,
+    winograd,
+)
 from tgc.passes.manager import PASSES, Compilation, Pass, Refusal, parse_pipeline, refuse, register, run
 
 PIPELINE = (
@@ -10,5 +24,6 @@ PIPELINE = (
 
 __all__ = [
     "PASSES", "PIPELINE", "Compilation", "Pass", "Refusal", "attention", "decompose", "fold", "fuse", "hoist", "inline",
-    "layout", "memory", "parse_pipeline", "refuse", "register", "rules", "run", "simplify", "split", "winograd",
+    "layout", "memory", "parse_pipeline", "refuse", "register", "rematerialize", "rules", "run", "simplify", "split",
+    "winograd",
 ]  # fmt: skip

@@ -11,17 +11,16 @@ carry of the step before, as over a donated input, else in two buffers that chan
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tgc.ir import Builder, Graph, Node, Value, transform
 from tgc.ops.kinds import Control, Elementwise
 from tgc.ops.movement import reshape
 from tgc.ops.region import fused, sweeps_before
+from tgc.passes.arena import ALIGNMENT, Buffer, padded, place
 from tgc.passes.manager import Target, register
-
-ALIGNMENT = 64
 
 
 def overwritable(node: Node, operand: int, result: int) -> bool:
@@ -49,6 +48,18 @@ def overwritable(node: Node, operand: int, result: int) -> bool:
     return True
 
 
+def may_overwrite(result: Value, source: Value) -> bool:
+    """Whether the node that makes `result` may write it where its operand `source`, read here last, lies."""
+    node = result.node
+    assert node is not None
+    mine = [k for k, v in enumerate(node.operands) if root(v) is source]
+    if len(mine) != 1:
+        return False
+    if isinstance(node.op, Control):  # a loop reads the first carry only to put it where it keeps the carry
+        return mine[0] == result.index < carries(node)
+    return node.op is fused and overwritable(node, mine[0], result.index)
+
+
 def match_donations(graph: Graph, donated: Sequence[int]) -> dict[int, int]:
     """Pair results with donated inputs of the same type, each in order: result -> input."""
     free = list(donated)
@@ -66,44 +77,57 @@ def match_donations(graph: Graph, donated: Sequence[int]) -> dict[int, int]:
 class Memory:
     """Give every node the places of its results: `arena:<byte>`, `out:<result>` or `in:<donated input>`.
 
-    Control flow gets one more: where in the arena the memory of its bodies begins (see `Scratch`).
+    Control flow gets one more: where in the arena the memory of its bodies begins (see `Scratch`). A plan of more than
+    `limit` bytes, unless that is 0, is made with more care.
     """
 
     name: ClassVar[str] = "memory"
     whole: ClassVar[bool] = True
     donated: tuple[int, ...] = ()
+    limit: int = 0
 
     def __call__(self, graph: Graph, target: Target) -> Graph:
-        return _planned(graph, match_donations(graph, self.donated))
+        return planned(graph, match_donations(graph, self.donated), self.limit)
 
 
-def _planned(graph: Graph, pairs: Mapping[int, int]) -> Graph:
+def planned(graph: Graph, pairs: Mapping[int, int], limit: int = 0) -> Graph:
     """`graph` and its bodies with places; result k may take the memory of input `pairs[k]`."""
 
     def plan_bodies(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
         if not isinstance(node.op, Control):
             return None
-        attrs = dict(node.attrs)
-        carried = {k: k for k in range(carries(node))}
-        for key, attr in attrs.items():
-            if isinstance(attr, Graph):
-                attrs[key] = _planned(attr, carried if key == "body" else {})
-            elif isinstance(attr, tuple) and attr and isinstance(attr[0], Graph):
-                attrs[key] = tuple(_planned(branch, {}) for branch in attr)
-        return builder.emit(node.op, new, attrs, node.loc)
+        return builder.emit(node.op, new, with_planned_bodies(node, limit).attrs, node.loc)
 
     graph = transform(graph, plan_bodies)
-    places = _Planner(graph, pairs).plan()
+    places = Planner(graph, pairs).plan(limit)
 
-    def place(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
+    def placed(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
         if node not in places:
             return None
         return builder.emit(node.op, new, {**node.attrs, "places": places[node]}, node.loc)
 
-    return transform(graph, place)
+    return transform(graph, placed)
 
 
 # ------------------------------------------------------------------------------------------------------------- bodies
+
+
+def bodies(node: Node, f: Callable[[Graph, Mapping[int, int]], Graph]) -> dict[str, Any]:
+    """The attributes of a control node, each body replaced by `f(body, result -> input whose memory it may take)`."""
+    attrs = dict(node.attrs)
+    carried = {k: k for k in range(carries(node))}
+    for key, attr in attrs.items():
+        if isinstance(attr, Graph):
+            attrs[key] = f(attr, carried if key == "body" else {})
+        elif isinstance(attr, tuple) and attr and isinstance(attr[0], Graph):
+            attrs[key] = tuple(f(branch, {}) for branch in attr)
+    return attrs
+
+
+def with_planned_bodies(node: Node, limit: int = 0) -> Node:
+    """A control node like `node`, whose bodies have places; under any limit, they take as little as can be found."""
+    attrs = bodies(node, lambda body, pairs: planned(body, pairs, min(limit, 1)))
+    return Node.make(node.op, node.operands, attrs, [r.type for r in node.results], node.loc)
 
 
 def carries(node: Node) -> int:
@@ -148,7 +172,9 @@ class Scratch:
         return Scratch(buffers, at, at + ALIGNMENT * ("cond" in node.attrs))
 
 
-class _Planner:
+class Planner:
+    """Gives places to the values of a graph whose bodies have theirs; those that end outside the arena come first."""
+
     def __init__(self, graph: Graph, pairs: Mapping[int, int]) -> None:
         self.graph = graph
         self.last: dict[Value, int] = {}  # the step at which a value is read last
@@ -166,80 +192,57 @@ class _Planner:
             if k in pairs:
                 source = graph.inputs[pairs[k]]
                 readers = self.last.get(source, -1)
-                if readers < made[v] or (readers == made[v] and self._in_place(v, source)):
+                if readers < made[v] or (readers == made[v] and may_overwrite(v, source)):
                     target = f"in:{pairs[k]}"
             self.place[v] = target
 
-    def _in_place(self, result: Value, source: Value) -> bool:
-        """Whether the node that makes `result` may write over its operand `source`."""
-        node = result.node
-        assert node is not None
-        mine = [k for k, v in enumerate(node.operands) if root(v) is source]
-        if len(mine) != 1:
-            return False
-        if isinstance(node.op, Control):  # a loop reads the first carry only to put it where it keeps the carry
-            return mine[0] == result.index < carries(node)
-        return node.op is fused and overwritable(node, mine[0], result.index)
-
-    def plan(self) -> Mapping[Node, tuple[str, ...]]:
-        """The places of each node that has some."""
-        scratch: dict[Node, tuple[str, ...]] = {}
-        live: dict[Value, tuple[int, int]] = {}  # value -> (first byte, bytes)
+    def plan(self, limit: int = 0) -> Mapping[Node, tuple[str, ...]]:
+        """The places of each node that has some; `limit` is that of `arena.place`."""
+        buffers: list[Buffer] = []
+        holds: dict[Value, Buffer] = {}
+        scratch: dict[Node, Buffer] = {}
         for step, node in enumerate(self.graph.nodes):
             if node.op is reshape:
                 continue
-            for v in [v for v in live if self.last.get(v, -1) < step]:
-                del live[v]
             taken: set[Value] = set()
             for r in node.results:
                 if r in self.place:
                     continue
-                size = padded(r.type.nbytes)
-                at = self._over(r, node, step, live, taken)
-                if at is None:
-                    at = _first_fit(list(live.values()), size)
-                live[r] = (at, size)
-                self.place[r] = f"arena:{at}"
+                last = self.last.setdefault(r, step)  # nobody reads it: free again behind this node
+                over = self._over(r, node, step, holds, taken)
+                if over is None:
+                    holds[r] = Buffer(padded(r.type.nbytes), step, last)
+                    buffers.append(holds[r])
+                else:
+                    holds[r] = over
+                    over.last = last
             if isinstance(node.op, Control):
-                scratch[node] = (f"arena:{_first_fit(list(live.values()), Scratch.of(node).size)}",)
-            for r in node.results:
-                if self.last.get(r, -1) <= step and r in live and self.last.get(r, -1) < step:
-                    self.last[r] = step  # nobody reads it: free again behind this node
+                scratch[node] = Buffer(Scratch.of(node).size, step, step)
+                buffers.append(scratch[node])
+        place(buffers, limit)
+        self.place |= {v: f"arena:{buffer.at}" for v, buffer in holds.items()}
         return {
-            node: tuple(self.place[r] for r in node.results) + scratch.get(node, ())
+            node: tuple(self.place[r] for r in node.results)
+            + ((f"arena:{scratch[node].at}",) if node in scratch else ())
             for node in self.graph.nodes
             if node.op is fused or isinstance(node.op, Control)
         }
 
     def _over(
-        self, result: Value, node: Node, step: int, live: dict[Value, tuple[int, int]], taken: set[Value]
-    ) -> int | None:
-        """The place of an operand that dies here and that `result` may overwrite."""
+        self, result: Value, node: Node, step: int, holds: Mapping[Value, Buffer], taken: set[Value]
+    ) -> Buffer | None:
+        """The memory of an operand that dies here and that `result` may overwrite."""
         for operand in node.operands:
             v = root(operand)
-            same = v in live and v.type.nbytes == result.type.nbytes and v.dtype.itemsize == result.dtype.itemsize
-            if same and v not in taken and self.last[v] == step and self._in_place(result, v):
+            if v in holds and alike(v, result) and v not in taken and self.last[v] == step and may_overwrite(result, v):
                 taken.add(v)
-                at = live.pop(v)
-                return at[0]
+                return holds[v]
         return None
 
 
-def _first_fit(taken: Sequence[tuple[int, int]], size: int) -> int:
-    """The smallest gap that holds `size` bytes, or the end."""
-    best: tuple[int, int] | None = None
-    at = 0
-    for first, length in sorted(taken):
-        gap = first - at
-        if gap >= size and (best is None or gap < best[0]):
-            best = (gap, at)
-        at = max(at, first + length)
-    return best[1] if best else at
-
-
-def padded(size: int) -> int:
-    """Bytes that `size` bytes take in an arena."""
-    return -(-size // ALIGNMENT) * ALIGNMENT
+def alike(a: Value, b: Value) -> bool:
+    """Whether one value fits where the other one lies: kernels address a buffer in one dtype."""
+    return a.type.nbytes == b.type.nbytes and a.dtype.itemsize == b.dtype.itemsize
 
 
 def arena_bytes(graph: Graph) -> int:
@@ -249,8 +252,8 @@ def arena_bytes(graph: Graph) -> int:
         sizes = [padded(r.type.nbytes) for r in node.results]
         if isinstance(node.op, Control):
             sizes.append(Scratch.of(node).size)
-        for size, place in zip(sizes, node.attrs.get("places", ()), strict=False):
-            kind, _, at = str(place).partition(":")
+        for size, where in zip(sizes, node.attrs.get("places", ()), strict=False):
+            kind, _, at = str(where).partition(":")
             if kind == "arena":
                 most = max(most, int(at) + size)
     return most

@@ -18,9 +18,11 @@ from tgc.interpret import interpret
 from tgc.ir import Graph, Node
 from tgc.ops.control import step_limit
 from tgc.ops.kinds import Control
+from tgc.ops.region import fused
 from tgc.passes import PASSES, PIPELINE, parse_pipeline, run
 from tgc.passes.manager import Compilation
-from tgc.passes.memory import Memory, match_donations
+from tgc.passes.memory import Memory, arena_bytes, match_donations
+from tgc.passes.rematerialize import Rematerialize
 from tgc.runtime.registry import Executable, get_backend
 from tgc.text import save_graph
 from tgc.types import BOOL, is_float
@@ -34,20 +36,29 @@ class Lowered:
         graph: the traced IR.
         donated: the inputs whose memory results may take.
         backend: the backend's name.
+        memory_limit: bytes that the arena may take (all intermediate values, and gaps between them); None: any number.
     """
 
     graph: Graph
     donated: tuple[int, ...] = ()
     backend: str = "cpu"
+    memory_limit: int | None = None
 
     @cached_property
     def compilation(self) -> Compilation:
-        """The run of the pass pipeline."""
+        """The run of the pass pipeline.
+
+        Raises:
+            OutOfMemoryError: the intermediate values cannot do with `memory_limit`.
+        """
         settings = config()
         if unknown := settings.explain - PASSES.keys():
             raise ConfigError(f"TGC_EXPLAIN names no pass: {', '.join(sorted(unknown))}; there are {', '.join(PASSES)}")
         target = get_backend(self.backend).target
-        passes = [*parse_pipeline(settings.pipeline or PIPELINE), Memory(donated=self.donated)]
+        passes = parse_pipeline(settings.pipeline or PIPELINE)
+        if self.memory_limit is not None:
+            passes.append(Rematerialize(self.memory_limit, self.donated))
+        passes.append(Memory(self.donated, self.memory_limit or 0))
         made = run(passes, self.graph, target, check_pass if settings.check else None)
         for refusal in made.refusals:
             if refusal.by in settings.explain:
@@ -86,6 +97,11 @@ class Lowered:
             lines.append(f"{name}: {sum(ops.values())} nodes ({', '.join(f'{n} {k}' for k, n in sorted(ops.items()))})")
         for result, source in match_donations(self.graph, self.donated).items():
             lines.append(f"result {result} takes the memory of input {self.graph.inputs[source].name}")
+        if self.memory_limit is not None:
+            lines.append(f"the arena takes {arena_bytes(self.compilation.result)} of {self.memory_limit} bytes")
+            again = [n for n in _nodes(self.compilation.result) if "again" in n.attrs]
+            names = ", ".join(n.body.name if n.op is fused else n.op.name for n in again) or "none"
+            lines.append(f"kernels that run again, their results not kept: {names}")
         return "\n".join([*lines, *map(str, self.compilation.refusals)])
 
     def compile(self) -> Executable:
