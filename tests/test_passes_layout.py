@@ -9,6 +9,7 @@ import pytest
 from fuzz_draft import OPS
 from test_passes import FEATURES, TARGET, applied, ops, traced
 
+from tgc import numpy as tnp
 from tgc.backends.cpu.target import X86_LEVELS, CpuTarget
 from tgc.interpret import interpret
 from tgc.ops.contraction import dot
@@ -32,8 +33,16 @@ def test_dot_reads_transposes_in_place() -> None:
     assert refusals == ["layout: dot of f32[5,4]: columns are strided: the operand is copied at every call"]
 
 
-def test_axes_of_the_result_stay_in_order() -> None:
+def test_rows_are_read_in_their_own_order() -> None:
+    """The result is transposed instead, which costs nothing in its kernel."""
     after, _ = applied(Layout(), traced(lambda x, y: x.transpose(1, 0, 2) @ y, "f32[2,3,4]", "f32[4,5]"))
+    assert ops(after) == ["dot", "transpose"]
+
+
+def test_columns_stay_in_order() -> None:
+    after, _ = applied(
+        Layout(), traced(lambda x, y: tnp.tensordot(x, y.transpose(0, 2, 1), 1), "f32[2,3]", "f32[3,4,5]")
+    )
     assert ops(after) == ["transpose", "dot"]
 
 
@@ -138,7 +147,9 @@ def test_filters_are_packed() -> None:
         (FEATURES, F32, 3, 512, (4, 64)),
         (FEATURES, F32, 5, 512, (6, 64)),
         (FEATURES, F32, 8, 512, (4, 64)),  # no row of padding
-        (FEATURES, F32, 16, 512, (6, 64)),
+        (FEATURES, F32, 18, 512, (6, 64)),
+        (FEATURES, F32, 32, 512, (4, 64)),
+        (FEATURES, F32, 40, 512, (6, 64)),
         (FEATURES, F32, 12, 16, (8, 16)),
         (X86_LEVELS["x86-64-v3"], F32, 512, 512, (6, 16)),  # half of the registers
         (X86_LEVELS["x86-64-v3"], F32, 4, 8, (4, 8)),

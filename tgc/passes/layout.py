@@ -155,8 +155,9 @@ class Layout:
             if not isinstance(node.op, Contraction):
                 return None
             op, attrs, operands, turned = node.op, dict(node.attrs), list(new), False
+            rows: Perm = ()
             if op is contraction.dot:
-                operands, attrs = _absorb(operands, attrs)
+                operands, attrs, rows = _absorb(operands, attrs)
                 turned = self.pack and not adopted.intersection(operands) and _turns(operands, attrs, target)
                 if turned:
                     operands.reverse()
@@ -167,17 +168,25 @@ class Layout:
                 operands[1] = _contiguous(builder, node, operands, columns, panels, target)
             if op is contraction.dot and self.pack and columns is not None:
                 operands[0] = _packed_rows(builder, node, operands, attrs, columns, target)
+            if not turned and not rows:
+                return builder.emit(op, operands, attrs, node.loc, types=[r.type for r in node.results])
+            (product,) = builder.emit(op, operands, attrs, node.loc)
             if turned:
-                (product,) = builder.emit(op, operands, attrs, node.loc)
-                return _turned_back(builder, product, node)
-            return builder.emit(op, operands, attrs, node.loc, types=[r.type for r in node.results])
+                product = _turned_back(builder, product, len(attrs["batch"][0]), _free(operands[1], attrs, 1))
+            if rows:
+                (product,) = builder.emit(movement.transpose, (product,), {"perm": rows}, node.loc)
+            return (product,)
 
         return transform(graph, rewrite)
 
 
-def _absorb(operands: list[Value], attrs: dict[str, Any]) -> tuple[list[Value], dict[str, Any]]:
-    """dot(transpose(x), y) -> dot(x, y) with other axes, where the result's axes keep their order."""
+def _absorb(operands: list[Value], attrs: dict[str, Any]) -> tuple[list[Value], dict[str, Any], Perm]:
+    """dot(transpose(x), y) -> dot(x, y) with other axes, and how the result is transposed then: () if it is not.
+
+    Rows in another order leave the kernel in that order at no cost; columns are kept.
+    """
     batch, contract = list(attrs["batch"]), list(attrs["contract"])
+    after: Perm = ()
     for side in (0, 1):
         made = _made_by_transpose(operands[side])
         if made is None:
@@ -186,9 +195,20 @@ def _absorb(operands: list[Value], attrs: dict[str, Any]) -> tuple[list[Value], 
         b = tuple(perm[a] for a in batch[side])
         c = tuple(perm[a] for a in contract[side])
         free = [perm[a] for a in range(len(perm)) if a not in batch[side] and a not in contract[side]]
-        if free == sorted(free):
-            operands[side], batch[side], contract[side] = made.operands[0], b, c
-    return operands, {"batch": tuple(batch), "contract": tuple(contract)}
+        order = sorted(free)
+        if free != order and side == 1:
+            continue
+        if free != order:
+            columns = operands[1].type.rank - len(b) - len(c)
+            first, rest = len(b), range(len(b) + len(free), len(b) + len(free) + columns)
+            after = (*range(first), *(first + order.index(a) for a in free), *rest)
+        operands[side], batch[side], contract[side] = made.operands[0], b, c
+    return operands, {"batch": tuple(batch), "contract": tuple(contract)}, after
+
+
+def _free(operand: Value, attrs: Mapping[str, Any], side: int) -> int:
+    """How many axes of the result an operand of a dot has alone."""
+    return operand.type.rank - len(attrs["batch"][side]) - len(attrs["contract"][side])
 
 
 FEW = 16  # rows or columns of a product beside which the other operand is a large matrix
@@ -212,12 +232,12 @@ def _turns(operands: list[Value], attrs: Mapping[str, Any], target: Target) -> b
     return False
 
 
-def _turned_back(builder: Builder, product: Value, node: Node) -> tuple[Value, ...]:
-    """The result of `node`, given that of the dot whose operands have changed places."""
-    batch, rank = len(node.attrs["batch"][0]), product.type.rank
-    columns = node.operands[1].type.rank - batch - len(node.attrs["contract"][1])
-    perm = (*range(batch), *range(batch + columns, rank), *range(batch, batch + columns))
-    return builder.emit(movement.transpose, (product,), {"perm": perm}, node.loc)
+def _turned_back(builder: Builder, product: Value, batch: int, rows: int) -> Value:
+    """The result of a dot whose operands have changed places, of which the right one has so many axes of its own."""
+    last = product.type.rank - rows
+    perm = (*range(batch), *range(last, product.type.rank), *range(batch, last))
+    assert product.node is not None
+    return builder.emit(movement.transpose, (product,), {"perm": perm}, product.node.loc)[0]
 
 
 def _columns(op: Contraction, operands: list[Value], attrs: Mapping[str, Any]) -> int | None:
