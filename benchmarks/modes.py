@@ -33,7 +33,7 @@ QUICK = Mode(
     startup.Settings(colds=1, warms=2, rounds=3, seconds=0.05),
 )
 
-# For estimates, on two cores. Seconds until an implementation is ready to be timed, by whether a program trains:
+# For estimates, on two cores. Seconds until an implementation is ready to be timed, by whether a program has gradients:
 READY = {
     "tgc": (0.7, 2.5),
     "torch": (0.5, 3.0),
@@ -59,7 +59,7 @@ def estimate(rows: Sequence[Workload], names: Sequence[str], threads: int, mode:
         turn = harness.SETTLE + max(settings.seconds, call) + max(WARMING * settings.seconds, call)
         for name in team:
             if name in w.implementations:
-                ready = READY[name][w.trains] if w.group == PROGRAMS else SWEEP
+                ready = READY[name][w.work != "calls"] if w.group == PROGRAMS else SWEEP
                 checked = CHECKED * call if w.trains else 2 * call
                 seconds += threads * (ready + checked + settings.choice + settings.rounds * turn)
     if starts:

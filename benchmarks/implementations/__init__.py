@@ -1,8 +1,8 @@
 """The implementations of the workloads: tgc and its peers, a module each.
 
-A module has the functions `calls(program, inputs)` and, where it can train, `training(program, inputs)`. Each makes the
-variants of a `benchmarks.workloads.base.Program` in that implementation, of which the quickest is compared with the
-others. One that runs ONNX models has `calls(model, inputs)` instead, of a file and the arrays that go into it. A module
+A module has the functions `calls(program, inputs)` and, where it can train, `gradients(program, inputs)` and
+`training(program, inputs)`. Each makes the variants of a `benchmarks.workloads.base.Program` in that implementation, of
+which the quickest is compared with the others. One that runs ONNX models has `calls(model, inputs)` instead, of a file and the arrays that go into it. A module
 is imported by the worker that runs it and by nothing else. A new peer is a module here, and its line in
 `IMPLEMENTATIONS`.
 """
@@ -61,8 +61,7 @@ def variants(name: str, workload: Workload, folder: Path) -> Mapping[str, Varian
     if own.exported:
         found = module.calls(*exported_model(workload.name, folder))
     else:
-        make = module.training if workload.trains else module.calls
-        found = make(workload.program, workload.program.inputs())
+        found = getattr(module, workload.work)(workload.program, workload.program.inputs())
     return found
 
 

@@ -16,6 +16,7 @@ from benchmarks.workloads.base import (
     Variant,
     adam,
     channels_last,
+    differentiated,
     stateless,
     trained,
 )
@@ -35,7 +36,7 @@ class Ops:
     relu, gelu, sigmoid, softmax = nn.relu, nn.gelu, nn.sigmoid, nn.softmax
     tanh, exp, reshape, transpose = tnp.tanh, tnp.exp, tnp.reshape, tnp.transpose
     dense, embed, layer_norm, cross_entropy = nn.dense, nn.embedding, nn.layer_norm, nn.cross_entropy
-    conv, conv_transpose = nn.conv, nn.conv_transpose
+    conv, conv_transpose, zeros = nn.conv, nn.conv_transpose, tnp.zeros
 
     def __init__(self, *, training: bool = False) -> None:
         self.training = training
@@ -61,6 +62,12 @@ class Ops:
 
     def attention(self, q: Any, k: Any, v: Any) -> Any:
         return nn.dot_product_attention(q, k, v, is_causal=True)
+
+    def lstm(self, x: Any, w: Any, u: Any, b: Any) -> Any:
+        return nn.lstm(x, w, u, b)[0]
+
+    def scan(self, cell: Any, state: Any, rows: Any) -> Any:
+        return tgc.scan(cell, state, rows)[1]
 
     def batch_norm(self, x: Any, p: Any, name: str) -> Any:
         arrays = [p[f"{name}.{part}"] for part in ("mean", "variance", "scale", "bias")]
@@ -95,6 +102,21 @@ def calls(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
     data = [native[name] for name in program.data]
     compiled = tgc.jit(lambda *data: program(Ops(), p, *data))
     return {"jit": stateless(lambda: compiled(*data), profile=lambda: _profile(compiled, *data))}
+
+
+def gradients(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
+    """The result and its pullback in one function, whose arguments are what is differentiated."""
+    native = _native(program, inputs)
+    cotangent = native.pop("cotangent")
+    primals = [native[name] for name in program.differentiated]
+
+    def both(primals: Any, cotangent: Any) -> Any:
+        y, pull = tgc.vjp(lambda *some: program.differentiable(Ops(training=True), native, some), *primals)
+        return y, *pull(cotangent)
+
+    compiled = tgc.jit(both)
+    profile = lambda: _profile(compiled, primals, cotangent)  # noqa: E731
+    return {"jit": differentiated(lambda: compiled(primals, cotangent), profile=profile)}
 
 
 class Training:

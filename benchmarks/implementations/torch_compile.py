@@ -23,6 +23,12 @@ def calls(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
     return torch_eager.calls(program, inputs, _compiled)
 
 
+def gradients(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
+    """Compiled forward and backward passes."""
+    torch.compiler.reset()
+    return torch_eager.gradients(program, inputs, _compiled)
+
+
 def training(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
     """Compiled forward and backward passes, and torch's fused Adam."""
     torch.compiler.reset()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from benchmarks.workloads.base import BATCH_NORM, Arrays, Inputs, Program, Tensor, Variant, trained
+from benchmarks.workloads.base import BATCH_NORM, Arrays, Inputs, Program, Tensor, Variant, differentiated, trained
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 ADAM = {"single": dict(foreach=False), "foreach": dict(foreach=True), "fused": dict(fused=True)}
@@ -98,6 +98,11 @@ class Ops:
     def attention(self, q: Any, k: Any, v: Any) -> Any:
         return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
 
+    def lstm(self, x: Any, w: Any, u: Any, b: Any) -> Any:  # as torch.nn.LSTM calls it, which has two biases
+        zero = x.new_zeros(1, x.shape[0], u.shape[1])
+        weights = (w, u, b, torch.zeros_like(b))
+        return torch.lstm(x, (zero, zero), weights, True, 1, 0.0, self.training, False, True)[0]
+
     def batch_norm(self, x: Any, p: Any, name: str) -> Any:
         mean, variance, scale, bias = (p[f"{name}.{part}"] for part in ("mean", "variance", "scale", "bias"))
         momentum, epsilon = 1 - BATCH_NORM["momentum"], BATCH_NORM["epsilon"]
@@ -135,6 +140,26 @@ def calls(program: Program, inputs: Inputs, compiler: Compiler = lambda f: f) ->
                 return f(*data)  # type: ignore[no-any-return]
 
         return Variant(call, lambda: [from_torch(call().numpy(), result)])
+
+    return {name: variant(memory) for name, memory in formats(program).items()}
+
+
+def gradients(program: Program, inputs: Inputs, compiler: Compiler = lambda f: f) -> Mapping[str, Variant]:
+    """Calls and the gradients that autograd returns, in each memory format."""
+    result = Tensor(program.result, ())
+    made = [result, *(program.tensors[name] for name in program.differentiated)]
+
+    def variant(memory: torch.memory_format) -> Variant:
+        native = tensors(program, inputs, memory)
+        cotangent = native.pop("cotangent")
+        primals = [native[name].requires_grad_() for name in program.differentiated]
+        f = compiler(lambda *some: program.differentiable(Ops(training=True), native, some))
+
+        def call() -> list[torch.Tensor]:
+            y = f(*primals)
+            return [y.detach(), *torch.autograd.grad(y, primals, cotangent)]
+
+        return differentiated(lambda: [from_torch(y.numpy(), t) for y, t in zip(call(), made, strict=True)])
 
     return {name: variant(memory) for name, memory in formats(program).items()}
 
