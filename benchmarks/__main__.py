@@ -92,6 +92,7 @@ def run(
                 found = harness.measure(w, team, settings, lambda task=task: progress.advance(task))  # type: ignore[misc]
                 row = {"title": w.title, "group": w.group, **machine.moment(), "settings": vars(settings)}
                 row |= {"implementations": found, "profile": harness.profile(team, found)}
+                row |= {"like": w.like} if w.like else {}
                 result["workloads"] = merged(result, {w.name: row})
                 progress.remove_task(task)
                 keep(result)

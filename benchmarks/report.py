@@ -54,6 +54,17 @@ def geometric_mean(workloads: Sequence[Row], peers: Sequence[str] = PEERS) -> fl
     return math.exp(sum(logs) / len(logs)) if logs else None
 
 
+def likenesses(result: Row) -> list[tuple[str, str, dict[str, float]]]:
+    """Titles of workloads and of those that they are `like`, and for each implementation of both the ratio of times."""
+    found, every = [], result["workloads"]
+    for w in every.values():
+        if (other := every.get(w.get("like"))) is not None:
+            ours, theirs = best(w), best(other)
+            ratios = {name: ours[name] / theirs[name] for name in ours if name in theirs}
+            found.append((w["title"], other["title"], ratios))
+    return found
+
+
 def tables(result: Row, *, sweeps: bool = True) -> Iterator[tuple[str, Rows]]:
     """Caption and rows (the first one a heading) of each table of a result, those of sweeps only if asked for."""
     found = groups(result)
@@ -73,6 +84,11 @@ def tables(result: Row, *, sweeps: bool = True) -> Iterator[tuple[str, Rows]]:
             means = (geometric_mean(workloads, some) for some in (PEERS, *([name] for name in peers)))
             rows.append((group, str(len(workloads)), *map(_times_as_quick, means)))
         yield "how many times as quick as a peer tgc is, geometric mean over the rows that the peer has", rows
+    if alike := likenesses(result):
+        columns = [name for name in IMPLEMENTATIONS if any(name in ratios for _, _, ratios in alike)]
+        rows = [("workload", "built in", *columns)]
+        rows += [(a, b, *(f"{figure(of[n])}x" if n in of else "" for n in columns)) for a, b, of in alike]
+        yield "times of what users write by hand, over those of the same built in", rows
     if result["startup"]:
         rows = [("figure", "median", "least", "unit")]
         rows += [(s["name"], figure(s["median"]), figure(s["least"]), s["unit"]) for s in result["startup"]]

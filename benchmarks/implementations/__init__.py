@@ -2,9 +2,9 @@
 
 A module has the functions `calls(program, inputs)` and, where it can train, `gradients(program, inputs)` and
 `training(program, inputs)`. Each makes the variants of a `benchmarks.workloads.base.Program` in that implementation, of
-which the quickest is compared with the others. One that runs ONNX models has `calls(model, inputs)` instead, of a file and the arrays that go into it. A module
-is imported by the worker that runs it and by nothing else. A new peer is a module here, and its line in
-`IMPLEMENTATIONS`.
+which the quickest is compared with the others. One that runs ONNX models has `calls(model, inputs)` instead, of a file
+and the arrays that go into it. A module is imported by the worker that runs it and by nothing else. A new peer is a
+module here, and its line in `IMPLEMENTATIONS`.
 """
 
 from __future__ import annotations

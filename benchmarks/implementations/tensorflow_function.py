@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,15 @@ import tensorflow as tf  # quietly
 
 tf.config.threading.set_intra_op_parallelism_threads(thread_count())
 tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+@cache
+def _lstm(units: int, width: int) -> keras.layers.LSTM:
+    """Keras's layer for inputs of that width, whose own variables remain unused."""
+    with tf.init_scope():
+        layer = keras.layers.LSTM(units, return_sequences=True)
+        layer.build((None, None, width))
+    return layer
 
 
 class Ops:
@@ -78,8 +88,7 @@ class Ops:
         return tf.matmul(tf.nn.softmax(tf.where(np.tri(q.shape[-2], dtype=bool), scores, scores.dtype.min)), v)
 
     def lstm(self, x: Any, w: Any, u: Any, b: Any) -> Any:
-        layer = keras.layers.LSTM(u.shape[0], return_sequences=True)
-        layer.build(x.shape)
+        layer = _lstm(u.shape[0], x.shape[-1])
         weights = [tf.convert_to_tensor(y) for y in (w, u, b)]
         return layer.stateless_call(weights, layer.non_trainable_variables, x)[0]
 

@@ -15,6 +15,8 @@ from benchmarks.implementations import torch_eager
 from benchmarks.workloads.base import Inputs, Program, Variant
 
 torch._dynamo.config.fail_on_recompile_limit_hit = True
+# As it does with the module torch.nn.LSTM. Else it unrolls all steps, which takes it two minutes.
+torch_eager.Ops.lstm = torch.compiler.disable(torch_eager.Ops.lstm)  # type: ignore[method-assign]
 
 
 def calls(program: Program, inputs: Inputs) -> Mapping[str, Variant]:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from benchmarks.workloads.base import BATCH_NORM, Arrays, Inputs, Program, Tensor, Variant, differentiated, trained
+from benchmarks.workloads.base import BATCH_NORM, Arrays, Inputs, Program, Tensor, Variant, trained
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 ADAM = {"single": dict(foreach=False), "foreach": dict(foreach=True), "fused": dict(fused=True)}
@@ -159,7 +159,7 @@ def gradients(program: Program, inputs: Inputs, compiler: Compiler = lambda f: f
             y = f(*primals)
             return [y.detach(), *torch.autograd.grad(y, primals, cotangent)]
 
-        return differentiated(lambda: [from_torch(y.numpy(), t) for y, t in zip(call(), made, strict=True)])
+        return Variant(call, lambda: [from_torch(y.numpy(), t) for y, t in zip(call(), made, strict=True)])
 
     return {name: variant(memory) for name, memory in formats(program).items()}
 
