@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -50,13 +50,18 @@ def installed(names: Sequence[str]) -> list[str]:
     return [n for n in names if all(find_spec(package) is not None for package in IMPLEMENTATIONS[n].packages)]
 
 
+def imported(name: str) -> Any:
+    """The module of an implementation."""
+    return import_module(f"{__name__}.{IMPLEMENTATIONS[name].module}")
+
+
 def variants(name: str, workload: Workload, folder: Path) -> Mapping[str, Variant]:
     """The variants of a workload in the implementation `name`, by a label that can be part of a file's name.
 
     Workers of the same workload may share `folder`, and with it the exported model.
     """
     own = IMPLEMENTATIONS[name]
-    module = import_module(f"{__name__}.{own.module}")
+    module = imported(name)
     found: Mapping[str, Variant]
     if own.exported:
         found = module.calls(*exported_model(workload.name, folder))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from tgc import nn
 from tgc import numpy as tnp
 from tgc.jit import LoweredFunction
 from tgc.ops import contraction
+from tgc.passes.memory import arena_bytes
 
 
 def _conv_attrs(stride: int, padding: int, dilation: int, groups: int) -> dict[str, Any]:
@@ -85,14 +86,19 @@ def _native(program: Program, inputs: Inputs) -> Inputs:
     return {name: channels_last(inputs[name], t) for name, t in program.tensors.items()}
 
 
-def _profile(jitted: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-    found = jitted.profile(*args, **kwargs)
-    return {
-        "kernels": found.as_dicts(),
-        "wall_s": found.wall,
-        "explained": found.explained,
-        "roofline": vars(found.roofline),
-    }
+def _views(jitted: Any, arguments: Callable[[], tuple[Any, ...]]) -> dict[str, Callable[[], Any]]:
+    """A variant's views of a call with arguments: its profile and its arena."""
+
+    def profile() -> dict[str, Any]:
+        found = jitted.profile(*arguments())
+        return {
+            "kernels": found.as_dicts(),
+            "wall_s": found.wall,
+            "explained": found.explained,
+            "roofline": vars(found.roofline),
+        }
+
+    return {"profile": profile, "arena": lambda: arena_bytes(jitted.lower(*arguments()).compilation.result)}
 
 
 def calls(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
@@ -101,7 +107,7 @@ def calls(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
     p = {name: native[name] for name in program.parameters}
     data = [native[name] for name in program.data]
     compiled = tgc.jit(lambda *data: program(Ops(), p, *data))
-    return {"jit": stateless(lambda: compiled(*data), profile=lambda: _profile(compiled, *data))}
+    return {"jit": stateless(lambda: compiled(*data), **_views(compiled, lambda: tuple(data)))}
 
 
 def gradients(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
@@ -115,8 +121,8 @@ def gradients(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
         return y, *pull(cotangent)
 
     compiled = tgc.jit(both)
-    profile = lambda: _profile(compiled, primals, cotangent)  # noqa: E731
-    return {"jit": differentiated(lambda: compiled(primals, cotangent), profile=profile)}
+    arguments = primals, cotangent
+    return {"jit": differentiated(lambda: compiled(*arguments), **_views(compiled, lambda: arguments))}
 
 
 class Training:
@@ -154,10 +160,14 @@ class Training:
 
     def lower(self) -> LoweredFunction:
         """The step's graph, with every stage of its compilation."""
-        return self._jitted.lower(*self.state, TIMED_RATE, self._batch)
+        return self._jitted.lower(*self._arguments())
 
-    def profile(self) -> dict[str, Any]:
-        return _profile(self._jitted, *self.state, TIMED_RATE, self._batch)
+    def views(self) -> dict[str, Callable[[], Any]]:
+        """Of a step, for a variant."""
+        return _views(self._jitted, self._arguments)
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return *self.state, TIMED_RATE, self._batch
 
 
 def training(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
@@ -165,4 +175,4 @@ def training(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
     made = Training(program, inputs)
     shapes = {k: program.parameters[k].shape for k in program.trained}
     moments = lambda: [made.state[1][k].reshape(s) for k, s in shapes.items()]  # noqa: E731
-    return {"one program": trained(made.step, moments, profile=made.profile)}
+    return {"one program": trained(made.step, moments, **made.views())}

@@ -50,11 +50,13 @@ class Variant:
         call: does the work once; this is what is timed.
         results: does it from the initial state; what must agree with the other implementations. Called once, first.
         profile: of a call, where there is a profiler: its kernels, wall and roofline (see `tgc.runtime.profile`).
+        arena: bytes that are planned for what lies between inputs and results, where that is known.
     """
 
     call: Callable[[], object]
     results: Callable[[], Arrays]
     profile: Callable[[], dict[str, Any]] | None = None
+    arena: Callable[[], int] | None = None
 
 
 @dataclass(frozen=True)
