@@ -27,7 +27,7 @@ class Study:
         about: in a sentence.
         rows: the names of what can be measured.
         implementations: those that can take part.
-        measure: (row, implementations, quick) -> what is found.
+        measure: (row, implementations, quick) -> what is found; that of each implementation under "implementations".
         tables: caption and lines (the first one a heading) of each table of what was found, by the rows' names.
     """
 
@@ -52,7 +52,7 @@ class Study:
         add("--only", nargs="+", action="extend", metavar="ROW", help=f"of {', '.join(self.rows)}; or patterns")
         add("--implementations", nargs="+", choices=self.implementations, help="columns; all installed by default")
         add("--out", type=Path, help=f"JSON file; results/{self.name}.json beside this file by default")
-        add("--merge", action="store_true", help="add to the rows in that file, replacing those of the same names")
+        add("--merge", action="store_true", help="add to that file, replacing columns of the same row and name")
         add("--show", type=Path, metavar="FILE", help="print the tables of an earlier result and measure nothing")
         given = options.parse_args(arguments)
         out, log = Console(), Console(stderr=True)
@@ -74,6 +74,8 @@ class Study:
         for row in rows:
             log.print(f"{self.name}: {row}", highlight=False)
             found = {**machine.moment(), **self.measure(row, there, given.quick)}
+            columns = {**result["rows"].get(row, {}).get("implementations", {}), **found["implementations"]}
+            found["implementations"] = {name: columns[name] for name in self.implementations if name in columns}
             every = {**result["rows"], row: found}
             result["rows"] = {name: every[name] for name in self.rows if name in every}
             files.keep(result, path)

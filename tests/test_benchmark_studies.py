@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import memory
+from benchmarks import dynamic, memory
+from benchmarks.serve import stream
 from benchmarks.study import Study
 
 
@@ -33,6 +34,19 @@ def test_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert 0 < found["arena"] < found["steady"]
     assert found["cold"] > found["arena"]
     assert row["state"] == pytest.approx((32 * 64 * (64 + 128) + 4 * 128 * (64 + 128 + 1)) / 2**18)
+
+
+def test_dynamic(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = studied(dynamic.STUDY, tmp_path, capsys, "encoder").values()
+    found = row["implementations"]["tgc"]
+    assert len(found["first"]) == len(found["again"]) == dynamic.FEW + 2
+    assert found["programs"][0] == found["kernels"][0] == 0
+    assert found["kernels"][dynamic.FEW] == found["kernels"][-1] > 0
+    assert len(found["dynamic"]) == len(found["fixed"]) == 2
+
+
+def test_requests_differ_in_size() -> None:
+    assert len({x.shape for x in stream(200)}) == 200
 
 
 def test_a_study_has_rows_and_adds_to_results_of_this_machine(

@@ -2,9 +2,10 @@
 
 A module has the functions `calls(program, inputs)` and, where it can train, `gradients(program, inputs)` and
 `training(program, inputs)`. Each makes the variants of a `benchmarks.workloads.base.Program` in that implementation, of
-which the quickest is compared with the others. One that runs ONNX models has `calls(model, inputs)` instead, of a file
-and the arrays that go into it. A module is imported by the worker that runs it and by nothing else. A new peer is a
-module here, and its line in `IMPLEMENTATIONS`.
+which the quickest is compared with the others; `serving(program, inputs)` makes what takes data of any sizes. One that
+runs ONNX models has `calls(model, inputs)` and `serving(model, inputs)` instead, of a file and the arrays that go into
+it. A module is imported by the worker that runs it and by nothing else. A new peer is a module here, and its line in
+`IMPLEMENTATIONS`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.workloads.base import Variant, Workload
+from benchmarks.workloads.base import Serving, Variant, Workload
 
 
 class Implementation(NamedTuple):
@@ -68,6 +69,15 @@ def variants(name: str, workload: Workload, folder: Path) -> Mapping[str, Varian
     else:
         found = getattr(module, workload.work)(workload.program, workload.program.inputs())
     return found
+
+
+def serving(name: str, workload: Workload, folder: Path) -> Serving:
+    """A workload in the implementation `name` for data of any sizes; `folder` as for `variants`."""
+    if IMPLEMENTATIONS[name].exported:
+        made: Serving = imported(name).serving(*exported_model(workload.name, folder))
+    else:
+        made = imported(name).serving(workload.program, workload.program.inputs())
+    return made
 
 
 def exported_model(workload: str, folder: Path) -> tuple[Path, dict[str, np.ndarray]]:

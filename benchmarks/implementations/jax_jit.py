@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks.workloads.base import (
@@ -11,6 +11,7 @@ from benchmarks.workloads.base import (
     Arrays,
     Inputs,
     Program,
+    Serving,
     Variant,
     adam,
     channels_last,
@@ -72,9 +73,10 @@ class Ops:
     def flatten(self, x: Any) -> Any:
         return x.reshape(x.shape[0], -1)
 
-    def attention(self, q: Any, k: Any, v: Any) -> Any:
+    def attention(self, q: Any, k: Any, v: Any, causal: bool = True) -> Any:
         scores = q @ k.mT / np.float32(np.sqrt(q.shape[-1]))
-        return nn.softmax(jnp.where(np.tri(q.shape[-2], dtype=bool), scores, -jnp.inf)) @ v
+        scores = jnp.where(np.tri(q.shape[-2], dtype=bool), scores, -jnp.inf) if causal else scores
+        return nn.softmax(scores) @ v
 
     def lstm(self, x: Any, w: Any, u: Any, b: Any) -> Any:
         def cell(state: Any, row: Any) -> Any:
@@ -133,6 +135,23 @@ def gradients(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
         return y, *pull(cotangent)
 
     return {"jit": differentiated(lambda: jax.block_until_ready(both(primals, cotangent)))}
+
+
+def serving(program: Program, inputs: Inputs) -> Serving:
+    """One function; the parameters are arguments."""
+    p = _native(program, inputs)
+    traced = []
+
+    @jax.jit
+    def served(p: Any, *data: Any) -> Any:
+        traced.append(data)
+        return program(Ops(), p, *data)
+
+    def fixed(*data: np.ndarray) -> Callable[[], Any]:
+        own = jax.jit(lambda p, *data: program(Ops(), p, *data))
+        return lambda: np.asarray(own(p, *data))
+
+    return Serving(lambda *data: np.asarray(served(p, *data)), lambda: len(traced), fixed)
 
 
 def training(program: Program, inputs: Inputs) -> Mapping[str, Variant]:

@@ -83,9 +83,10 @@ class Ops:
     def flatten(self, x: Any) -> Any:
         return tf.reshape(x, (x.shape[0], -1))
 
-    def attention(self, q: Any, k: Any, v: Any) -> Any:
+    def attention(self, q: Any, k: Any, v: Any, causal: bool = True) -> Any:
         scores = tf.matmul(q, k, transpose_b=True) / np.float32(np.sqrt(q.shape[-1]))
-        return tf.matmul(tf.nn.softmax(tf.where(np.tri(q.shape[-2], dtype=bool), scores, scores.dtype.min)), v)
+        scores = tf.where(np.tri(q.shape[-2], dtype=bool), scores, scores.dtype.min) if causal else scores
+        return tf.matmul(tf.nn.softmax(scores), v)
 
     def lstm(self, x: Any, w: Any, u: Any, b: Any) -> Any:
         layer = _lstm(u.shape[0], x.shape[-1])

@@ -13,6 +13,7 @@ from benchmarks.workloads.base import (
     TIMED_RATE,
     Inputs,
     Program,
+    Serving,
     Variant,
     adam,
     channels_last,
@@ -61,8 +62,8 @@ class Ops:
     def flatten(self, x: Any) -> Any:
         return x.reshape(x.shape[0], -1)
 
-    def attention(self, q: Any, k: Any, v: Any) -> Any:
-        return nn.dot_product_attention(q, k, v, is_causal=True)
+    def attention(self, q: Any, k: Any, v: Any, causal: bool = True) -> Any:
+        return nn.dot_product_attention(q, k, v, is_causal=causal)
 
     def lstm(self, x: Any, w: Any, u: Any, b: Any) -> Any:
         return nn.lstm(x, w, u, b)[0]
@@ -123,6 +124,22 @@ def gradients(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
     compiled = tgc.jit(both)
     arguments = primals, cotangent
     return {"jit": differentiated(lambda: compiled(*arguments), **_views(compiled, lambda: arguments))}
+
+
+def serving(program: Program, inputs: Inputs) -> Serving:
+    """One function; the parameters are constants."""
+    native = _native(program, inputs)
+    traced = []
+
+    def served(*data: Any) -> Any:
+        traced.append(data)
+        return program(Ops(), native, *data)
+
+    def fixed(*data: np.ndarray) -> Callable[[], Any]:
+        own = tgc.jit(lambda *data: program(Ops(), native, *data))
+        return lambda: own(*data)
+
+    return Serving(tgc.jit(served), lambda: len(traced), fixed)
 
 
 class Training:

@@ -11,7 +11,7 @@ is trained, and `ops` are the operations beyond `+ - *`, in the terms of NumPy w
     conv_transpose, conv_input_grad, conv_kernel_grad  those of `conv`, see convolutions.py
     max_pool(x, size, stride, padding)  mean_pixels(x)  flatten(x)
     batch_norm(x, p, name)                             in training, updates the statistics name.mean and name.variance
-    attention(q, k, v)                                 causal, [batch, heads, time, dim]
+    attention(q, k, v, causal)                         [batch, heads, time, dim]
     lstm(x, w, u, b)                                   outputs [batch, time, units], from a state of zeros; the gates of
                                                        w [in, 4 * units] are input, forget, candidate, output
     scan(cell, state, rows)                            outputs of `state, output = cell(state, row)`, on the first axis
@@ -60,6 +60,21 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Serving:
+    """A program for data of any sizes of its free axes.
+
+    Attributes:
+        call: the result for such data.
+        programs: how many programs it has made of the one by now.
+        fixed: the fastest call that can be made for that data alone, without arguments.
+    """
+
+    call: Callable[..., Any]
+    programs: Callable[[], int]
+    fixed: Callable[..., Callable[[], Any]]
+
+
+@dataclass(frozen=True)
 class Tensor:
     """An array of a program: what its axes mean, and what numbers it is filled with.
 
@@ -105,6 +120,7 @@ class Program:
         parameters: by name.
         labels: of a training step.
         cotangent: of the result, which is carried back to the parameters and the data.
+        free: axes of the data whose sizes calls may choose, by the data's names.
         result: the kind of the result.
     """
 
@@ -113,6 +129,7 @@ class Program:
     parameters: Mapping[str, Tensor] = field(default_factory=dict)
     labels: Tensor | None = None
     cotangent: Tensor | None = None
+    free: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     result: str = "plain"
 
     def __call__(self, ops: Any, p: Any, *data: Any) -> Any:

@@ -1,0 +1,85 @@
+"""Serving texts whose number and length change from request to request: `python -m benchmarks.dynamic`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import report
+from benchmarks.harness import ROOT, WorkerError, compare
+from benchmarks.memory import environment
+from benchmarks.study import Rows, Study
+from benchmarks.workloads import SERVED
+
+ABOUT = """\
+A stream of requests whose sizes all differ, served by one function, in a new process with empty caches. *Programs* are
+those that a compiler makes for some of the sizes (tgc, JAX: traces; torch.compile: graphs), *kernels* what tgc compiles
+to machine code. *Stream*: the sum of the times of requests that come after the first few; *again*: of the same when the
+stream comes once more. *Fixed*: of some sizes, beside a program that was made for each of them alone."""
+
+FEW = 10  # requests after which nothing should be compiled any more
+REQUESTS = {"tgc": 200, "torch": 200, "torch.compile": 200, "jax": 60, "onnxruntime": 200}  # JAX compiles for each
+FIXED = {"torch.compile": 4}  # requests with a program of their own, which takes this one ten seconds each
+USUAL = 10
+
+
+def measure(row: str, implementations: Sequence[str], quick: bool) -> dict[str, Any]:
+    """What `benchmarks.serve` tells of each implementation.
+
+    Raises:
+        DisagreementError: two implementations have different results.
+        WorkerError: a process that was measured failed.
+    """
+    workload, found = SERVED[row], {}
+    reference: list[np.ndarray] = []
+    for name in implementations:
+        if name not in workload.implementations:
+            continue
+        requests, fixed = (FEW + 2, 2) if quick else (REQUESTS[name], FIXED.get(name, USUAL))
+        with tempfile.TemporaryDirectory(prefix="tgc-benchmark-") as folder:
+            command = [sys.executable, "-m", "benchmarks.serve", name, row, folder, str(requests), str(fixed)]
+            done = subprocess.run(command, cwd=ROOT, env=environment(folder), stdout=subprocess.PIPE, text=True)
+            if done.returncode:
+                raise WorkerError(f"{' '.join(command[1:])} failed (exit status {done.returncode}; see above)")
+            found[name] = json.loads(done.stdout.splitlines()[-1])
+            first = np.load(Path(folder, f"{name}.0.npy"))  # the first request, which all have
+        if reference:
+            compare(workload, [first], reference, name, next(iter(found)))
+        reference = reference or [first]
+    return {"title": workload.title, "implementations": found}
+
+
+def tables(rows: Rows) -> Iterator[tuple[str, report.Rows]]:
+    """A table for each stream."""
+    heading = (
+        "implementation", "requests",
+        f"programs of the first {FEW}", "of the others", f"kernels of the first {FEW}", "of the others",
+        "stream, ms a request", "longest", "again", "stream to again", "dynamic to fixed", "memory, MiB",
+    )  # fmt: skip
+    for row in rows.values():
+        lines: report.Rows = [heading]
+        for name, each in row["implementations"].items():
+            made = [*_made(each["programs"]), *(_made(each["kernels"]) if name == "tgc" else ("", ""))]
+            stream, again = each["first"][FEW:], each["again"][FEW:]
+            ratios = (sum(stream) / sum(again), sum(each["dynamic"]) / sum(each["fixed"]))
+            times = (sum(stream) / len(stream), max(stream), sum(again) / len(again))
+            figures = [*map(report.figure, times), *(f"{r:.2f}" for r in ratios), report.figure(each["memory"])]
+            lines.append((name, str(len(each["first"])), *made, *figures))
+        yield row["title"], lines
+
+
+def _made(counts: Sequence[int]) -> tuple[str, str]:
+    return str(counts[FEW] - counts[0]), str(counts[-1] - counts[FEW])
+
+
+STUDY = Study("dynamic", ABOUT, list(SERVED), list(REQUESTS), measure, tables)
+
+if __name__ == "__main__":
+    STUDY.main()
