@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
-from benchmarks.harness import ROOT, WorkerError, compare
-from benchmarks.memory import environment
+from benchmarks.harness import compare
+from benchmarks.startup import answers
 from benchmarks.study import Rows, Study
 from benchmarks.workloads import SERVED
 
@@ -44,11 +41,7 @@ def measure(row: str, implementations: Sequence[str], quick: bool) -> dict[str, 
             continue
         requests, fixed = (FEW + 2, 2) if quick else (REQUESTS[name], FIXED.get(name, USUAL))
         with tempfile.TemporaryDirectory(prefix="tgc-benchmark-") as folder:
-            command = [sys.executable, "-m", "benchmarks.serve", name, row, folder, str(requests), str(fixed)]
-            done = subprocess.run(command, cwd=ROOT, env=environment(folder), stdout=subprocess.PIPE, text=True)
-            if done.returncode:
-                raise WorkerError(f"{' '.join(command[1:])} failed (exit status {done.returncode}; see above)")
-            found[name] = json.loads(done.stdout.splitlines()[-1])
+            (found[name],) = answers("benchmarks.serve", name, row, folder, str(requests), str(fixed), caches=folder)
             first = np.load(Path(folder, f"{name}.0.npy"))  # the first request, which all have
         if reference:
             compare(workload, [first], reference, name, next(iter(found)))

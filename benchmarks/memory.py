@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from benchmarks import report
-from benchmarks.harness import ROOT, THREADS, WorkerError
 from benchmarks.peak import MIB
+from benchmarks.startup import answers
 from benchmarks.study import Rows, Study
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.base import PROGRAMS, Program
-from tgc.backends.cpu.target import thread_count
 
 ABOUT = """\
 Peak memory in MiB, each figure in a process of its own with kernels (of tgc and JAX) in a cache that an earlier one
@@ -25,21 +20,8 @@ arrays were made, so parameters, optimizer state and data count. *First*: the pe
 resident set before it; *cold*: the same with empty caches, in which all is compiled. Of torch the first variant, with
 Adam's default form."""
 
-CALLS = 4
+CALLS = "4"
 COLUMNS = ("tgc", "torch", "jax")
-
-
-def environment(caches: str) -> dict[str, str]:
-    """Of a process whose caches of compiled code are in that folder."""
-    own = {
-        "TGC_CACHE": "1",
-        "TGC_CACHE_DIR": f"{caches}/tgc",
-        "TORCHINDUCTOR_CACHE_DIR": f"{caches}/torch",
-        "JAX_COMPILATION_CACHE_DIR": f"{caches}/jax",
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-    }
-    return {**os.environ, **dict.fromkeys(THREADS, str(thread_count())), **own}
 
 
 def state_bytes(program: Program) -> int:
@@ -60,19 +42,11 @@ def measure(row: str, implementations: Sequence[str], quick: bool) -> dict[str, 
         if name not in workload.implementations:
             continue
         with tempfile.TemporaryDirectory(prefix="tgc-benchmark-") as folder:
-            cold = _peak(name, row, folder, 1)
-            warm = cold if quick else _peak(name, row, folder, CALLS)
+            command = ("benchmarks.peak", name, row, folder)
+            (cold,) = answers(*command, "1", caches=folder)
+            (warm,) = [cold] if quick else answers(*command, CALLS, caches=folder)
         found[name] = {**warm, "cold": cold["first"]}
     return {"title": workload.title, "state": state_bytes(workload.program) / MIB, "implementations": found}
-
-
-def _peak(name: str, row: str, folder: str, calls: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.peak", name, row, folder, str(calls)]
-    done = subprocess.run(command, cwd=ROOT, env=environment(folder), stdout=subprocess.PIPE, text=True)
-    if done.returncode:
-        raise WorkerError(f"{' '.join(command[1:])} failed (exit status {done.returncode}; see above)")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 def tables(rows: Rows) -> Iterator[tuple[str, report.Rows]]:

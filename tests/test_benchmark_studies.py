@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import dynamic, memory
+from benchmarks import compile_time, dynamic, memory
 from benchmarks.serve import stream
 from benchmarks.study import Study
 
@@ -47,6 +47,20 @@ def test_dynamic(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_requests_differ_in_size() -> None:
     assert len({x.shape for x in stream(200)}) == 200
+
+
+def test_compile_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    step, series, loading = studied(
+        compile_time.STUDY, tmp_path, capsys, "lstm_layer", compile_time.SERIES, compile_time.LOADING
+    ).values()
+    found = step["implementations"]["tgc"]
+    assert 0 < found["import"] < found["warm"] < found["cold"]
+    assert 0 < found["compile"] < found["cold"]
+    few, more = series["implementations"]["tgc"]["series"]
+    assert (few["layers"], more["layers"]) == compile_time.LAYERS[:2]
+    assert few["nodes"] < more["nodes"]
+    assert few["kernels"] == more["kernels"] > 0
+    assert loading["implementations"]["tgc"]["kernels"] == compile_time.LOADED[1]
 
 
 def test_a_study_has_rows_and_adds_to_results_of_this_machine(

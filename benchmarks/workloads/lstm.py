@@ -70,7 +70,7 @@ WORKLOADS = (
     ),
     Workload(
         "lstm_layer",
-        "its LSTM layer, forward and backward",
+        "LSTM layer alone, forward and backward",
         alone(layer),
         TRAINERS,
         tolerance=1e-4,
@@ -78,7 +78,7 @@ WORKLOADS = (
     ),
     Workload(
         "scan_cell",
-        "the same layer as a cell in `scan`",
+        "LSTM layer as a cell in `scan`, forward and backward",
         alone(layer_by_hand),
         ("jax",),
         tolerance=1e-4,

@@ -13,7 +13,7 @@ from benchmarks.workloads.cnn import PEERS, TRAINERS
 LAYERS, WIDTH, HEADS, TIME, WORDS = 4, 256, 4, 128, 1000
 
 
-def parameters() -> dict[str, Tensor]:
+def parameters(layers: int = LAYERS) -> dict[str, Tensor]:
     """All parameters by name."""
     made = {"words": Tensor("table", (WORDS, WIDTH)), "places": Tensor("table", (TIME, WIDTH))}
 
@@ -23,7 +23,7 @@ def parameters() -> dict[str, Tensor]:
     def norm(name: str) -> None:
         made[f"{name}.scale"], made[f"{name}.bias"] = Tensor("scale", (WIDTH,)), Tensor("bias", (WIDTH,))
 
-    for k in range(LAYERS):
+    for k in range(layers):
         norm(f"{k}.norm1")
         for part in "qkv":
             dense(f"{k}.{part}", WIDTH, WIDTH)
@@ -42,16 +42,16 @@ def model(ops: Any, p: Any, x: Any) -> Any:
     return _dense(ops, p, "head", blocks(ops, p, x, causal=True))
 
 
-def encoder(ops: Any, p: Any, x: Any) -> Any:
+def encoder(ops: Any, p: Any, x: Any, layers: int = LAYERS) -> Any:
     """The same of tokens each of which sees all others of its text."""
-    return _dense(ops, p, "head", blocks(ops, p, x, causal=False))
+    return _dense(ops, p, "head", blocks(ops, p, x, causal=False, layers=layers))
 
 
-def blocks(ops: Any, p: Any, x: Any, *, causal: bool) -> Any:
+def blocks(ops: Any, p: Any, x: Any, *, causal: bool, layers: int = LAYERS) -> Any:
     """Normalized f32[n,time,width] of tokens i32[n,time]."""
     n, time = x.shape
     h = ops.embed(p["words"], x) + p["places"][:time]
-    for k in range(LAYERS):
+    for k in range(layers):
         a = _norm(ops, p, f"{k}.norm1", h)
         heads = (ops.reshape(_dense(ops, p, f"{k}.{part}", a), (n, time, HEADS, WIDTH // HEADS)) for part in "qkv")
         mixed = ops.attention(*(ops.transpose(y, (0, 2, 1, 3)) for y in heads), causal)
