@@ -18,8 +18,9 @@ from benchmarks.workloads import SERVED
 ABOUT = """\
 A stream of requests whose sizes all differ, served by one function, in a new process with empty caches. *Programs* are
 those that a compiler makes for some of the sizes (tgc, JAX: traces; torch.compile: graphs), *kernels* what tgc compiles
-to machine code. *Stream*: the sum of the times of requests that come after the first few; *again*: of the same when the
-stream comes once more. *Fixed*: of some sizes, beside a program that was made for each of them alone."""
+to machine code. *First*: the mean time of the requests after the first few; *again*: of the same when the stream comes
+once more. *Dynamic to fixed*: the time of some requests over that with a program made for each of them alone. *Memory*:
+by how much the resident set has grown when the stream has come once."""
 
 FEW = 10  # requests after which nothing should be compiled any more
 REQUESTS = {"tgc": 200, "torch": 200, "torch.compile": 200, "jax": 60, "onnxruntime": 200}  # JAX compiles for each
@@ -41,8 +42,10 @@ def measure(row: str, implementations: Sequence[str], quick: bool) -> dict[str, 
             continue
         requests, fixed = (FEW + 2, 2) if quick else (REQUESTS[name], FIXED.get(name, USUAL))
         with tempfile.TemporaryDirectory(prefix="tgc-benchmark-") as folder:
-            (found[name],) = answers("benchmarks.serve", name, row, folder, str(requests), str(fixed), caches=folder)
-            first = np.load(Path(folder, f"{name}.0.npy"))  # the first request, which all have
+            (found[name],) = answers(
+                "benchmarks.serve", name, row, folder, *map(str, (requests, FEW, fixed)), caches=folder
+            )
+            first = np.load(Path(folder, f"{name}.npy"))  # the first request, which all have
         if reference:
             compare(workload, [first], reference, name, next(iter(found)))
         reference = reference or [first]
@@ -54,22 +57,17 @@ def tables(rows: Rows) -> Iterator[tuple[str, report.Rows]]:
     heading = (
         "implementation", "requests",
         f"programs of the first {FEW}", "of the others", f"kernels of the first {FEW}", "of the others",
-        "stream, ms a request", "longest", "again", "stream to again", "dynamic to fixed", "memory, MiB",
+        "first, ms a request", "longest", "again", "first to again", "dynamic to fixed", "memory, MiB",
     )  # fmt: skip
     for row in rows.values():
         lines: report.Rows = [heading]
         for name, each in row["implementations"].items():
-            made = [*_made(each["programs"]), *(_made(each["kernels"]) if name == "tgc" else ("", ""))]
-            stream, again = each["first"][FEW:], each["again"][FEW:]
-            ratios = (sum(stream) / sum(again), sum(each["dynamic"]) / sum(each["fixed"]))
-            times = (sum(stream) / len(stream), max(stream), sum(again) / len(again))
-            figures = [*map(report.figure, times), *(f"{r:.2f}" for r in ratios), report.figure(each["memory"])]
-            lines.append((name, str(len(each["first"])), *made, *figures))
+            made = [*each["programs"], *(each["kernels"] if name == "tgc" else ("", ""))]
+            first, again = each["first"][1], each["again"][1]
+            ratios = first / again, sum(each["dynamic"]) / sum(each["fixed"])
+            figures = [*map(report.figure, (first, each["longest"], again)), *(f"{r:.2f}" for r in ratios)]
+            lines.append((name, *map(str, [each["requests"], *made]), *figures, report.figure(each["memory"])))
         yield row["title"], lines
-
-
-def _made(counts: Sequence[int]) -> tuple[str, str]:
-    return str(counts[FEW] - counts[0]), str(counts[-1] - counts[FEW])
 
 
 STUDY = Study("dynamic", ABOUT, list(SERVED), list(REQUESTS), measure, tables)

@@ -1,18 +1,21 @@
-"""A new process that serves texts: `python -m benchmarks.serve IMPLEMENTATION WORKLOAD FOLDER REQUESTS FIXED`.
+"""A new process that serves texts: `python -m benchmarks.serve IMPLEMENTATION WORKLOAD FOLDER REQUESTS FEW FIXED`.
 
-The requests are of sizes that all differ. Prints a line of JSON:
+The requests are of sizes that all differ. Prints a line of JSON, in which pairs are of the first FEW requests and of
+the others:
 
-    first, again       milliseconds of each request, when the stream comes for the first time and once more
-    programs, kernels  how many had been made before each request and at the end; of kernels, those in tgc's cache
-    dynamic, fixed     milliseconds of FIXED of the requests, median of some calls: as in the stream, and with a program
-                       for each that is made for its sizes alone
+    programs, kernels  pairs: how many were made for them; of kernels, those that came into tgc's cache
+    first, again       pairs of milliseconds a request, when the stream comes for the first time and once more
+    longest            milliseconds of the longest of the others, for the first time
+    dynamic, fixed     milliseconds of each of FIXED requests, median of some calls: as in the stream, and with a
+                       program that is made for its sizes alone
     memory             MiB of the resident set when the stream has come once, above those before it
 
-and leaves the results of the FIXED requests in FOLDER/IMPLEMENTATION.K.npy.
+and leaves the result of the first request in FOLDER/IMPLEMENTATION.npy.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import statistics
 import sys
@@ -52,9 +55,10 @@ def milliseconds(call: Callable[[], Any]) -> float:
 
 def main() -> None:
     """Print what is measured."""
-    name, workload, folder, requests, fixed = sys.argv[1:]
+    name, workload, folder, *numbers = sys.argv[1:]
+    requests, few, fixed = map(int, numbers)
     served = serving(name, SERVED[workload], Path(folder))
-    texts = stream(int(requests))
+    texts = stream(requests)
     before = resident()
     first, programs, kernels = [], [served.programs()], [_kernels()]
     for x in texts:
@@ -62,15 +66,17 @@ def main() -> None:
         programs.append(served.programs())
         kernels.append(_kernels())
     memory = resident() - before
+    gc.freeze()  # else each measurement begins with a look at all that the programs consist of
     again = [milliseconds(lambda x=x: served.call(x)) for x in texts]  # type: ignore[misc]
-    some = texts[:: max(1, len(texts) // int(fixed))][: int(fixed)]
-    for k, x in enumerate(some):
-        np.save(Path(folder, f"{name}.{k}.npy"), np.asarray(served.call(x)))
+    np.save(Path(folder, f"{name}.npy"), np.asarray(served.call(texts[0])))
+    some = texts[:: max(1, requests // fixed)][:fixed]
     found = {
-        "first": first,
-        "again": again,
-        "programs": programs,
-        "kernels": kernels,
+        "requests": requests,
+        "programs": [programs[few] - programs[0], programs[-1] - programs[few]],
+        "kernels": [kernels[few] - kernels[0], kernels[-1] - kernels[few]],
+        "first": [statistics.mean(first[:few]), statistics.mean(first[few:])],
+        "again": [statistics.mean(again[:few]), statistics.mean(again[few:])],
+        "longest": max(first[few:]),
         "memory": memory,
         "dynamic": [_median(lambda x=x: served.call(x)) for x in some],  # type: ignore[misc]
         "fixed": [_median(served.fixed(x)) for x in some],
