@@ -83,12 +83,18 @@ def started(implementation: str, workload: str, caches: str) -> dict[str, float]
     Raises:
         WorkerError: the process failed.
     """
-    first, second = answers("benchmarks.first_step", implementation, workload, caches=caches)
-    return {**first, **second, "total_s": first["at_s"] - first["draw_s"]}
+    at: list[float] = []
+    first, second = answers("benchmarks.first_step", implementation, workload, caches=caches, at=at)
+    return {**first, **second, "total_s": at[0] - first["draw_s"]}
 
 
-def answers(module: str, *arguments: str, caches: str) -> list[dict[str, Any]]:
-    """The lines of JSON of a new process whose caches are in that folder, and `at_s`, when each came.
+def answers(module: str, *arguments: str, caches: str, at: list[float] | None = None) -> list[dict[str, Any]]:
+    """The lines of JSON of a new process whose caches are in that folder.
+
+    Args:
+        module, arguments: as after `python -m`.
+        caches: the folder.
+        at: gets the seconds from the process's creation to each line.
 
     Raises:
         WorkerError: the process failed.
@@ -98,8 +104,9 @@ def answers(module: str, *arguments: str, caches: str) -> list[dict[str, Any]]:
     with subprocess.Popen(command, cwd=ROOT, env=environment(caches), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            at = time.perf_counter() - start
-            found.append({"at_s": at, **json.loads(line)})
+            if at is not None:
+                at.append(time.perf_counter() - start)
+            found.append(json.loads(line))
     if process.returncode:
         raise WorkerError(f"{' '.join(command[1:])} failed (exit status {process.returncode}; see above)")
     return found
