@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from importlib.util import find_spec
@@ -14,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
-from benchmarks import harness, machine, modes, report, startup
+from benchmarks import files, harness, machine, modes, report, startup
 from benchmarks.implementations import IMPLEMENTATIONS, installed
 from benchmarks.workloads import WORKLOADS
 from benchmarks.workloads.base import PROGRAMS
@@ -44,22 +43,6 @@ def chosen(patterns: Sequence[str]) -> list[str]:
 def empty() -> Result:
     """The result of this machine without any rows; it is what is written as JSON."""
     return {"machine": machine.describe(), "workloads": {}, "startup": []}
-
-
-def earlier(path: Path) -> Result:
-    """The result in a file, to which rows are added.
-
-    Raises:
-        ValueError: it was measured on another machine, or with other versions.
-    """
-    result: Result = json.loads(path.read_text(encoding="utf-8"))
-    then, now = result["machine"], machine.describe()
-    differing = [
-        f"{key}: {then.get(key)} and {now.get(key)}" for key in {**then, **now} if then.get(key) != now.get(key)
-    ]
-    if differing:
-        raise ValueError(f"{path} is of another machine than this one; {'; '.join(differing)}")
-    return result
 
 
 def merged(result: Result, rows: dict[str, Any]) -> dict[str, Any]:
@@ -92,6 +75,7 @@ def run(
                 found = harness.measure(w, team, settings, lambda task=task: progress.advance(task))  # type: ignore[misc]
                 row = {"title": w.title, "group": w.group, **machine.moment(), "settings": vars(settings)}
                 row |= {"implementations": found, "profile": harness.profile(team, found)}
+                row |= {"like": w.like} if w.like else {}
                 result["workloads"] = merged(result, {w.name: row})
                 progress.remove_task(task)
                 keep(result)
@@ -151,17 +135,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         usual = [name for name in NAMES if not given.quick or (name in WORKLOADS and WORKLOADS[name].quick)]
         names = chosen(given.only) if given.only else usual
-        result = earlier(path) if given.merge and path.exists() else empty()
+        result = files.earlier(path) if given.merge and path.exists() else empty()
     except ValueError as e:
         options.error(str(e))
     threads = given.threads or sorted({thread_count()} if given.quick else {1, thread_count()})
 
-    def keep(result: Result) -> None:
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        os.replace(part, path)
-
-    run(names, there, threads, modes.QUICK if given.quick else modes.FULL, console=log, result=result, keep=keep)
+    mode = modes.QUICK if given.quick else modes.FULL
+    run(names, there, threads, mode, console=log, result=result, keep=lambda result: files.keep(result, path))
     written = [path, *write(result, path)]
     report.show(result, out)
     log.print(f"written to {', '.join(map(str, written))}", highlight=False, soft_wrap=True)

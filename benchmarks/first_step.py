@@ -1,8 +1,8 @@
-"""A new process up to its first training step: `python -m benchmarks.first_step BATCH NEW_BATCH`.
+"""A new process up to its first step: `python -m benchmarks.first_step IMPLEMENTATION WORKLOAD`.
 
-A CNN training step of one batch size, then one of another. Prints two lines of JSON, one as soon as the first step is
-done: {"import_s", "first_step_s"}, then {"new_batch_ms", "new_kernels"}: what the first step of the other size
-took beyond a later one, and how many kernels it added to the cache.
+Prints two lines of JSON of seconds, one as soon as the first step is done: {"import_s", "draw_s", "first_step_s"}, for
+importing the implementation, drawing the program's inputs, and all from then to the first result; then {"step_s"}, the
+quickest of some later steps.
 """
 
 from __future__ import annotations
@@ -10,37 +10,34 @@ from __future__ import annotations
 import json
 import sys
 import time
+from itertools import pairwise
 
 IMPORTING = time.perf_counter()
 
-from benchmarks.implementations.tgc_jit import Training  # noqa: E402  # timed
-from benchmarks.workloads import cnn  # noqa: E402
-from tgc.runtime.cache import KernelCache  # noqa: E402
 
-LATER = 5  # steps of which the quickest stands for a step that compiles nothing
+from benchmarks.implementations import imported  # noqa: E402  # timed
+from benchmarks.workloads import WORKLOADS  # noqa: E402
 
-
-def seconds(training: Training) -> float:
-    """Time of one step."""
-    start = time.perf_counter()
-    training.step()
-    return time.perf_counter() - start
+LATER = 3
 
 
 def main() -> None:
     """Print what is measured."""
-    imported = time.perf_counter() - IMPORTING
-    programs = [cnn.program(int(size), trains=True) for size in sys.argv[1:]]
-    first, other = (p.inputs() for p in programs)
-    training = Training(programs[0], first)
-    whole = seconds(training)
-    print(json.dumps({"import_s": imported, "first_step_s": whole}), flush=True)
-    cache = KernelCache.default()
-    before = sum(1 for _ in cache.entries())
-    training.use(other)
-    new = seconds(training)
-    cost = (new - min(seconds(training) for _ in range(LATER))) * 1e3
-    print(json.dumps({"new_batch_ms": cost, "new_kernels": sum(1 for _ in cache.entries()) - before}))
+    name, workload = sys.argv[1:]
+    module, row = imported(name), WORKLOADS[workload]
+    ready = time.perf_counter()
+    inputs = row.program.inputs()
+    drawn = time.perf_counter()
+    variant = next(iter(getattr(module, row.work)(row.program, inputs).values()))
+    variant.call()
+    done = time.perf_counter()
+    found = {"import_s": ready - IMPORTING, "draw_s": drawn - ready, "first_step_s": done - drawn}
+    print(json.dumps(found), flush=True)
+    times = [time.perf_counter()]
+    for _ in range(LATER):
+        variant.call()
+        times.append(time.perf_counter())
+    print(json.dumps({"step_s": min(b - a for a, b in pairwise(times))}))
 
 
 if __name__ == "__main__":

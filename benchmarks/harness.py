@@ -23,6 +23,7 @@ import numpy as np
 
 from benchmarks.timing import Summary
 from benchmarks.workloads.base import Arrays, Workload
+from tgc.backends.cpu.target import thread_count
 
 ROOT = Path(__file__).parents[1]
 
@@ -53,6 +54,19 @@ class Settings:
     rounds: int
     seconds: float
     choice: float
+
+
+def environment(caches: str) -> dict[str, str]:
+    """Of a process whose caches of compiled code are in that folder."""
+    own = {
+        "TGC_CACHE": "1",
+        "TGC_CACHE_DIR": f"{caches}/tgc",
+        "TORCHINDUCTOR_CACHE_DIR": f"{caches}/torch",
+        "JAX_COMPILATION_CACHE_DIR": f"{caches}/jax",
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+    }
+    return {**os.environ, **dict.fromkeys(THREADS, str(thread_count())), **own}
 
 
 class Worker:

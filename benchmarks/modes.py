@@ -33,7 +33,7 @@ QUICK = Mode(
     startup.Settings(colds=1, warms=2, rounds=3, seconds=0.05),
 )
 
-# For estimates, on two cores. Seconds until an implementation is ready to be timed, by whether a program trains:
+# For estimates, on two cores. Seconds until an implementation is ready to be timed, by whether a program has gradients:
 READY = {
     "tgc": (0.7, 2.5),
     "torch": (0.5, 3.0),
@@ -45,9 +45,15 @@ READY = {
     "numpy": (0.2, 0.0),
 }
 SWEEP = 0.4  # the same for a row of a sweep, for any of them
-CALL = {"resnet18_train": 0.9, "transformer_train": 0.35, "matmul_4096": 0.7, "matmul_3072": 0.3}  # of slow rows
+CALL = {
+    "resnet18_train": 0.9,
+    "transformer_train": 0.35,
+    "lstm_lm_train": 0.2,
+    "matmul_4096": 0.7,
+    "matmul_3072": 0.3,
+}  # of slow rows
 CHECKED = 8  # calls of a program that trains, before it is timed: steps that are compared, variants that are tried
-START, COLD, WARM = 3.0, 5.0, 0.8  # of a worker; a cold and a warm start
+START, COLD, WARM, NEW_BATCH = 3.0, 5.0, 0.8, 1.5  # of a worker; a cold and a warm start, one with a new batch size
 
 
 def estimate(rows: Sequence[Workload], names: Sequence[str], threads: int, mode: Mode, *, starts: bool) -> float:
@@ -59,9 +65,9 @@ def estimate(rows: Sequence[Workload], names: Sequence[str], threads: int, mode:
         turn = harness.SETTLE + max(settings.seconds, call) + max(WARMING * settings.seconds, call)
         for name in team:
             if name in w.implementations:
-                ready = READY[name][w.trains] if w.group == PROGRAMS else SWEEP
+                ready = READY[name][w.work != "calls"] if w.group == PROGRAMS else SWEEP
                 checked = CHECKED * call if w.trains else 2 * call
                 seconds += threads * (ready + checked + settings.choice + settings.rounds * turn)
     if starts:
-        seconds += mode.startup.colds * (COLD + mode.startup.warms * WARM) + 5
+        seconds += mode.startup.colds * (COLD + mode.startup.warms * WARM + NEW_BATCH) + 5
     return seconds

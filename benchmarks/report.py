@@ -54,6 +54,17 @@ def geometric_mean(workloads: Sequence[Row], peers: Sequence[str] = PEERS) -> fl
     return math.exp(sum(logs) / len(logs)) if logs else None
 
 
+def likenesses(result: Row) -> list[tuple[str, str, dict[str, float]]]:
+    """Titles of workloads and of those that they are `like`, and for each implementation of both the ratio of times."""
+    found, every = [], result["workloads"]
+    for w in every.values():
+        if (other := every.get(w.get("like"))) is not None:
+            ours, theirs = best(w), best(other)
+            ratios = {name: ours[name] / theirs[name] for name in ours if name in theirs}
+            found.append((w["title"], other["title"], ratios))
+    return found
+
+
 def tables(result: Row, *, sweeps: bool = True) -> Iterator[tuple[str, Rows]]:
     """Caption and rows (the first one a heading) of each table of a result, those of sweeps only if asked for."""
     found = groups(result)
@@ -73,6 +84,11 @@ def tables(result: Row, *, sweeps: bool = True) -> Iterator[tuple[str, Rows]]:
             means = (geometric_mean(workloads, some) for some in (PEERS, *([name] for name in peers)))
             rows.append((group, str(len(workloads)), *map(_times_as_quick, means)))
         yield "how many times as quick as a peer tgc is, geometric mean over the rows that the peer has", rows
+    if alike := likenesses(result):
+        columns = [name for name in IMPLEMENTATIONS if any(name in ratios for _, _, ratios in alike)]
+        rows = [("workload", "built in", *columns)]
+        rows += [(a, b, *(f"{figure(of[n])}x" if n in of else "" for n in columns)) for a, b, of in alike]
+        yield "times of what users write by hand, over those of the same built in", rows
     if result["startup"]:
         rows = [("figure", "median", "least", "unit")]
         rows += [(s["name"], figure(s["median"]), figure(s["least"]), s["unit"]) for s in result["startup"]]
@@ -126,8 +142,8 @@ def figure(x: float) -> str:
 
 def markdown(result: Row) -> str:
     """The machine, the tables, and where the time goes of programs of which some peer is quicker."""
-    parts = [f"{summary(result['machine'])}{_measured(result)}"]
-    parts += [_captioned(*table) for table in tables(result)]
+    parts = [f"{summary(result['machine'])}{_origin(result)}"]
+    parts += [captioned(*table) for table in tables(result)]
     tried = notes()
     for name, w in behind(result).items():
         if not w.get("profile"):
@@ -136,7 +152,7 @@ def markdown(result: Row) -> str:
         limit = f"{roof['flops'] / 1e9:.0f} GFLOP/s and {roof['bandwidth'] / 1e9:.0f} GB/s"
         quickest = min((n for n in best(w) if n != "tgc"), key=best(w).__getitem__)
         heading = f"{w['title']}, {_times_as_quick(lead(w))} of {quickest}: kernel by kernel, beside a limit of {limit}"
-        parts.append(_captioned(heading, kernels(w["profile"])))
+        parts.append(captioned(heading, kernels(w["profile"])))
         parts += [f"Tried: {tried[name]}"] if name in tried else []
     return "\n\n".join(parts)
 
@@ -156,8 +172,8 @@ def readme(text: str, result: Row) -> str:
 
 def section(result: Row) -> str:
     """What the README says about the result that is committed: without the sweeps' rows, with the plot of the times."""
-    parts = [f"{summary(result['machine'])}{_measured(result)}"]
-    parts += [_captioned(*table) for table in tables(result, sweeps=False)]
+    parts = [f"{summary(result['machine'])}{_origin(result)}"]
+    parts += [captioned(*table) for table in tables(result, sweeps=False)]
     root = README.parent
     plot = COMMITTED.with_name(f"{COMMITTED.stem}-times.png").relative_to(root).as_posix()
     if (root / plot).exists():
@@ -180,15 +196,18 @@ def show(result: Row, console: Console) -> None:
         console.print(table)
 
 
-def _measured(result: Row) -> str:
+def _origin(result: Row) -> str:
+    return measured([*result["workloads"].values(), *result["startup"]])
+
+
+def measured(rows: Sequence[Row]) -> str:
     """At which commits rows were measured, and when."""
-    rows = [*result["workloads"].values(), *result["startup"]]
     commits = list(dict.fromkeys(row["commit"] for row in rows if row.get("commit")))
     days = sorted({row["date"][:10] for row in rows if "date" in row})
     return f"; measured at {', '.join(commits)} on {', '.join(days)}" if commits and days else ""
 
 
-def _captioned(caption: str, rows: Rows) -> str:
+def captioned(caption: str, rows: Rows) -> str:
     """A table as Markdown."""
     heading, *others = rows
     lines = [heading, ("---", *["---:"] * (len(heading) - 1)), *others]

@@ -15,7 +15,7 @@ from benchmarks import overhead
 from benchmarks.__main__ import chosen, empty, main, merged
 from benchmarks.harness import DisagreementError, Worker, WorkerError, compare
 from benchmarks.implementations import IMPLEMENTATIONS
-from benchmarks.implementations.tgc_jit import Ops
+from benchmarks.implementations.tgc_jit import Ops, gradients
 from benchmarks.modes import CALL, FULL, READY, estimate
 from benchmarks.plots import save
 from benchmarks.report import (
@@ -32,7 +32,7 @@ from benchmarks.report import (
     tables,
 )
 from benchmarks.timing import Summary, timed
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import WORKLOADS, lstm
 from benchmarks.workloads.base import PROGRAMS, Tensor
 from benchmarks.workloads.convolutions import SHAPES
 from tgc.types import F32, TensorType
@@ -124,6 +124,8 @@ def test_workloads_name_implementations_that_there_are() -> None:
         assert w.implementations[0] == "tgc"
         assert set(w.implementations) <= IMPLEMENTATIONS.keys()
         assert w.trains == (w.program.labels is not None)
+        assert w.work in ("training", "gradients", "calls")
+        assert not w.like or w.like in WORKLOADS
 
 
 def test_inputs_are_the_same_in_every_process_and_as_declared() -> None:
@@ -185,6 +187,32 @@ def test_groups_have_tables_and_means_of_their_own(tmp_path: Path) -> None:
     assert [rows for _, rows in tables(result, sweeps=False)] == [first, means]
     assert geometric_mean(list(result["workloads"].values())) == pytest.approx(0.75**0.5)
     assert [p.name for p in save(result, tmp_path, "r")] == ["r-times.png", "r-sweeps.png"]
+
+
+def test_a_row_that_is_like_another_is_compared_with_it() -> None:
+    result = result_of({"a": {"tgc": 2.0, "jax": 4.0}, "b": {"tgc": 1.0, "jax": 5.0}})
+    assert not any("built in" in caption for caption, _ in tables(result))
+    result["workloads"]["a"]["like"] = "b"
+    (rows,) = (rows for caption, rows in tables(result) if "built in" in caption)
+    assert rows == [("workload", "built in", "tgc", "jax"), ("title of a", "title of b", "2.00x", "0.800x")]
+
+
+@pytest.mark.parametrize("built_in", [True, False])
+def test_gradients_by_hand_and_built_in(built_in: bool) -> None:
+    """They are those of NumPy's finite differences along a random direction."""
+    layer = lstm.layer if built_in else lstm.layer_by_hand
+    program = replace(lstm.alone(layer), data={"x": Tensor("plain", (2, 3, lstm.EMBEDDED))})
+    program = replace(program, cotangent=Tensor("plain", (2, 3, lstm.UNITS)))
+    inputs = program.inputs()
+    y, *grads = gradients(program, inputs)["jit"].results()
+    assert y.shape == inputs["cotangent"].shape
+    rng = np.random.default_rng(1)
+    step = {name: rng.standard_normal(inputs[name].shape).astype(np.float32) * 2e-3 for name in program.differentiated}
+    moved = [{**inputs, **{name: inputs[name] + sign * d for name, d in step.items()}} for sign in (-1, 1)]
+    low, high = (gradients(program, arrays)["jit"].results()[0] for arrays in moved)
+    slope = float(((high - low).astype(np.float64) * inputs["cotangent"]).sum()) / 2
+    along = sum(float((g.astype(np.float64) * d).sum()) for g, d in zip(grads, step.values(), strict=True))
+    assert along == pytest.approx(slope, rel=1e-2)
 
 
 def test_programs_that_are_behind_show_their_kernels() -> None:

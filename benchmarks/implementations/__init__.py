@@ -1,9 +1,10 @@
 """The implementations of the workloads: tgc and its peers, a module each.
 
-A module has the functions `calls(program, inputs)` and, where it can train, `training(program, inputs)`. Each makes the
-variants of a `benchmarks.workloads.base.Program` in that implementation, of which the quickest is compared with the
-others. One that runs ONNX models has `calls(model, inputs)` instead, of a file and the arrays that go into it. A module
-is imported by the worker that runs it and by nothing else. A new peer is a module here, and its line in
+A module has the functions `calls(program, inputs)` and, where it can train, `gradients(program, inputs)` and
+`training(program, inputs)`. Each makes the variants of a `benchmarks.workloads.base.Program` in that implementation, of
+which the quickest is compared with the others; `serving(program, inputs)` makes what takes data of any sizes. One that
+runs ONNX models has `calls(model, inputs)` and `serving(model, inputs)` instead, of a file and the arrays that go into
+it. A module is imported by the worker that runs it and by nothing else. A new peer is a module here, and its line in
 `IMPLEMENTATIONS`.
 """
 
@@ -15,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.workloads.base import Variant, Workload
+from benchmarks.workloads.base import Serving, Variant, Workload
 
 
 class Implementation(NamedTuple):
@@ -50,20 +51,33 @@ def installed(names: Sequence[str]) -> list[str]:
     return [n for n in names if all(find_spec(package) is not None for package in IMPLEMENTATIONS[n].packages)]
 
 
+def imported(name: str) -> Any:
+    """The module of an implementation."""
+    return import_module(f"{__name__}.{IMPLEMENTATIONS[name].module}")
+
+
 def variants(name: str, workload: Workload, folder: Path) -> Mapping[str, Variant]:
     """The variants of a workload in the implementation `name`, by a label that can be part of a file's name.
 
     Workers of the same workload may share `folder`, and with it the exported model.
     """
     own = IMPLEMENTATIONS[name]
-    module = import_module(f"{__name__}.{own.module}")
+    module = imported(name)
     found: Mapping[str, Variant]
     if own.exported:
         found = module.calls(*exported_model(workload.name, folder))
     else:
-        make = module.training if workload.trains else module.calls
-        found = make(workload.program, workload.program.inputs())
+        found = getattr(module, workload.work)(workload.program, workload.program.inputs())
     return found
+
+
+def serving(name: str, workload: Workload, folder: Path) -> Serving:
+    """A workload in the implementation `name` for data of any sizes; `folder` as for `variants`."""
+    if IMPLEMENTATIONS[name].exported:
+        made: Serving = imported(name).serving(*exported_model(workload.name, folder))
+    else:
+        made = imported(name).serving(workload.program, workload.program.inputs())
+    return made
 
 
 def exported_model(workload: str, folder: Path) -> tuple[Path, dict[str, np.ndarray]]:

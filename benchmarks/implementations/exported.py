@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks.implementations import INPUTS, MODEL, torch_eager
-from benchmarks.workloads import WORKLOADS
+from benchmarks.workloads import SERVED, WORKLOADS
 from benchmarks.workloads.base import Program
 
 
@@ -34,8 +34,15 @@ def export(program: Program, folder: Path) -> None:
     tensors = torch_eager.tensors(program, program.inputs(), torch.contiguous_format)
     module = _Module(program, {name: tensors[name] for name in program.parameters}).eval()
     data = {name: tensors[name] for name in program.data}
+    free = {"data": tuple({axis: f"{name}_{axis}" for axis in program.free.get(name, ())} for name in data)}
     model = torch.onnx.export(
-        module, tuple(data.values()), input_names=list(data), output_names=["result"], dynamo=True, verbose=False
+        module,
+        tuple(data.values()),
+        input_names=list(data),
+        output_names=["result"],
+        dynamic_shapes=free if program.free else None,
+        dynamo=True,
+        verbose=False,
     )
     assert model is not None
     np.savez(folder / INPUTS, **{name: t.numpy() for name, t in data.items()})  # type: ignore[arg-type]
@@ -50,7 +57,7 @@ def main() -> None:
     log.addFilter(lambda record: not record.getMessage().startswith("torchvision is not installed"))
     warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)` is deprecated", FutureWarning)
     name, folder = sys.argv[1:]
-    export(WORKLOADS[name].program, Path(folder))
+    export({**WORKLOADS, **SERVED}[name].program, Path(folder))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks.workloads.base import (
@@ -11,9 +11,11 @@ from benchmarks.workloads.base import (
     Arrays,
     Inputs,
     Program,
+    Serving,
     Variant,
     adam,
     channels_last,
+    differentiated,
     stateless,
     thread_count,
     trained,
@@ -33,7 +35,7 @@ class Ops:
 
     relu, sigmoid, softmax = staticmethod(nn.relu), staticmethod(nn.sigmoid), staticmethod(nn.softmax)
     tanh, exp = staticmethod(jnp.tanh), staticmethod(jnp.exp)
-    reshape, transpose = staticmethod(jnp.reshape), staticmethod(jnp.transpose)
+    reshape, transpose, zeros = staticmethod(jnp.reshape), staticmethod(jnp.transpose), staticmethod(jnp.zeros)
 
     def __init__(self, *, training: bool = False) -> None:
         self.training = training
@@ -71,9 +73,24 @@ class Ops:
     def flatten(self, x: Any) -> Any:
         return x.reshape(x.shape[0], -1)
 
-    def attention(self, q: Any, k: Any, v: Any) -> Any:
+    def attention(self, q: Any, k: Any, v: Any, causal: bool = True) -> Any:
         scores = q @ k.mT / np.float32(np.sqrt(q.shape[-1]))
-        return nn.softmax(jnp.where(np.tri(q.shape[-2], dtype=bool), scores, -jnp.inf)) @ v
+        scores = jnp.where(np.tri(q.shape[-2], dtype=bool), scores, -jnp.inf) if causal else scores
+        return nn.softmax(scores) @ v
+
+    def lstm(self, x: Any, w: Any, u: Any, b: Any) -> Any:
+        def cell(state: Any, row: Any) -> Any:
+            h, c = state
+            i, f, g, o = jnp.split(row + h @ u, 4, -1)
+            c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
+            h = nn.sigmoid(o) * jnp.tanh(c)
+            return (h, c), h
+
+        zero = jnp.zeros((x.shape[0], u.shape[0]), x.dtype)
+        return self.scan(cell, (zero, zero), (x @ w + b).swapaxes(0, 1)).swapaxes(0, 1)
+
+    def scan(self, cell: Any, state: Any, rows: Any) -> Any:
+        return lax.scan(cell, state, rows)[1]
 
     def batch_norm(self, x: Any, p: Any, name: str) -> Any:
         mean, variance = p[f"{name}.mean"], p[f"{name}.variance"]
@@ -104,6 +121,37 @@ def calls(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
         fixed = jax.jit(lambda *data: program(Ops(), p, *data))
         found["constants"] = stateless(lambda: fixed(*data).block_until_ready())
     return found
+
+
+def gradients(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
+    """The result and its pullback in one program, whose arguments are what is differentiated."""
+    native = _native(program, inputs)
+    cotangent = native.pop("cotangent")
+    primals = [native[name] for name in program.differentiated]
+
+    @jax.jit
+    def both(primals: Any, cotangent: Any) -> Any:
+        y, pull = jax.vjp(lambda *some: program.differentiable(Ops(training=True), native, some), *primals)
+        return y, *pull(cotangent)
+
+    return {"jit": differentiated(lambda: jax.block_until_ready(both(primals, cotangent)))}
+
+
+def serving(program: Program, inputs: Inputs) -> Serving:
+    """One function; the parameters are arguments."""
+    p = _native(program, inputs)
+    traced = []
+
+    @jax.jit
+    def served(p: Any, *data: Any) -> Any:
+        traced.append(data)
+        return program(Ops(), p, *data)
+
+    def fixed(*data: np.ndarray) -> Callable[[], Any]:
+        own = jax.jit(lambda p, *data: program(Ops(), p, *data))
+        return lambda: np.asarray(own(p, *data))
+
+    return Serving(lambda *data: np.asarray(served(p, *data)), lambda: len(traced), fixed)
 
 
 def training(program: Program, inputs: Inputs) -> Mapping[str, Variant]:

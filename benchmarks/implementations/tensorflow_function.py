@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,17 +17,29 @@ from benchmarks.workloads.base import (
     Variant,
     adam,
     channels_last,
+    differentiated,
     stateless,
     thread_count,
     trained,
 )
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ["KERAS_BACKEND"] = "tensorflow"
 
+import keras  # on TensorFlow
 import tensorflow as tf  # quietly
 
 tf.config.threading.set_intra_op_parallelism_threads(thread_count())
 tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+@cache
+def _lstm(units: int, width: int) -> keras.layers.LSTM:
+    """Keras's layer for inputs of that width, whose own variables remain unused."""
+    with tf.init_scope():
+        layer = keras.layers.LSTM(units, return_sequences=True)
+        layer.build((None, None, width))
+    return layer
 
 
 class Ops:
@@ -70,9 +83,15 @@ class Ops:
     def flatten(self, x: Any) -> Any:
         return tf.reshape(x, (x.shape[0], -1))
 
-    def attention(self, q: Any, k: Any, v: Any) -> Any:
+    def attention(self, q: Any, k: Any, v: Any, causal: bool = True) -> Any:
         scores = tf.matmul(q, k, transpose_b=True) / np.float32(np.sqrt(q.shape[-1]))
-        return tf.matmul(tf.nn.softmax(tf.where(np.tri(q.shape[-2], dtype=bool), scores, scores.dtype.min)), v)
+        scores = tf.where(np.tri(q.shape[-2], dtype=bool), scores, scores.dtype.min) if causal else scores
+        return tf.matmul(tf.nn.softmax(scores), v)
+
+    def lstm(self, x: Any, w: Any, u: Any, b: Any) -> Any:
+        layer = _lstm(u.shape[0], x.shape[-1])
+        weights = [tf.convert_to_tensor(y) for y in (w, u, b)]
+        return layer.stateless_call(weights, layer.non_trainable_variables, x)[0]
 
     def batch_norm(self, x: Any, p: Any, name: str) -> Any:
         mean, variance, scale, bias = (p[f"{name}.{part}"] for part in ("mean", "variance", "scale", "bias"))
@@ -103,6 +122,25 @@ def calls(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
     def variant(xla: bool) -> Variant:
         compiled = tf.function(lambda *data: program(Ops(), p, *data), jit_compile=xla)
         return stateless(lambda: compiled(*data).numpy())
+
+    return {name: variant(xla) for name, xla in COMPILERS.items()}
+
+
+def gradients(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
+    """The result and, from a tape, the gradients."""
+    native = _native(program, inputs)
+    cotangent = native.pop("cotangent")
+    primals = [native[name] for name in program.differentiated]
+
+    def variant(xla: bool) -> Variant:
+        @tf.function(jit_compile=xla)  # type: ignore[untyped-decorator]
+        def both(primals: Any, cotangent: Any) -> Any:
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(primals)
+                y = program.differentiable(Ops(training=True), native, primals)
+            return y, *tape.gradient(y, primals, output_gradients=cotangent)
+
+        return differentiated(lambda: [x.numpy() for x in both(primals, cotangent)])
 
     return {name: variant(xla) for name, xla in COMPILERS.items()}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,11 @@ from benchmarks.workloads.base import (
     TIMED_RATE,
     Inputs,
     Program,
+    Serving,
     Variant,
     adam,
     channels_last,
+    differentiated,
     stateless,
     trained,
 )
@@ -23,6 +25,7 @@ from tgc import nn
 from tgc import numpy as tnp
 from tgc.jit import LoweredFunction
 from tgc.ops import contraction
+from tgc.passes.memory import arena_bytes
 
 
 def _conv_attrs(stride: int, padding: int, dilation: int, groups: int) -> dict[str, Any]:
@@ -35,7 +38,7 @@ class Ops:
     relu, gelu, sigmoid, softmax = nn.relu, nn.gelu, nn.sigmoid, nn.softmax
     tanh, exp, reshape, transpose = tnp.tanh, tnp.exp, tnp.reshape, tnp.transpose
     dense, embed, layer_norm, cross_entropy = nn.dense, nn.embedding, nn.layer_norm, nn.cross_entropy
-    conv, conv_transpose = nn.conv, nn.conv_transpose
+    conv, conv_transpose, zeros = nn.conv, nn.conv_transpose, tnp.zeros
 
     def __init__(self, *, training: bool = False) -> None:
         self.training = training
@@ -59,8 +62,14 @@ class Ops:
     def flatten(self, x: Any) -> Any:
         return x.reshape(x.shape[0], -1)
 
-    def attention(self, q: Any, k: Any, v: Any) -> Any:
-        return nn.dot_product_attention(q, k, v, is_causal=True)
+    def attention(self, q: Any, k: Any, v: Any, causal: bool = True) -> Any:
+        return nn.dot_product_attention(q, k, v, is_causal=causal)
+
+    def lstm(self, x: Any, w: Any, u: Any, b: Any) -> Any:
+        return nn.lstm(x, w, u, b)[0]
+
+    def scan(self, cell: Any, state: Any, rows: Any) -> Any:
+        return tgc.scan(cell, state, rows)[1]
 
     def batch_norm(self, x: Any, p: Any, name: str) -> Any:
         arrays = [p[f"{name}.{part}"] for part in ("mean", "variance", "scale", "bias")]
@@ -78,14 +87,19 @@ def _native(program: Program, inputs: Inputs) -> Inputs:
     return {name: channels_last(inputs[name], t) for name, t in program.tensors.items()}
 
 
-def _profile(jitted: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-    found = jitted.profile(*args, **kwargs)
-    return {
-        "kernels": found.as_dicts(),
-        "wall_s": found.wall,
-        "explained": found.explained,
-        "roofline": vars(found.roofline),
-    }
+def _views(jitted: Any, arguments: Callable[[], tuple[Any, ...]]) -> dict[str, Callable[[], Any]]:
+    """A variant's views of a call with arguments: its profile and its arena."""
+
+    def profile() -> dict[str, Any]:
+        found = jitted.profile(*arguments())
+        return {
+            "kernels": found.as_dicts(),
+            "wall_s": found.wall,
+            "explained": found.explained,
+            "roofline": vars(found.roofline),
+        }
+
+    return {"profile": profile, "arena": lambda: arena_bytes(jitted.lower(*arguments()).compilation.result)}
 
 
 def calls(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
@@ -94,7 +108,38 @@ def calls(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
     p = {name: native[name] for name in program.parameters}
     data = [native[name] for name in program.data]
     compiled = tgc.jit(lambda *data: program(Ops(), p, *data))
-    return {"jit": stateless(lambda: compiled(*data), profile=lambda: _profile(compiled, *data))}
+    return {"jit": stateless(lambda: compiled(*data), **_views(compiled, lambda: tuple(data)))}
+
+
+def gradients(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
+    """The result and its pullback in one function, whose arguments are what is differentiated."""
+    native = _native(program, inputs)
+    cotangent = native.pop("cotangent")
+    primals = [native[name] for name in program.differentiated]
+
+    def both(primals: Any, cotangent: Any) -> Any:
+        y, pull = tgc.vjp(lambda *some: program.differentiable(Ops(training=True), native, some), *primals)
+        return y, *pull(cotangent)
+
+    compiled = tgc.jit(both)
+    arguments = primals, cotangent
+    return {"jit": differentiated(lambda: compiled(*arguments), **_views(compiled, lambda: arguments))}
+
+
+def serving(program: Program, inputs: Inputs) -> Serving:
+    """One function; the parameters are constants."""
+    native = _native(program, inputs)
+    traced = []
+
+    def served(*data: Any) -> Any:
+        traced.append(data)
+        return program(Ops(), native, *data)
+
+    def fixed(*data: np.ndarray) -> Callable[[], Any]:
+        own = tgc.jit(lambda *data: program(Ops(), native, *data))
+        return lambda: own(*data)
+
+    return Serving(tgc.jit(served), lambda: len(traced), fixed)
 
 
 class Training:
@@ -132,10 +177,14 @@ class Training:
 
     def lower(self) -> LoweredFunction:
         """The step's graph, with every stage of its compilation."""
-        return self._jitted.lower(*self.state, TIMED_RATE, self._batch)
+        return self._jitted.lower(*self._arguments())
 
-    def profile(self) -> dict[str, Any]:
-        return _profile(self._jitted, *self.state, TIMED_RATE, self._batch)
+    def views(self) -> dict[str, Callable[[], Any]]:
+        """Of a step, for a variant."""
+        return _views(self._jitted, self._arguments)
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return *self.state, TIMED_RATE, self._batch
 
 
 def training(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
@@ -143,4 +192,4 @@ def training(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
     made = Training(program, inputs)
     shapes = {k: program.parameters[k].shape for k in program.trained}
     moments = lambda: [made.state[1][k].reshape(s) for k, s in shapes.items()]  # noqa: E731
-    return {"one program": trained(made.step, moments, profile=made.profile)}
+    return {"one program": trained(made.step, moments, **made.views())}

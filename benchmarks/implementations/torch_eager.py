@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from benchmarks.workloads.base import BATCH_NORM, Arrays, Inputs, Program, Tensor, Variant, trained
+from benchmarks.workloads.base import BATCH_NORM, Arrays, Inputs, Program, Serving, Tensor, Variant, trained
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 ADAM = {"single": dict(foreach=False), "foreach": dict(foreach=True), "fused": dict(fused=True)}
@@ -95,8 +96,13 @@ class Ops:
     def flatten(self, x: Any) -> Any:
         return x.flatten(1)
 
-    def attention(self, q: Any, k: Any, v: Any) -> Any:
-        return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+    def attention(self, q: Any, k: Any, v: Any, causal: bool = True) -> Any:
+        return functional.scaled_dot_product_attention(q, k, v, is_causal=causal)
+
+    def lstm(self, x: Any, w: Any, u: Any, b: Any) -> Any:  # as torch.nn.LSTM calls it, which has two biases
+        zero = x.new_zeros(1, x.shape[0], u.shape[1])
+        weights = (w, u, b, torch.zeros_like(b))
+        return torch.lstm(x, (zero, zero), weights, True, 1, 0.0, self.training, False, True)[0]
 
     def batch_norm(self, x: Any, p: Any, name: str) -> Any:
         mean, variance, scale, bias = (p[f"{name}.{part}"] for part in ("mean", "variance", "scale", "bias"))
@@ -135,6 +141,46 @@ def calls(program: Program, inputs: Inputs, compiler: Compiler = lambda f: f) ->
                 return f(*data)  # type: ignore[no-any-return]
 
         return Variant(call, lambda: [from_torch(call().numpy(), result)])
+
+    return {name: variant(memory) for name, memory in formats(program).items()}
+
+
+def serving(program: Program, inputs: Inputs, any_size: Compiler | None = None, own: Compiler | None = None) -> Serving:
+    """Calls without autograd, by two compilers if there are any; programs are what Dynamo counts."""
+    p = tensors(program, inputs, torch.contiguous_format)
+
+    def called(f: Callable[..., Any], *data: np.ndarray) -> np.ndarray:
+        kinds = program.data.values()
+        with torch.inference_mode():
+            native = (to_torch(x, t, torch.contiguous_format) for x, t in zip(data, kinds, strict=True))
+            return f(*native).numpy()  # type: ignore[no-any-return]
+
+    def made(compiler: Compiler | None) -> Callable[..., Any]:
+        f = lambda *data: program(Ops(), p, *data)  # noqa: E731
+        return partial(called, compiler(f) if compiler else f)
+
+    def programs() -> int:
+        return int(torch._dynamo.utils.counters["stats"]["unique_graphs"]) if any_size else 0
+
+    return Serving(made(any_size), programs, lambda *data: partial(made(own), *data))
+
+
+def gradients(program: Program, inputs: Inputs, compiler: Compiler = lambda f: f) -> Mapping[str, Variant]:
+    """Calls and the gradients that autograd returns, in each memory format."""
+    result = Tensor(program.result, ())
+    made = [result, *(program.tensors[name] for name in program.differentiated)]
+
+    def variant(memory: torch.memory_format) -> Variant:
+        native = tensors(program, inputs, memory)
+        cotangent = native.pop("cotangent")
+        primals = [native[name].requires_grad_() for name in program.differentiated]
+        f = compiler(lambda *some: program.differentiable(Ops(training=True), native, some))
+
+        def call() -> list[torch.Tensor]:
+            y = f(*primals)
+            return [y.detach(), *torch.autograd.grad(y, primals, cotangent)]
+
+        return Variant(call, lambda: [from_torch(y.numpy(), t) for y, t in zip(call(), made, strict=True)])
 
     return {name: variant(memory) for name, memory in formats(program).items()}
 

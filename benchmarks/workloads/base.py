@@ -11,7 +11,11 @@ is trained, and `ops` are the operations beyond `+ - *`, in the terms of NumPy w
     conv_transpose, conv_input_grad, conv_kernel_grad  those of `conv`, see convolutions.py
     max_pool(x, size, stride, padding)  mean_pixels(x)  flatten(x)
     batch_norm(x, p, name)                             in training, updates the statistics name.mean and name.variance
-    attention(q, k, v)                                 causal, [batch, heads, time, dim]
+    attention(q, k, v, causal)                         [batch, heads, time, dim]
+    lstm(x, w, u, b)                                   outputs [batch, time, units], from a state of zeros; the gates of
+                                                       w [in, 4 * units] are input, forget, candidate, output
+    scan(cell, state, rows)                            outputs of `state, output = cell(state, row)`, on the first axis
+    zeros(shape, dtype)
     cross_entropy(logits, labels)                      mean over all labels
 
 An implementation has those that its workloads need.
@@ -21,7 +25,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,11 +50,28 @@ class Variant:
         call: does the work once; this is what is timed.
         results: does it from the initial state; what must agree with the other implementations. Called once, first.
         profile: of a call, where there is a profiler: its kernels, wall and roofline (see `tgc.runtime.profile`).
+        arena: bytes that are planned for what lies between inputs and results, where that is known.
     """
 
     call: Callable[[], object]
     results: Callable[[], Arrays]
     profile: Callable[[], dict[str, Any]] | None = None
+    arena: Callable[[], int] | None = None
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A program for data of any sizes of its free axes.
+
+    Attributes:
+        call: the result for such data.
+        programs: how many programs it has made of the one by now.
+        fixed: the fastest call that can be made for that data alone, without arguments.
+    """
+
+    call: Callable[..., Any]
+    programs: Callable[[], int]
+    fixed: Callable[..., Callable[[], Any]]
 
 
 @dataclass(frozen=True)
@@ -98,6 +119,8 @@ class Program:
         data: its arguments, without labels.
         parameters: by name.
         labels: of a training step.
+        cotangent: of the result, which is carried back to the parameters and the data.
+        free: axes of the data whose sizes calls may choose, by the data's names.
         result: the kind of the result.
     """
 
@@ -105,22 +128,34 @@ class Program:
     data: Mapping[str, Tensor]
     parameters: Mapping[str, Tensor] = field(default_factory=dict)
     labels: Tensor | None = None
+    cotangent: Tensor | None = None
+    free: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     result: str = "plain"
 
     def __call__(self, ops: Any, p: Any, *data: Any) -> Any:
         """The function of its data by position: how people call what they compile."""
         return self.function(ops, p, **dict(zip(self.data, data, strict=True)))
 
+    def differentiable(self, ops: Any, fixed: Mapping[str, Any], some: Sequence[Any]) -> Any:
+        """The function of what is `differentiated`, beside arrays by name that are not."""
+        arrays = {**fixed, **dict(zip(self.differentiated, some, strict=True))}
+        return self.function(ops, arrays, **{name: arrays[name] for name in self.data})
+
     @property
     def tensors(self) -> dict[str, Tensor]:
         """All of them by name."""
-        labels = {} if self.labels is None else {"labels": self.labels}
-        return {**self.parameters, **self.data, **labels}
+        more = {"labels": self.labels, "cotangent": self.cotangent}
+        return {**self.parameters, **self.data, **{name: t for name, t in more.items() if t is not None}}
 
     @property
     def trained(self) -> list[str]:
         """The parameters that have gradients."""
         return [name for name, t in self.parameters.items() if t.kind not in ("mean", "variance")]
+
+    @property
+    def differentiated(self) -> list[str]:
+        """The parameters and the data to which a cotangent is carried back."""
+        return [*self.trained, *(name for name, t in self.data.items() if t.kind != "ids")]
 
     def inputs(self) -> Inputs:
         """Arrays for all tensors, the same in every process."""
@@ -137,11 +172,13 @@ class Workload:
         title: as in the table.
         program: what is computed.
         peers: the implementations beside tgc.
-        trains: whether a training step (gradients and Adam's update) is measured rather than a call.
+        trains: whether a training step (gradients and Adam's update) is measured; else it is a call of the program, or
+            if that has a cotangent, a call and the gradients.
         tolerance: by how much results may differ: the norm of the difference over the norm of an array.
         norm: its order, as `np.linalg.norm` has it for vectors: inf, the greatest magnitude, or 2.
         group: of the table that the row belongs to.
         quick: whether the quick mode has it.
+        like: the name of a row that computes the same in another way, to whose times this one's are compared.
     """
 
     name: str
@@ -153,10 +190,18 @@ class Workload:
     norm: float = math.inf
     group: str = PROGRAMS
     quick: bool = False
+    like: str = ""
 
     @property
     def implementations(self) -> tuple[str, ...]:
         return ("tgc", *self.peers)
+
+    @property
+    def work(self) -> str:
+        """What is measured, by the name of the implementations' function that makes it."""
+        if self.trains:
+            return "training"
+        return "calls" if self.program.cotangent is None else "gradients"
 
 
 def thread_count() -> int:
@@ -167,6 +212,11 @@ def thread_count() -> int:
 def stateless(call: Callable[[], Any], **more: Any) -> Variant:
     """A variant whose calls all return the same one array."""
     return Variant(call, lambda: [np.asarray(call())], **more)
+
+
+def differentiated(call: Callable[[], Any], **more: Any) -> Variant:
+    """A variant whose calls return the result of a program and the cotangents of what it differentiates."""
+    return Variant(call, lambda: [np.array(x) for x in call()], **more)
 
 
 def trained(step: Callable[[float], Any], moments: Callable[[], Arrays], **more: Any) -> Variant:

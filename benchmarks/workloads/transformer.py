@@ -1,4 +1,4 @@
-"""A decoder-only transformer, layer norm first: 4 layers, 256 wide, 4 heads, 128 tokens of 1000 words.
+"""A transformer, layer norm first: 4 layers, 256 wide, 4 heads, 128 tokens of 1000 words; a decoder or an encoder.
 
 Keys have no bias: softmax cancels it, so its gradient would be rounding errors, which no two implementations share.
 """
@@ -13,7 +13,7 @@ from benchmarks.workloads.cnn import PEERS, TRAINERS
 LAYERS, WIDTH, HEADS, TIME, WORDS = 4, 256, 4, 128, 1000
 
 
-def parameters() -> dict[str, Tensor]:
+def parameters(layers: int = LAYERS) -> dict[str, Tensor]:
     """All parameters by name."""
     made = {"words": Tensor("table", (WORDS, WIDTH)), "places": Tensor("table", (TIME, WIDTH))}
 
@@ -23,7 +23,7 @@ def parameters() -> dict[str, Tensor]:
     def norm(name: str) -> None:
         made[f"{name}.scale"], made[f"{name}.bias"] = Tensor("scale", (WIDTH,)), Tensor("bias", (WIDTH,))
 
-    for k in range(LAYERS):
+    for k in range(layers):
         norm(f"{k}.norm1")
         for part in "qkv":
             dense(f"{k}.{part}", WIDTH, WIDTH)
@@ -39,23 +39,35 @@ def parameters() -> dict[str, Tensor]:
 
 def model(ops: Any, p: Any, x: Any) -> Any:
     """Logits f32[n,time,words] of tokens i32[n,time]."""
+    return _dense(ops, p, "head", blocks(ops, p, x, causal=True))
 
-    def dense(name: str, x: Any) -> Any:
-        return ops.dense(x, p[f"{name}.w"], p.get(f"{name}.b"))
 
-    def norm(name: str, x: Any) -> Any:
-        return ops.layer_norm(x, p[f"{name}.scale"], p[f"{name}.bias"])
+def encoder(ops: Any, p: Any, x: Any, layers: int = LAYERS) -> Any:
+    """The same of tokens each of which sees all others of its text."""
+    return _dense(ops, p, "head", blocks(ops, p, x, causal=False, layers=layers))
 
-    n = x.shape[0]
-    h = ops.embed(p["words"], x) + p["places"]
-    for k in range(LAYERS):
-        a = norm(f"{k}.norm1", h)
-        heads = (ops.reshape(dense(f"{k}.{part}", a), (n, TIME, HEADS, WIDTH // HEADS)) for part in "qkv")
-        mixed = ops.attention(*(ops.transpose(y, (0, 2, 1, 3)) for y in heads))
-        mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (n, TIME, WIDTH))
-        h = h + dense(f"{k}.out", mixed)
-        h = h + dense(f"{k}.down", ops.gelu(dense(f"{k}.up", norm(f"{k}.norm2", h))))
-    return dense("head", norm("norm", h))
+
+def blocks(ops: Any, p: Any, x: Any, *, causal: bool, layers: int = LAYERS) -> Any:
+    """Normalized f32[n,time,width] of tokens i32[n,time]."""
+    n, time = x.shape
+    h = ops.embed(p["words"], x) + p["places"][:time]
+    for k in range(layers):
+        a = _norm(ops, p, f"{k}.norm1", h)
+        heads = (ops.reshape(_dense(ops, p, f"{k}.{part}", a), (n, time, HEADS, WIDTH // HEADS)) for part in "qkv")
+        mixed = ops.attention(*(ops.transpose(y, (0, 2, 1, 3)) for y in heads), causal)
+        mixed = ops.reshape(ops.transpose(mixed, (0, 2, 1, 3)), (n, time, WIDTH))
+        h = h + _dense(ops, p, f"{k}.out", mixed)
+        up = ops.gelu(_dense(ops, p, f"{k}.up", _norm(ops, p, f"{k}.norm2", h)))
+        h = h + _dense(ops, p, f"{k}.down", up)
+    return _norm(ops, p, "norm", h)
+
+
+def _dense(ops: Any, p: Any, name: str, x: Any) -> Any:
+    return ops.dense(x, p[f"{name}.w"], p.get(f"{name}.b"))
+
+
+def _norm(ops: Any, p: Any, name: str, x: Any) -> Any:
+    return ops.layer_norm(x, p[f"{name}.scale"], p[f"{name}.bias"])
 
 
 def program(batch: int, *, trains: bool) -> Program:
@@ -78,6 +90,16 @@ WORKLOADS = (
         "transformer inference, batch 1",
         program(1, trains=False),
         PEERS,
+        tolerance=1e-4,
+    ),
+)
+
+SERVED = (
+    Workload(
+        "encoder",
+        "transformer encoder, 1 to 8 texts of 8 to 128 tokens",
+        Program(encoder, {"x": Tensor("ids", (4, 64), WORDS)}, parameters(), free={"x": (0, 1)}),
+        ("torch", "torch.compile", "jax", "onnxruntime"),
         tolerance=1e-4,
     ),
 )
