@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import optree
 
+from tgc.collector import collector_paused
 from tgc.errors import DTypeError, ShapeError, TraceError
 from tgc.ir import recorder
 from tgc.locks import Lock
@@ -132,7 +133,7 @@ class Jit:
         key = (structure, tuple(signature), fixed)
         entry = self._entries.get(key)
         if entry is None:
-            with self._lock:
+            with self._lock, collector_paused():
                 entry = self._entries.get(key)
                 if entry is None:
                     entry = self._entries[key] = self._trace(dynamic, fixed).compile()

@@ -180,7 +180,8 @@ Check = Callable[[str, Graph, Graph], None]
 
 
 def run(passes: Sequence[Pass], graph: Graph, target: Target, check: Check | None = None) -> Compilation:
-    """Run passes in order, verifying every stage; `check(pass name, before, after)` may do more.
+    """Run passes in order and verify what they make: every stage if `check(pass name, before, after)` is given, which
+    may do more; else the last one, and the others only to tell which pass broke it.
 
     Raises:
         PassError: a pass made a graph that violates the rules of the IR.
@@ -188,16 +189,27 @@ def run(passes: Sequence[Pass], graph: Graph, target: Target, check: Check | Non
     verify(graph)
     stages = {"trace": graph}
     with collecting() as refusals:
-        for step in passes:
-            after = apply(step, graph, target)
-            try:
-                verify(after)
-            except Exception as error:
-                raise PassError(f"pass {step.name} made an ill-formed graph: {error}") from error
-            if check is not None:
-                check(step.name, graph, after)
-            key = step.name
-            while key in stages:
-                key += "'"
-            stages[key] = graph = after
+        try:
+            for step in passes:
+                after = apply(step, graph, target)
+                if check is not None:
+                    _verify_stage(step.name, after)
+                    check(step.name, graph, after)
+                key = step.name
+                while key in stages:
+                    key += "'"
+                stages[key] = graph = after
+            if check is None:
+                _verify_stage(passes[-1].name if passes else "trace", graph)
+        except Exception:
+            for name, stage in stages.items() if check is None else ():
+                _verify_stage(name.rstrip("'"), stage)
+            raise
     return Compilation(stages, refusals)
+
+
+def _verify_stage(name: str, graph: Graph) -> None:
+    try:
+        verify(graph)
+    except Exception as error:
+        raise PassError(f"pass {name} made an ill-formed graph: {error}") from error

@@ -22,10 +22,7 @@ class Shaped(Protocol):
 ROWS = 8  # of a tile, at most: rows a power of two apart share a set of the first-level cache, which has 8 ways or more
 WIDTHS = (4, 3, 2)  # vectors of columns, where 6 rows of them fit in registers; the first that pads fewest columns
 LEAST = 6
-FEW, LOW = 36, 4  # rows of a product whose tiles are lower where that pads fewer, and how low
-COST = (
-    1.1  # of a row of a low tile, beside that of one of a high tile: it shares each vector of columns with fewer rows
-)
+FEW, LOW = 12, 4  # rows of a product whose tiles are lower where that pads fewer, and how low
 
 
 def tile_shape(target: Shaped, dtype: DType, m: int, n: int) -> tuple[int, int]:
@@ -44,7 +41,7 @@ def tile_shape(target: Shaped, dtype: DType, m: int, n: int) -> tuple[int, int]:
     vectors = 1 if n <= lanes else min(wide, key=lambda v: -(-n // (v * lanes)) * v)
     few = FEW if vectors > 1 else LOW  # one vector in each of 4 rows hardly hides how long a multiply-add takes
     heights = [1] if m == 1 else [most(vectors), LOW] if m <= few else [most(vectors)]
-    return min(heights, key=lambda rows: -(-m // rows) * rows * (COST if rows == LOW else 1)), vectors * lanes
+    return min(heights, key=lambda rows: -(-m // rows) * rows), vectors * lanes
 
 
 def channelwise(axes: AxisMap) -> AxisMap | None:

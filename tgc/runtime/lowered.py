@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tgc.collector import collector_paused
 from tgc.config import config
 from tgc.errors import ConfigError, PassError, StepLimitError
 from tgc.interpret import interpret
@@ -45,6 +46,7 @@ class Lowered:
     memory_limit: int | None = None
 
     @cached_property
+    @collector_paused()
     def compilation(self) -> Compilation:
         """The run of the pass pipeline.
 
@@ -104,6 +106,7 @@ class Lowered:
             lines.append(f"kernels that run again, their results not kept: {names}")
         return "\n".join([*lines, *map(str, self.compilation.refusals)])
 
+    @collector_paused()
     def compile(self) -> Executable:
         """Machine code for the graph."""
         if config().debug >= 1:
