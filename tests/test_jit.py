@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -452,3 +454,21 @@ def test_gradient_of_pooling_nothing() -> None:
 
     g = tgc.grad(lambda x: nn.avg_pool(x, 2).sum())(np.zeros((0, 4, 4, 1)))
     assert g.shape == (0, 4, 4, 1)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_constants_are_kept_once(packed: bool) -> None:
+    """As the program reads them: neither as they were traced nor at any stage of the compilation."""
+    weights = np.random.default_rng(0).standard_normal((1000, 1000), dtype=np.float32)
+    f = tgc.jit((lambda x: x @ weights) if packed else (lambda x: x + weights))
+    x = array(200, 1000)[: 200 if packed else 1]
+    f(np.concatenate([x, x]) if packed else x[0])  # what is made once in a process
+    gc.collect()
+    tracemalloc.start()
+    try:
+        f(x)
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1.4 * weights.nbytes

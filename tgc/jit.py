@@ -15,7 +15,7 @@ import optree
 
 from tgc.collector import collector_paused
 from tgc.errors import DTypeError, ShapeError, TraceError
-from tgc.ir import recorder
+from tgc.ir import Value, recorder
 from tgc.locks import Lock
 from tgc.runtime.address import address_of
 from tgc.runtime.lowered import Lowered
@@ -37,15 +37,22 @@ class LoweredFunction(Lowered):
 
     def compile(self) -> Compiled:
         """Machine code, behind a function of the same arguments (static ones left out)."""
-        return Compiled(self, super().compile())
+        return Compiled(super().compile(), self.graph.inputs, self.arguments, self.results, self.donated, self.backend)
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A compiled function of arrays of exactly the types that it was lowered for."""
+    """A compiled function of arrays of exactly the types that it was lowered for.
 
-    lowered: LoweredFunction
+    It keeps no stage of its compilation: their constants would take as much memory again as the program's.
+    """
+
     executable: Executable
+    inputs: tuple[Value, ...]
+    arguments: optree.PyTreeSpec | None
+    results: optree.PyTreeSpec | None
+    donated: tuple[int, ...]
+    backend: str
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's results.
@@ -68,16 +75,16 @@ class Compiled:
 
     def profile_of(self, arrays: Sequence[np.ndarray]) -> Profile:
         """The profile for arrays that are known to fit."""
-        return get_backend(self.lowered.backend).profile(self.executable, _native(arrays))
+        return get_backend(self.backend).profile(self.executable, _native(arrays))
 
     def _fitting(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[np.ndarray]:
         """The arrays of a call, of the types that it was compiled for."""
         leaves: list[Any]
         leaves, structure = optree.tree_flatten((args, kwargs))  # type: ignore[arg-type]
-        if structure != self.lowered.arguments:
-            raise TraceError(f"arguments of structure {structure}; it was compiled for {self.lowered.arguments}")
+        if structure != self.arguments:
+            raise TraceError(f"arguments of structure {structure}; it was compiled for {self.arguments}")
         arrays = [_array(x) for x in leaves]
-        for a, v in zip(arrays, self.lowered.graph.inputs, strict=True):
+        for a, v in zip(arrays, self.inputs, strict=True):
             if a.shape != v.shape:
                 raise ShapeError(f"argument {v.name} has shape {a.shape}; it was compiled for {v.type}")
             if a.dtype.newbyteorder("=") != v.dtype:
@@ -86,10 +93,10 @@ class Compiled:
 
     def run(self, arrays: Sequence[np.ndarray]) -> Any:
         """The results for arrays that are known to fit."""
-        if self.lowered.donated:
-            _check_donated(arrays, self.lowered.donated)
-        assert self.lowered.results is not None
-        return optree.tree_unflatten(self.lowered.results, self.executable(_native(arrays)))
+        if self.donated:
+            _check_donated(arrays, self.donated)
+        assert self.results is not None
+        return optree.tree_unflatten(self.results, self.executable(_native(arrays)))
 
 
 class Jit:

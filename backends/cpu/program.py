@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from tgc.backends.cpu.callback import Callback
 from tgc.backends.cpu.driver import Driver, Frame
 from tgc.backends.cpu.flatten import ARENA, Flattener, Launched
 from tgc.errors import BackendError, OutOfMemoryError, OutOfRangeError
-from tgc.ir import Graph, Node
+from tgc.ir import Graph, Node, Value
 from tgc.passes.arena import ALIGNMENT
 from tgc.passes.memory import arena_bytes, match_donations, root
 from tgc.runtime.address import address_of, aligned
@@ -56,7 +56,7 @@ class CpuProgram:
     def __init__(
         self, graph: Graph, donated: Sequence[int], kernels: Mapping[Node, Sequence[Launched]], driver: Driver
     ) -> None:
-        self.graph, self.donated, self.driver = graph, tuple(donated), driver
+        self.donated, self.driver = tuple(donated), driver
         self._idle: deque[_Call] = deque()
         self._arena = arena_bytes(graph)
         # bases: zero, the arena, inputs, results; then constants, and the words that steer loops
@@ -65,7 +65,7 @@ class CpuProgram:
         results = [(self._first_result + k, 0) for k in range(len(graph.outputs))]
         pairs = match_donations(graph, self.donated)
         self._written = {
-            k: i for k, i in pairs.items() if self._made_at(k) == f"in:{i}"
+            k: i for k, i in pairs.items() if _made_at(graph.outputs[k]) == f"in:{i}"
         }  # in the donated input's memory
         types = [v.type for v in graph.outputs]
         self._fresh = [(k, t.shape, t.dtype) for k, t in enumerate(types) if k not in self._written]  # in new arrays
@@ -85,11 +85,8 @@ class CpuProgram:
             for base, c in flat.constants.values()
         }
         self._launches, self._arguments = flat.tables()
-
-    def _made_at(self, k: int) -> str:
-        """The place at which result `k` of the graph is computed."""
-        v = root(self.graph.outputs[k])
-        return str(v.node.attrs["places"][v.index]) if v.node is not None else ""
+        # the arrays that constants were made from take as much memory again
+        self.graph = replace(graph, constants=tuple(replace(c, data=None) for c in graph.constants))
 
     # ------------------------------------------------------------------------------------------------------- calls
 
@@ -162,6 +159,12 @@ class CpuProgram:
             raise BackendError(f"kernel {kernel.name}{where} raised an exception")
         sizes = ", ".join(str(v.type) for v in node.operands)
         raise OutOfRangeError(f"an index is out of range in kernel {kernel.name}({sizes}){where}")
+
+
+def _made_at(result: Value) -> str:
+    """The place at which a result of the graph is computed."""
+    v = root(result)
+    return str(v.node.attrs["places"][v.index]) if v.node is not None else ""
 
 
 def _gib(size: int) -> str:
