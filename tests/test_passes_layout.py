@@ -17,7 +17,7 @@ from tgc.ops.window import window_argmax, window_gather, window_scatter
 from tgc.passes import run
 from tgc.passes.fold import Fold
 from tgc.passes.layout import Layout, SinkTransposes
-from tgc.passes.tiles import tile_shape
+from tgc.passes.tiles import LOW, heights, tile_shape
 from tgc.runtime.lowered import check_pass
 from tgc.trace import Tracer, trace
 from tgc.types import F32, F64, I32, tensor_type
@@ -144,13 +144,10 @@ def test_filters_are_packed() -> None:
         (FEATURES, F32, 512, 16, (8, 16)),
         (FEATURES, F64, 512, 512, (6, 32)),
         (FEATURES, F32, 1, 512, (1, 64)),
-        (FEATURES, F32, 3, 512, (4, 64)),
-        (FEATURES, F32, 5, 512, (6, 64)),
-        (FEATURES, F32, 8, 512, (4, 64)),  # no row of padding
-        (FEATURES, F32, 16, 512, (6, 64)),
+        (FEATURES, F32, 3, 512, (6, 64)),
         (FEATURES, F32, 12, 16, (8, 16)),
         (X86_LEVELS["x86-64-v3"], F32, 512, 512, (6, 16)),  # half of the registers
-        (X86_LEVELS["x86-64-v3"], F32, 4, 8, (4, 8)),
+        (X86_LEVELS["x86-64-v3"], F32, 4, 8, (8, 8)),
     ],
 )
 def test_shapes_of_register_tiles(features: frozenset[str], dtype: Any, m: int, n: int, shape: tuple[int, int]) -> None:
@@ -159,6 +156,31 @@ def test_shapes_of_register_tiles(features: frozenset[str], dtype: Any, m: int, 
     assert (rows, columns) == shape
     vectors = columns // target.lanes(dtype)
     assert rows * vectors + vectors + 1 <= target.vector_registers
+
+
+@pytest.mark.parametrize(
+    ("m", "tiles"),
+    [
+        (1, (0, 1)),
+        (4, (0, 1)),
+        (5, (1, 0)),
+        (8, (0, 2)),
+        (10, (1, 1)),
+        (12, (2, 0)),
+        (16, (2, 1)),
+        (32, (4, 2)),
+        (64, (10, 1)),
+    ],
+)
+def test_low_tiles_take_the_last_rows(m: int, tiles: tuple[int, int]) -> None:
+    assert heights(m, 6) == tiles
+
+
+@pytest.mark.parametrize("rows", [6, 8])
+def test_tiles_of_both_heights_compute_all_rows(rows: int) -> None:
+    for m in range(300):
+        high, low = heights(m, rows)
+        assert m <= high * rows + low * LOW < m + LOW
 
 
 # ------------------------------------------------------------------------------------------------------- transposes

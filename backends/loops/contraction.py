@@ -15,6 +15,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from tgc.backends.loops.axes import Axis, collapse, unflatten
 from tgc.backends.loops.ir import (
@@ -51,7 +52,7 @@ from tgc.ir import Node
 from tgc.ops.contraction import conv
 from tgc.ops.kinds import AxisMap
 from tgc.ops.window import POOLS
-from tgc.passes.tiles import tile_shape, windowed
+from tgc.passes.tiles import LOW, heights, tile_shape, windowed
 from tgc.types import I64, TensorType
 
 SHARES = 32  # pieces of work to share among threads, at least
@@ -95,7 +96,11 @@ class Product:
         self.lhs_step = strides(lhs, self.map.lhs, skip=self.lhs_packed)
         self.packed = self._packed(rhs)
         self.rhs_step = strides(rhs, self.map.rhs, skip=self.packed)
-        self.panels, self.blocks = -(-self.n // self.columns), -(-self.m // self.rows)
+        # one vector in each of few rows hardly hides how long a multiply-add takes
+        self.mixed = self.rows > LOW and self.columns > target.lanes(self.dtype) and self.window == 1
+        self.mixed = self.mixed and self.lhs_packed is None
+        self.high, low = heights(self.m, self.rows) if self.mixed else (-(-self.m // self.rows), 0)
+        self.panels, self.blocks = -(-self.n // self.columns), self.high + low
         wide = self.packed is None and self.panels >= PAGE // 2
         self.streamed = wide and self.blocks <= HELD // 4 and rhs.nbytes > self.blocks * target.l2_bytes
         if self.packed is None and self.rhs_step[self.column] != 1 and self.n > 1:
@@ -168,11 +173,14 @@ class Product:
             another = run * panel_step if groups == 1 or not slow else 0
         else:
             another = self.rhs_step[self.roles.batch[-1]] if self.roles.batch else 0
-        one = Tile(
+        full = Tile(
             self.rows, self.columns, a, a_at, rows_at, b, b_at, c, valid, levels,
             accumulate=bool(slow), c_at=c_from, rows_from=rows_from,
             ahead=self._ahead(b, b_at, slow, depth, blocks=group if slow else blocks, another=another),
         )  # fmt: skip
+        one: Stmt = full
+        if self.mixed:
+            one = If(Var("block") < Var("high"), (full,), (replace(full, rows=LOW),))
         last_panel = SCALAR.minimum(first_panel + Var("run"), pull.integer("panels", panels))
         last_block = SCALAR.minimum(first_block + Var("group"), pull.integer("blocks", blocks))
 
@@ -182,10 +190,10 @@ class Product:
         def panelwise(*stmts: Stmt) -> For:
             return For("panel", first_panel, last_panel, (Let("column", Var("panel") * self.columns), *stmts))
 
-        row = Let("row", Var("block") * self.rows)
+        row = Let("row", self._first_row(Var("block")))
         start, places = self._rows_at(rows_at, rows_from, lhs, extent)
         if start:
-            body += [Let("row", first_block * self.rows), *start]
+            body += [Let("row", self._first_row(first_block)), *start]
         epilogue = self._epilogue(c, c_from, m)
         if slow:  # all results of the unit are at hand while what is summed goes by once
             zero = Store(flat(c), (Var("z"),), SCALAR.const(0, self.dtype))
@@ -202,6 +210,18 @@ class Product:
         tiles = math.prod(self.extent[x] for x in outer) * groups * runs
         flops = 2 * math.prod(self.extent.values())
         return finish(self.name, pull, [*stacks, *body], tiles=tiles, work=flops // 8)
+
+    def _first_row(self, block: Expr) -> Expr:
+        """The first row of a block: `high` ones of all rows come before those of few."""
+        if not self.mixed:
+            return block * self.rows
+        high = self.pull.integer("high", self.high)
+        return SCALAR.minimum(block, high) * self.rows + SCALAR.maximum(block - high, Const(0, I64)) * LOW
+
+    def _height(self) -> Expr:
+        """The number of rows of the block at hand."""
+        rows = Const(self.rows, I64)
+        return SCALAR.select(Var("block") < Var("high"), rows, Const(LOW, I64)) if self.mixed else rows
 
     def _interleaved(self) -> bool:
         """Whether matrices of the batch lie side by side in each row of the left operand, as groups of channels do."""
@@ -314,7 +334,7 @@ class Product:
         else:
             place = Var("place")
             start, after = self._odometer(base, lhs, extent)
-        fill = For("r", Const(0, I64), Const(self.rows, I64), (Store(rows_at, (at + r,), place), *after))
+        fill = For("r", Const(0, I64), self._height(), (Store(rows_at, (at + r,), place), *after))
         return start, [Comment("places of the tile's rows in the left operand"), fill]
 
     def _odometer(
@@ -364,5 +384,5 @@ class Product:
             pull.integer(f"n_{axis.var}", axis.size)
         lets = [Let(v, x) for v, x in unflatten(axes, Var("row") // window + Var("r"))]
         columns = over_columns(self.column, self.columns, Var(f"n_{self.column}") if ragged else None, stores)
-        last = SCALAR.minimum(Const(self.rows // window, I64), (m - Var("row")) // window)
+        last = SCALAR.minimum(self._height() // window, (m - Var("row")) // window)
         return [Comment("epilogue"), For("r", Const(0, I64), last, (*lets, columns))]

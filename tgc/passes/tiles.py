@@ -22,15 +22,15 @@ class Shaped(Protocol):
 ROWS = 8  # of a tile, at most: rows a power of two apart share a set of the first-level cache, which has 8 ways or more
 WIDTHS = (4, 3, 2)  # vectors of columns, where 6 rows of them fit in registers; the first that pads fewest columns
 LEAST = 6
-FEW, LOW = 12, 4  # rows of a product whose tiles are lower where that pads fewer, and how low
+LOW = 4  # rows of the lower tiles that take what rows are left, where that pads fewer
+COST = 1.1  # of a row of a low tile, beside that of one of a high tile, where vectors of columns serve more rows
 
 
 def tile_shape(target: Shaped, dtype: DType, m: int, n: int) -> tuple[int, int]:
     """Rows and columns of a register tile.
 
-    As many rows as accumulators leave room (beside the vectors of rhs and one broadcast); fewer for small results.
-    Columns depend on `n` alone. Sizes only choose among few shapes, so that another batch size seldom means another
-    kernel.
+    As many rows as accumulators leave room (beside the vectors of rhs and one broadcast), and one alone. Columns depend
+    on `n` alone. So another batch size does not mean another kernel.
     """
     lanes = target.lanes(dtype)
 
@@ -39,9 +39,13 @@ def tile_shape(target: Shaped, dtype: DType, m: int, n: int) -> tuple[int, int]:
 
     wide = [v for v in WIDTHS if most(v) >= LEAST]
     vectors = 1 if n <= lanes else min(wide, key=lambda v: -(-n // (v * lanes)) * v)
-    few = FEW if vectors > 1 else LOW  # one vector in each of 4 rows hardly hides how long a multiply-add takes
-    heights = [1] if m == 1 else [most(vectors), LOW] if m <= few else [most(vectors)]
-    return min(heights, key=lambda rows: -(-m // rows) * rows), vectors * lanes
+    return 1 if m == 1 else most(vectors), vectors * lanes
+
+
+def heights(m: int, rows: int) -> tuple[int, int]:
+    """How many tiles of `rows` rows and how many of `LOW` rows behind them compute `m` rows soonest."""
+    mixed = ((max(0, -(-(m - low * LOW) // rows)), low) for low in range(rows + 1))
+    return min(mixed, key=lambda tiles: tiles[0] * rows + tiles[1] * LOW * COST)
 
 
 def channelwise(axes: AxisMap) -> AxisMap | None:
