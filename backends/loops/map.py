@@ -31,7 +31,7 @@ from tgc.backends.loops.pull import SCALAR, Pull, logical
 from tgc.ir import Value
 from tgc.types import I64, TensorType, is_complex
 
-BLOCK = 4096  # elements of a tile of a map that has one axis left
+BLOCK = 2048  # elements of a tile of a map that has one axis left
 STRIP, SHARES = 4, 16  # blocks side by side that one tile transposes, tiles from which on it does
 ROWS = 8  # of panels that are filled together: more of them would not stay in the first-level cache side by side
 
