@@ -123,7 +123,7 @@ class Partition:
         for node, group in self.group.items():
             for source in self.sources(node):
                 if source in self.group:
-                    self.group[source].after.add(group)
+                    group.follow(self.group[source])
 
     def _materialized(self) -> set[Node]:
         """Cheap movements that must lie in memory: for contractions, scatters, control flow, reshapes, as results."""
@@ -221,17 +221,14 @@ class Partition:
         if reason:
             refuse("fuse", what, reason)
             return
-        merged = Group(nodes, (producer.after | consumer.after) - {producer, consumer})
+        merged = Group(nodes)
         self.ranks.merge(merged, producer, consumer)
+        merged.replace(producer, consumer)
         for node in nodes:
             self.group[node] = merged
         for old in (producer, consumer):
             self.compute_again(old, ())
         self.compute_again(merged, again)
-        for other in set(self.group.values()):
-            if producer in other.after or consumer in other.after:
-                other.after -= {producer, consumer}
-                other.after.add(merged)
 
     def computes(self, group: Group) -> bool:
         """Whether a group becomes a kernel rather than a view or control flow."""

@@ -14,15 +14,33 @@ class Group:
 
     Attributes:
         nodes: those that it computes for all, in graph order.
-        after: groups that read from this one.
+        after: groups that read from this one; changed by `follow` and `replace` alone.
+        before: groups that this one reads from.
         again: nodes of other groups that it computes for itself.
         rank: less than that of the groups in `after`.
     """
 
     nodes: list[Node]
     after: set[Group] = field(default_factory=set)
+    before: set[Group] = field(default_factory=set)
     again: frozenset[Node] = frozenset()
     rank: int = 0
+
+    def follow(self, producer: Group) -> None:
+        """Note that this group reads from `producer`."""
+        producer.after.add(self)
+        self.before.add(producer)
+
+    def replace(self, a: Group, b: Group) -> None:
+        """Take the place of two groups between those that they read from and those that read from them."""
+        parts = {a, b}
+        self.after, self.before = (a.after | b.after) - parts, (a.before | b.before) - parts
+        for g in self.after:
+            g.before -= parts
+            g.before.add(self)
+        for g in self.before:
+            g.after -= parts
+            g.after.add(self)
 
 
 class Ranks:

@@ -98,7 +98,7 @@ def _drop(partition: Partition, node: Node) -> bool:
         for n in cone:
             for source in partition.sources(n):
                 if partition.group[source] is not g and source not in g.again:
-                    partition.group[source].after.add(g)
+                    g.follow(partition.group[source])
     return True
 
 
