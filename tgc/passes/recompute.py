@@ -73,7 +73,7 @@ def _drop(partition: Partition, node: Node) -> bool:
     """Let all readers of a node compute it again, if they can and that moves fewer bytes; whether they do."""
     value, maker = node.result, partition.group[node]
     readers = [g for g in partition.readers(value) if g is not maker and node not in g.again]
-    if not readers or value in partition.graph.outputs or not all(partition.computes(g) for g in readers):
+    if not readers or value in partition.outputs or not all(partition.computes(g) for g in readers):
         return False
     if any(_from_memory(partition, value, g) for g in readers):
         return False
