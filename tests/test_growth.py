@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from test_models import lowered
 from test_passes import TARGET
 
 import tgc
+from tgc.collector import paused
 from tgc.passes import PIPELINE, parse_pipeline, run
 from tgc.passes.memory import Memory
 
@@ -50,3 +52,18 @@ def work(layers: int) -> int:
 def test_passes_take_linear_time() -> None:
     a, b, c = (work(layers) for layers in (2, 4, 8))
     assert c - b < 2.3 * (b - a)
+
+
+def test_the_collector_runs_again() -> None:
+    with paused():
+        with paused():
+            assert not gc.isenabled()
+        assert not gc.isenabled()
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with paused():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()

@@ -18,6 +18,7 @@ from tgc.backends.cpu.program import CpuProgram
 from tgc.backends.cpu.target import CpuTarget
 from tgc.backends.loops.ir import Kernel
 from tgc.backends.loops.lower import lower
+from tgc.collector import paused
 from tgc.errors import BackendError
 from tgc.ir import Graph, Node, Value
 from tgc.ops.kinds import Control
@@ -62,6 +63,7 @@ class CpuBackend:
         """The limits of the machine, measured when they are first asked for."""
         return roofline.measure(self.target, self.driver, self.cache, self.loader)
 
+    @paused()
     def launches(self, graph: Graph) -> list[Launch]:
         """The kernels of a planned graph and of its bodies, in order.
 

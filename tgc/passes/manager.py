@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Protocol, TypeVar
 
+from tgc.collector import paused
 from tgc.errors import PassError
 from tgc.ir import Attr, Builder, Graph, Node, Value, transform
 from tgc.ops.kinds import Control
@@ -187,7 +188,7 @@ def run(passes: Sequence[Pass], graph: Graph, target: Target, check: Check | Non
     """
     verify(graph)
     stages = {"trace": graph}
-    with collecting() as refusals:
+    with collecting() as refusals, paused():
         for step in passes:
             after = apply(step, graph, target)
             try:
