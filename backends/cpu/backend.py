@@ -70,6 +70,10 @@ class CpuBackend:
         Raises:
             BackendError: a node is neither a fused region nor a view nor control flow.
         """
+        return self._launches(graph, {})
+
+    def _launches(self, graph: Graph, known: dict[object, list[tuple[Kernel, str]]]) -> list[Launch]:
+        """The same, equal regions (of layers that are alike) lowered once: `known` holds the kernels of each."""
         made = []
         place: dict[Value, str] = {v: f"in:{k}" for k, v in enumerate(graph.inputs)}
         for node in graph.nodes:
@@ -78,7 +82,7 @@ class CpuBackend:
                 continue
             if isinstance(node.op, Control):
                 for body in node.regions:
-                    made += self.launches(body)
+                    made += self._launches(body, known)
                 place.update(zip(node.results, node.attrs["places"], strict=False))
                 continue
             if node.op is not fused:
@@ -89,7 +93,10 @@ class CpuBackend:
             operands = {place.get(v, ""): k for k, v in enumerate(node.operands) if v.type.size}
             results = zip(node.results, node.attrs["places"], strict=True)
             overwrites = {r.index: operands[p] for r, p in results if p in operands and r.type.size}
-            made += [Launch(node, k, emit(k, self.target)) for k in lower(node, self.target, overwrites)]
+            key = node.body, node.attrs["kind"], tuple(sorted(overwrites.items()))
+            if key not in known:
+                known[key] = [(k, emit(k, self.target)) for k in lower(node, self.target, overwrites)]
+            made += [Launch(node, *k) for k in known[key]]
             place.update(zip(node.results, node.attrs["places"], strict=True))
         return made
 
