@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import pytest
 from models import Sizes, transformer_step
 from test_models import lowered
 from test_passes import TARGET
 
 import tgc
+from tgc.backends.cpu.backend import CpuBackend
 from tgc.collector import paused
 from tgc.passes import PIPELINE, parse_pipeline, run
 from tgc.passes.memory import Memory
+from tgc.runtime.lowered import Lowered
 
 COUNTED = str(Path(tgc.__file__).parent / "passes")
 
@@ -42,9 +46,13 @@ def lines_run(f: Callable[[], Any]) -> int:
     return count
 
 
+def step(layers: int) -> Lowered:
+    return lowered(transformer_step(Sizes(layers, width=32, heads=2, time=8, batch=2, vocabulary=11)))
+
+
 def work(layers: int) -> int:
     """Lines that the passes run for a transformer's training step."""
-    low = lowered(transformer_step(Sizes(layers, width=32, heads=2, time=8, batch=2, vocabulary=11)))
+    low = step(layers)
     passes = [*parse_pipeline(PIPELINE), Memory(donated=low.donated)]
     return lines_run(lambda: run(passes, low.graph, TARGET))
 
@@ -67,3 +75,22 @@ def test_the_collector_runs_again() -> None:
         assert not gc.isenabled()
     finally:
         gc.enable()
+
+
+def test_layers_that_are_alike_are_lowered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module("tgc.backends.cpu.backend")
+    lower, count = module.lower, 0
+
+    def counted(*args: Any) -> Any:
+        nonlocal count
+        count += 1
+        return lower(*args)
+
+    monkeypatch.setattr(module, "lower", counted)
+    counts, launches = [], []
+    for layers in (3, 4):
+        planned = step(layers).compilation.result
+        launches.append(len(CpuBackend().launches(planned)))
+        counts.append(count)
+        count = 0
+    assert counts[0] == counts[1] < launches[0] < launches[1]
