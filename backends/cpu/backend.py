@@ -18,6 +18,7 @@ from tgc.backends.cpu.program import CpuProgram
 from tgc.backends.cpu.target import CpuTarget
 from tgc.backends.loops.ir import Kernel
 from tgc.backends.loops.lower import lower
+from tgc.collector import collector_paused
 from tgc.errors import BackendError
 from tgc.ir import Graph, Node, Value
 from tgc.ops.kinds import Control
@@ -62,12 +63,17 @@ class CpuBackend:
         """The limits of the machine, measured when they are first asked for."""
         return roofline.measure(self.target, self.driver, self.cache, self.loader)
 
+    @collector_paused()
     def launches(self, graph: Graph) -> list[Launch]:
         """The kernels of a planned graph and of its bodies, in order.
 
         Raises:
             BackendError: a node is neither a fused region nor a view nor control flow.
         """
+        return self._launches(graph, {})
+
+    def _launches(self, graph: Graph, known: dict[object, list[tuple[Kernel, str]]]) -> list[Launch]:
+        """The same, equal regions (of layers that are alike) lowered once: `known` holds the kernels of each."""
         made = []
         place: dict[Value, str] = {v: f"in:{k}" for k, v in enumerate(graph.inputs)}
         for node in graph.nodes:
@@ -76,7 +82,7 @@ class CpuBackend:
                 continue
             if isinstance(node.op, Control):
                 for body in node.regions:
-                    made += self.launches(body)
+                    made += self._launches(body, known)
                 place.update(zip(node.results, node.attrs["places"], strict=False))
                 continue
             if node.op is not fused:
@@ -87,7 +93,10 @@ class CpuBackend:
             operands = {place.get(v, ""): k for k, v in enumerate(node.operands) if v.type.size}
             results = zip(node.results, node.attrs["places"], strict=True)
             overwrites = {r.index: operands[p] for r, p in results if p in operands and r.type.size}
-            made += [Launch(node, k, emit(k, self.target)) for k in lower(node, self.target, overwrites)]
+            key = node.body, node.attrs["kind"], tuple(sorted(overwrites.items()))
+            if key not in known:
+                known[key] = [(k, emit(k, self.target)) for k in lower(node, self.target, overwrites)]
+            made += [Launch(node, *k) for k in known[key]]
             place.update(zip(node.results, node.attrs["places"], strict=True))
         return made
 

@@ -24,7 +24,7 @@ not store (`recompute.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -38,7 +38,7 @@ from tgc.ops.opaque import Opaque
 from tgc.ops.region import fused
 from tgc.ops.window import POOLS
 from tgc.ops.winograd import TransformedProduct, WindowTransform
-from tgc.passes.groups import Group, Ranks, path_around
+from tgc.passes.groups import Group, merge, path_around, rank
 from tgc.passes.manager import Target, refuse, register
 from tgc.passes.recompute import inputs_of, recompute
 from tgc.passes.templates import unfit_contraction, unfit_map, unfit_reduce
@@ -106,12 +106,13 @@ class Partition:
     Attributes:
         group: the group of each node; cheap movements have none, unless they must lie in memory.
         copies: node -> groups that compute it again.
-        ranks: an order in which the groups can run.
+        outputs: the graph's.
     """
 
     def __init__(self, graph: Graph, options: Fuse) -> None:
         self.graph, self.options = graph, options
         self.order = {node: i for i, node in enumerate(graph.nodes)}
+        self.outputs = frozenset(graph.outputs)
         self.group: dict[Node, Group] = {}
         self.copies: dict[Node, set[Group]] = {}
         self.materialized = self._materialized()
@@ -119,11 +120,11 @@ class Partition:
         for node in graph.nodes:
             if not free(node) or node in self.materialized:
                 self.group[node] = Group([node])  # reshapes too: views that nothing is merged with
-        self.ranks = Ranks(self.group.values())
+        rank(self.group.values())
         for node, group in self.group.items():
             for source in self.sources(node):
                 if source in self.group:
-                    self.group[source].after.add(group)
+                    group.follow(self.group[source])
 
     def _materialized(self) -> set[Node]:
         """Cheap movements that must lie in memory: for contractions, scatters, control flow, reshapes, as results."""
@@ -221,17 +222,13 @@ class Partition:
         if reason:
             refuse("fuse", what, reason)
             return
-        merged = Group(nodes, (producer.after | consumer.after) - {producer, consumer})
-        self.ranks.merge(merged, producer, consumer)
+        merged = Group(nodes)
+        merge(merged, producer, consumer)
         for node in nodes:
             self.group[node] = merged
         for old in (producer, consumer):
             self.compute_again(old, ())
         self.compute_again(merged, again)
-        for other in set(self.group.values()):
-            if producer in other.after or consumer in other.after:
-                other.after -= {producer, consumer}
-                other.after.add(merged)
 
     def computes(self, group: Group) -> bool:
         """Whether a group becomes a kernel rather than a view or control flow."""
@@ -260,25 +257,27 @@ class Partition:
 
     def results(self, nodes: Sequence[Node]) -> list[Value]:
         """Values made by `nodes` (no copies of movements) that something else needs."""
-        own, outputs = set(nodes), set(self.graph.outputs)
+        own = set(nodes)
 
         def elsewhere(r: Value) -> bool:
-            return any(g.nodes[0] not in own and r.node not in g.again for g in self.readers(r))
+            return any(g.nodes[0] not in own and r.node not in g.again for g in self._each_reader(r))
 
-        return [r for node in nodes for r in node.results if r in outputs or elsewhere(r)]
+        return [r for node in nodes for r in node.results if r in self.outputs or elsewhere(r)]
 
     def readers(self, v: Value) -> dict[Group, None]:
         """The groups that compute something from `v`, cheap movements looked through."""
-        found: dict[Group, None] = {}
+        return dict.fromkeys(self._each_reader(v))
+
+    def _each_reader(self, v: Value) -> Iterator[Group]:
+        """The readers of `v`, some of them several times: one at a time, since a scalar may have very many."""
         for user in self.graph.uses.get(v, ()):
             if user in self.group:
-                found[self.group[user]] = None
-                copies = self.copies.get(user, ())
-                found.update(dict.fromkeys(sorted(copies, key=lambda g: self.order[g.nodes[0]])))
+                yield self.group[user]
+                if copies := self.copies.get(user):
+                    yield from sorted(copies, key=lambda g: self.order[g.nodes[0]])
             else:
                 for r in user.results:
-                    found.update(self.readers(r))
-        return found
+                    yield from self._each_reader(r)
 
     def parts(self, group: Group) -> tuple[list[Node], list[Value]]:
         """The nodes that a group's results need, in order, and the results."""

@@ -60,27 +60,27 @@ class Refusal:
         return f"{self.by}: {self.what}: {self.reason}"
 
 
-_refusals: ContextVar[list[Refusal] | None] = ContextVar("tgc_refusals", default=None)
+_refusals: ContextVar[dict[Refusal, None] | None] = ContextVar("tgc_refusals", default=None)
 
 
 def refuse(by: str, what: str, reason: str) -> None:
     """Note why a pass declined, for `explain`."""
     notes = _refusals.get()
     if notes is not None:
-        note = Refusal(by, what, reason)
-        if note not in notes:
-            notes.append(note)
+        notes[Refusal(by, what, reason)] = None
 
 
 @contextmanager
 def collecting() -> Iterator[list[Refusal]]:
-    """Collect the refusals made inside of a with block."""
-    notes: list[Refusal] = []
+    """Collect the refusals made inside of a with block, each once; the list is complete when the block ends."""
+    notes: dict[Refusal, None] = {}
+    found: list[Refusal] = []
     token = _refusals.set(notes)
     try:
-        yield notes
+        yield found
     finally:
         _refusals.reset(token)
+        found += notes
 
 
 PASSES: dict[str, type[Any]] = {}

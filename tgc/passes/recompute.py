@@ -73,7 +73,7 @@ def _drop(partition: Partition, node: Node) -> bool:
     """Let all readers of a node compute it again, if they can and that moves fewer bytes; whether they do."""
     value, maker = node.result, partition.group[node]
     readers = [g for g in partition.readers(value) if g is not maker and node not in g.again]
-    if not readers or value in partition.graph.outputs or not all(partition.computes(g) for g in readers):
+    if not readers or value in partition.outputs or not all(partition.computes(g) for g in readers):
         return False
     if any(_from_memory(partition, value, g) for g in readers):
         return False
@@ -98,7 +98,7 @@ def _drop(partition: Partition, node: Node) -> bool:
         for n in cone:
             for source in partition.sources(n):
                 if partition.group[source] is not g and source not in g.again:
-                    partition.group[source].after.add(g)
+                    g.follow(partition.group[source])
     return True
 
 
