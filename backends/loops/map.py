@@ -28,7 +28,8 @@ from tgc.backends.loops.ir import (
 )
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, logical
-from tgc.ir import Value
+from tgc.ir import Node, Value
+from tgc.ops.movement import concat
 from tgc.types import I64, TensorType, is_complex
 
 BLOCK = 2048  # elements of a tile of a map that has one axis left
@@ -40,6 +41,10 @@ def lower_map(pull: Pull, name: str) -> list[Kernel]:
     """One loop nest over the results' storage; tiles are its outer axes, or blocks of its only one."""
     body = pull.body
     out = body.outputs[0].type
+    work = math.prod(out.storage) * max(1, len(body.nodes))
+    if (pieces := _pieces(body.outputs)) is not None:
+        loop, tiles = _piecewise(pull, pieces)
+        return [finish(name, pull, loop, tiles=tiles, work=work)]
     axes = [Axis(f"i{k}", n) for k, n in enumerate(out.storage)]
     place = tuple(Var(a.var) for a in axes)
     stores = [Store(pull.result(k), place, _element(pull, v, place)) for k, v in enumerate(body.outputs)]
@@ -61,8 +66,33 @@ def lower_map(pull: Pull, name: str) -> list[Kernel]:
         lets = [Let(var, value) for var, value in unflatten(outer, tile)]
         loop = (*lets, *nest(axes[len(outer) :], stores))
         tiles = math.prod(a.size for a in outer)
-    work = math.prod(out.storage) * max(1, len(body.nodes))
     return [finish(name, pull, loop, tiles=tiles, work=work)]
+
+
+def _pieces(outputs: Sequence[Value]) -> Node | None:
+    """The only result, if it is made of pieces along its last axis, in many rows."""
+    (node, *others) = [v.node for v in outputs]
+    if others or node is None or node.op is not concat or outputs[0].type.layout is not None:
+        return None
+    *rows, _ = outputs[0].shape
+    return node if node.attrs["axis"] == len(rows) and math.prod(rows) >= SHARES else None
+
+
+def _piecewise(pull: Pull, node: Node) -> tuple[tuple[Stmt, ...], int]:
+    """A loop for each piece of a row, rather than a question at each element."""
+    rows = [Axis(f"i{k}", n) for k, n in enumerate(node.result.shape[:-1])]
+    for axis in rows:
+        pull.integer(f"n_{axis.var}", axis.size)
+    row = tuple(Var(a.var) for a in rows)
+    loops: list[Stmt] = []
+    start: Expr = Const(0, I64)
+    for k, piece in enumerate(node.operands):
+        j, size = Var(f"j{k}"), pull.size(piece, len(rows))
+        store = Store(pull.result(0), (*row, start + j), pull.at(piece, (*row, j)))
+        loops.append(For(j.name, Const(0, I64), size, (store,)))
+        start = start + size
+    lets = [Let(var, value) for var, value in unflatten(rows, Var("tile"))]
+    return (*lets, *loops), math.prod(a.size for a in rows)
 
 
 def _panels(out: TensorType) -> bool:

@@ -123,6 +123,43 @@ def _select(builder: Builder, node: Node) -> Value | None:
     return _emit(builder, node, window.window_scatter, (kept, index), **scatter.attrs)
 
 
+def _add(builder: Builder, node: Node) -> Value | None:
+    """pad(x) + pad(y) by zeros, x and y side by side in what they make -> pad(concat(x, y)): gradients of slices."""
+    parts = [v.node for v in node.operands]
+    if any(p is None or p.op is not movement.pad or not _is_frame_of_zeros(p) for p in parts):
+        return None
+    x, y = (p for p in parts if p is not None)
+    apart = [a for a in range(node.result.type.rank) if x.attrs["low"][a] != y.attrs["low"][a]]
+    if len(apart) != 1:
+        return None
+    (axis,) = apart
+    first, second = sorted((x, y), key=lambda p: int(p.attrs["low"][axis]))
+    rest = [a for a in range(node.result.type.rank) if a != axis]
+    ends = first.attrs["low"][axis] + first.operands[0].shape[axis]
+    if ends != second.attrs["low"][axis] or any(first.attrs["high"][a] != second.attrs["high"][a] for a in rest):
+        return None
+    both = _emit(builder, node, movement.concat, (first.operands[0], second.operands[0]), axis=axis)
+    high = tuple(second.attrs["high"][a] if a == axis else n for a, n in enumerate(first.attrs["high"]))
+    return _emit(builder, node, movement.pad, (both,), **{**first.attrs, "high": high})
+
+
+def _is_frame_of_zeros(pad: Node) -> bool:
+    around = (*pad.attrs["low"], *pad.attrs["high"])
+    return min(around, default=0) >= 0 and not any(pad.attrs["interior"]) and str(pad.attrs["value"]) in ("0", "0.0")
+
+
+def _concat(builder: Builder, node: Node) -> Value | None:
+    """concat(concat(x, y), z) along one axis -> concat(x, y, z); concat(x) -> x."""
+    pieces: list[Value] = []
+    for v in node.operands:
+        inner = v.node
+        joins = inner is not None and inner.op is movement.concat and inner.attrs["axis"] == node.attrs["axis"]
+        pieces += inner.operands if joins and inner is not None else [v]
+    if len(pieces) > len(node.operands):
+        return _emit(builder, node, movement.concat, pieces, **node.attrs)
+    return _nothing_moved(builder, node)
+
+
 def _argmax_of(scatter: Node) -> Value | None:
     """What the places that a `window_scatter` puts elements at are the largest elements of, by the same windows."""
     made = scatter.operands[1].node
@@ -148,7 +185,9 @@ STRUCTURAL: Mapping[str, Rewrite] = {
     "transpose": _transpose,
     "reshape": _reshape,
     "broadcast": _broadcast,
-    **dict.fromkeys(("slice", "pad", "reverse", "concat", "cast", "identity", "stop_gradient"), _nothing_moved),
+    **dict.fromkeys(("slice", "pad", "reverse", "cast", "identity", "stop_gradient"), _nothing_moved),
+    "add": _add,
+    "concat": _concat,
     **dict.fromkeys(("prod", "max", "min", "any", "all"), _reduce),
     "sum": _sum,
     "select": _select,
