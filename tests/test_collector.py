@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -21,6 +22,17 @@ def test_it_goes_on_after_the_outermost_block() -> None:
             assert not gc.isenabled()
         assert not gc.isenabled()
     assert gc.isenabled()
+
+
+def test_what_was_made_inside_is_collected() -> None:
+    class Node:
+        def __init__(self) -> None:
+            self.itself = self
+
+    with collector_paused():
+        gone = weakref.ref(Node())
+        assert gone() is not None
+    assert gone() is None
 
 
 def test_it_goes_on_after_an_error() -> None:
