@@ -12,7 +12,8 @@ from numba import njit
 import tgc
 import tgc.numpy as tnp
 from tgc.backends.cpu import pointers
-from tgc.backends.cpu.turn import SIZE, turn
+from tgc.backends.cpu.turn import turn
+from tgc.backends.loops.ir import SQUARE
 
 CODES = [code for code in pointers.SCALARS if not code.startswith("c")]
 
@@ -31,14 +32,14 @@ def kernel(code: str, lanes: int) -> Any:
 def blocks(code: str, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """An aligned block to fill, unaligned memory to read, and what must be in the block."""
     kind = np.dtype(pointers.SCALARS[code][1])
-    memory = np.zeros(SIZE * SIZE + 64, kind)
+    memory = np.zeros(SQUARE * SQUARE + 64, kind)
     at = -memory.ctypes.data % 64 // kind.itemsize
-    source = np.arange(1 + SIZE * step + SIZE).astype(kind)[1:]
-    expected = np.array([[source[r * step + c] for r in range(SIZE)] for c in range(SIZE)])
-    return memory[at : at + SIZE * SIZE].reshape(SIZE, SIZE), source, expected
+    source = np.arange(1 + SQUARE * step + SQUARE).astype(kind)[1:]
+    expected = np.array([[source[r * step + c] for r in range(SQUARE)] for c in range(SQUARE)])
+    return memory[at : at + SQUARE * SQUARE].reshape(SQUARE, SQUARE), source, expected
 
 
-@pytest.mark.parametrize("step", [SIZE, 23, 0])
+@pytest.mark.parametrize("step", [SQUARE, 23, 0])
 @pytest.mark.parametrize("lanes", [2, 4, 8, 16, 64])
 @pytest.mark.parametrize("code", CODES)
 def test_transposes_a_block(code: str, lanes: int, step: int) -> None:

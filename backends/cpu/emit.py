@@ -239,8 +239,8 @@ class Emitter:
             case WindowTile():
                 return self.window_tile(s)
             case Turn():
-                lanes = self.target.vector_bits // (8 * s.source.dtype.itemsize)
                 block, source = s.block.name, self.moved(s.source, s.at)
+                lanes = self.target.lanes(s.source.dtype)
                 return [f"{self.use('turn', 'turn')}({block}, {source}, {self.expr(s.step)}, {lanes})"]
             case Comment():
                 return [f"# {s.text}"]

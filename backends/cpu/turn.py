@@ -12,15 +12,14 @@ from llvmlite import ir
 from numba import types
 
 from tgc.backends.cpu.pointers import NUMPY, device
-
-SIZE = 16  # rows and columns of a block: a row is a line of the cache, in float32
+from tgc.backends.loops.ir import SQUARE
 
 
 def _rule(block: Any, source: Any, step: Any, lanes: Any) -> tuple[Any, Callable[..., Any]] | None:
     if not (isinstance(lanes, types.IntegerLiteral) and isinstance(source, types.CPointer) and block == source):
         return None
     width = NUMPY[source.dtype](0).itemsize
-    n = min(SIZE, lanes.literal_value)
+    n = min(SQUARE, lanes.literal_value)
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         to, origin, stride, _ = arguments
@@ -30,11 +29,11 @@ def _rule(block: Any, source: Any, step: Any, lanes: Any) -> tuple[Any, Callable
             at = builder.add(builder.mul(row_step, i64(row)), i64(column))
             return builder.bitcast(builder.gep(base, [at]), vector.as_pointer())
 
-        for row in range(0, SIZE, n):
-            for column in range(0, SIZE, n):
+        for row in range(0, SQUARE, n):
+            for column in range(0, SQUARE, n):
                 rows = [builder.load(place(origin, row + r, stride, column), align=width) for r in range(n)]
                 for c, turned in enumerate(_transposed(builder, rows)):
-                    builder.store(turned, place(to, column + c, i64(SIZE), row), align=width * n)
+                    builder.store(turned, place(to, column + c, i64(SQUARE), row), align=width * n)
         return context.get_dummy_value()
 
     return types.void(block, source, types.int64, lanes), codegen
@@ -53,14 +52,14 @@ def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
 
 @device(_rule)
 def turn(block: Any, source: Any, step: int, lanes: int) -> None:
-    """``block[c * SIZE + r] = source[r * step + c]`` for r and c below ``SIZE``.
+    """``block[c * SQUARE + r] = source[r * step + c]`` for r and c below ``SQUARE``.
 
     Both are pointers to the same kind of elements, real ones; ``block`` is 64-byte aligned. ``lanes``, a constant and
     a power of two, is the number of such elements in a vector register of the target.
     """
-    for r in range(SIZE):
-        for c in range(SIZE):
-            block[c * SIZE + r] = source[r * step + c]
+    for r in range(SQUARE):
+        for c in range(SQUARE):
+            block[c * SQUARE + r] = source[r * step + c]
 
 
-__all__ = ["SIZE", "turn"]
+__all__ = ["turn"]

@@ -70,12 +70,11 @@ def lower_map(pull: Pull, name: str) -> list[Kernel]:
 
 
 def _pieces(outputs: Sequence[Value]) -> Node | None:
-    """The only result, if it is made of pieces along its last axis, in many rows."""
+    """The only result, if it is made of pieces along its last axis, in rows."""
     (node, *others) = [v.node for v in outputs]
     if others or node is None or node.op is not concat or outputs[0].type.layout is not None:
         return None
-    *rows, _ = outputs[0].shape
-    return node if node.attrs["axis"] == len(rows) and math.prod(rows) >= SHARES else None
+    return node if node.attrs["axis"] == outputs[0].type.rank - 1 > 0 else None
 
 
 def _piecewise(pull: Pull, node: Node) -> tuple[tuple[Stmt, ...], int]:
