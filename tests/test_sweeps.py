@@ -81,3 +81,29 @@ def test_a_result_over_its_operand_holds_nothing_else() -> None:
     want = f(X, y)
     compiled = tgc.jit(f, donate=(0,))
     np.testing.assert_allclose(compiled(X.copy(), y), want, rtol=1e-5)
+
+
+ROWS: dict[str, Callable[[Any], Any]] = {  # one short sweep of each row: several are folded at once
+    "sum": lambda x: x.sum(-1),
+    "largest": lambda x: x.max(-1) * 2,
+    "place": lambda x: x.argmax(-1),
+    "two": lambda x: (x.min(-1), x.prod(-1)),
+    "product": lambda x: x @ X[0],
+    "inner axis": lambda x: x.reshape(-1, 3, 37).sum(-1),
+    "outer axis too": lambda x: x.reshape(3, -1, 37).sum((0, 2)),
+}
+
+
+@pytest.mark.parametrize("rows", [64, 66, 3, 0])
+@pytest.mark.parametrize("f", ROWS.values(), ids=ROWS)
+def test_rows_at_once(f: Callable[[Any], Any], rows: int) -> None:
+    """Those left over, and all where there are few, are folded one by one; the kernel is the same."""
+    x = np.random.default_rng(1).uniform(-1, 1, (3 * rows, 37)).astype(np.float32)
+    x[1:2, 5] = np.nan
+    compiled = tgc.jit(f)
+    low = compiled.lower(x)
+    got = compiled(x)
+    for a, b in zip(got if isinstance(got, tuple) else (got,), interpret(low.graph, x), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    if rows:
+        assert low.kernels == compiled.lower(np.zeros((192, 37), np.float32)).kernels

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from tgc.backends.loops.axes import Axis, collapse, unflatten
@@ -59,7 +59,8 @@ SHARES = 32  # pieces of work to share among threads, at least
 LEVELS = 2  # loops over k inside of a register tile, at most, whatever their extents; slower ones run around it
 HELD = 128  # register tiles whose results a thread holds while slower loops over k run
 ALONE = 8  # vectors of a tile of one row: each of them is loaded for one multiply-add
-STEPS, PAGE = 8, 16  # where few rows meet a large matrix: steps of k that a panel goes by at once, panels of a run
+STEPS, PAGE = 32, 16  # where few rows meet a large matrix: steps of k that it goes by at once, panels of a run
+SAME_SET = 4096  # bytes: rows a multiple of them apart begin in one set of the first-level cache
 FEW_SHARES = 8  # pieces of work then, at least: each reads an operand once more
 
 Loop = tuple[Expr, Expr, Expr]  # extent, and how far a step goes in each operand
@@ -102,7 +103,9 @@ class Product:
         self.high, low = heights(self.m, self.rows) if self.mixed else (-(-self.m // self.rows), 0)
         self.panels, self.blocks = -(-self.n // self.columns), self.high + low
         wide = self.packed is None and self.panels >= PAGE // 2
-        self.streamed = wide and self.blocks <= HELD // 4 and rhs.nbytes > self.blocks * target.l2_bytes
+        stride = max((self.rhs_step[a] for a in self.roles.k), default=0) * rhs.dtype.itemsize
+        most = target.l2_bytes * (self.blocks if stride % SAME_SET else 1)
+        self.streamed = wide and self.blocks <= HELD // 4 and rhs.nbytes > most
         if self.packed is None and self.rhs_step[self.column] != 1 and self.n > 1:
             raise BackendError(f"{op.name}({lhs}, {rhs}): columns of the right operand are not contiguous")
 
@@ -155,6 +158,15 @@ class Product:
         ]
         a, b = (pull.buffers[v] for v in self.node.operands)
         c_size = self.rows * self.columns
+        last_panel = SCALAR.minimum(first_panel + pull.integer("run", run), pull.integer("panels", panels))
+        last_block = SCALAR.minimum(first_block + Var("group"), pull.integer("blocks", blocks))
+
+        def blockwise(*stmts: Stmt) -> For:
+            return For("block", first_block, last_block, stmts)
+
+        def panelwise(*stmts: Stmt) -> For:
+            return For("panel", first_panel, last_panel, (Let("column", Var("panel") * self.columns), *stmts))
+
         rows_at = Buffer("rows_at", I64, (self.rows,), (1,))
         c = Buffer("tile_c", self.dtype, (self.rows, self.columns), (self.columns, 1))
         panel_step = self.columns if self.packed is None else block_step(self.node.operands[1].type, self.packed)
@@ -178,18 +190,12 @@ class Product:
             accumulate=bool(slow), c_at=c_from, rows_from=rows_from,
             ahead=self._ahead(b, b_at, slow, depth, blocks=group if slow else blocks, another=another),
         )  # fmt: skip
+        gathered: list[Stmt] = []
+        if slow and self.streamed and len(levels) == 1:
+            full, gathered = self._gathered(full, slow[-1], depth, run, panelwise)
         one: Stmt = full
         if self.mixed:
             one = If(Var("block") < Var("high"), (full,), (replace(full, rows=LOW),))
-        last_panel = SCALAR.minimum(first_panel + Var("run"), pull.integer("panels", panels))
-        last_block = SCALAR.minimum(first_block + Var("group"), pull.integer("blocks", blocks))
-
-        def blockwise(*stmts: Stmt) -> For:
-            return For("block", first_block, last_block, stmts)
-
-        def panelwise(*stmts: Stmt) -> For:
-            return For("panel", first_panel, last_panel, (Let("column", Var("panel") * self.columns), *stmts))
-
         row = Let("row", self._first_row(Var("block")))
         start, places = self._rows_at(rows_at, rows_from, lhs, extent)
         if start:
@@ -197,19 +203,47 @@ class Product:
         epilogue = self._epilogue(c, c_from, m)
         if slow:  # all results of the unit are at hand while what is summed goes by once
             zero = Store(flat(c), (Var("z"),), SCALAR.const(0, self.dtype))
-            loop = blockwise(panelwise(one))
+            loops: list[Stmt] = [*gathered, blockwise(panelwise(one))]
             for k, (n, _, _) in reversed(list(enumerate(slow))):
-                loop = For(f"slow{k}", Const(0, I64), n, (loop,))
+                loops = [For(f"slow{k}", Const(0, I64), n, tuple(loops))]
             held = pull.integer("held", group * run * c_size)
-            body += [For("z", Const(0, I64), held, (zero,)), blockwise(row, *places), loop]
+            body += [For("z", Const(0, I64), held, (zero,)), blockwise(row, *places), *loops]
             body.append(blockwise(row, panelwise(*epilogue)))
         else:
             body.append(blockwise(row, *places, panelwise(one, *epilogue)))
         most = HELD if slow else 1
         stacks: list[Stmt] = [Stack(rows_at, most * self.rows), Stack(flat(c), most * c_size)]
+        if gathered:
+            stacks.append(Stack(full.b, full.b.sizes[0]))
         tiles = math.prod(self.extent[x] for x in outer) * groups * runs
         flops = 2 * math.prod(self.extent.values())
         return finish(self.name, pull, [*stacks, *body], tiles=tiles, work=flops // 8)
+
+    def _gathered(
+        self, tile: Tile, slow: Loop, depth: int, run: int, panelwise: Callable[..., For]
+    ) -> tuple[Tile, list[Stmt]]:
+        """A tile that reads its panel from the stack, and what puts the panels of a run there, `depth` rows of each.
+
+        The rows are read as they lie, some pages at a time; a panel of them would be a line of each. Meanwhile each
+        tile brings one of the rows that follow to the second-level cache.
+        """
+        block = Buffer("b_block", self.dtype, (PAGE * 2 * STEPS * self.columns,), (1,))
+        (count, a_step, b_step), j = tile.levels[-1], Var(self.column) - Var("column")
+        ragged = bool(self.n % self.columns)
+        first = (Var("panel") - Var("first_panel")) * self.pull.integer("b_block_panel", depth * self.columns)
+        held = compute_dtype(self.dtype)
+        value = Load(flat(tile.b), (tile.b_at + Var("step") * b_step + j,), held)
+        put = Store(block, (first + Var("step") * self.columns + j,), value)
+        line = over_columns(self.column, self.columns, Var(f"n_{self.column}") if ragged else None, [put])
+        level = count, a_step, Const(self.columns, I64)
+        panel, run_of = Var("panel") - Var("first_panel"), Var("run")
+        number = (Var("block") - Var("first_block")) * run_of + panel
+        following = tile.b_at - panel * Var("b_panel") + slow[2] + number * b_step
+        step_ahead = self.pull.integer("ahead_step", -(-run * self.columns // depth))
+        moved = replace(
+            tile, b=block, b_at=first, levels=(*tile.levels[:-1], level), ahead=(tile.b, following, step_ahead)
+        )
+        return moved, [For("step", Const(0, I64), count, (panelwise(line),))]
 
     def _first_row(self, block: Expr) -> Expr:
         """The first row of a block: `high` ones of all rows come before those of few."""

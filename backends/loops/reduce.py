@@ -10,8 +10,8 @@ of the kept axes). Reductions of reductions run in sweeps over the reduced axes:
 A function that costs more than reading memory is evaluated once: until a full result is due, its place holds the value
 (`_held`).
 
-If the fastest axis is reduced, accumulators are scalars and one tile is one kept point (`_rows`). If it is kept, a
-block of it is swept together and accumulators are arrays on the stack (`_Columns`).
+If the fastest axis is reduced, accumulators are scalars and one tile is one kept point, or some (`_Rows`). If it is
+kept, a block of it is swept together and accumulators are arrays on the stack (`_Columns`).
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tgc.backends.loops.ir import (
     Const,
     Expr,
     For,
+    If,
     Kernel,
     Let,
     Load,
@@ -114,7 +115,8 @@ class _Region:
             self.pull.integer(f"n_{axis.var}", axis.size)
         sweeps, stores = [s.rewritten(rewrite) for s in sweeps], [_moved(s, rewrite) for s in stores]
         columns = bool(axes) and not axes[-1].reduced
-        body, tiles = _Columns(axes, self.pull).build(sweeps, stores) if columns else _rows(axes, sweeps, stores)
+        build = _Columns(axes, self.pull).build if columns else _Rows(axes, self.pull).build
+        body, tiles = build(sweeps, stores)
         work = math.prod(self.shape) * max(1, len(self.body.nodes))
         return finish(self.name, self.pull, body, tiles=tiles, work=work)
 
@@ -246,30 +248,85 @@ def _order(domain: TensorType, inputs: Sequence[Value]) -> tuple[int, ...]:
     return tuple(range(domain.rank))
 
 
-def _rows(axes: Sequence[Axis], sweeps: Sequence[_Sweep], stores: Sequence[Store]) -> tuple[tuple[Stmt, ...], int]:
-    """The fastest axis is reduced: scalar accumulators, a tile a kept point."""
-    outer, inner = [a for a in axes if not a.reduced], [a for a in axes if a.reduced]
-    body: list[Stmt] = [Let(var, value) for var, value in unflatten(outer, Var("tile"))]
-    for sweep in sweeps:
-        body += [Let(name, x) for name, x in sweep.before]
-        body += [Let(name, x) for f in sweep.folds for name, x in zip(f.names, f.init, strict=True)]
-        step = [s for f in sweep.folds for s in _assign(f.names, f.step)]
-        if step or sweep.stores:
-            body += nest(inner, [*step, *sweep.stores])
-        body += [Let(_result(f), f.result) for f in sweep.folds]
-    return (*body, *stores), math.prod(a.size for a in outer)
+@dataclass(frozen=True)
+class _Row:
+    """One of several rows folded at once: its place, and how its scalars are told from those of the others."""
+
+    place: Mapping[Expr, Expr] = field(default_factory=dict)
+    suffix: str = ""
+    names: frozenset[str] = frozenset()
+    memo: dict[Expr, Expr] = field(default_factory=dict)
+
+    def let(self, name: str, x: Expr) -> Let:
+        return Let(name + self.suffix, self.of(x))
+
+    def of(self, x: Expr) -> Expr:
+        def replace(y: Expr) -> Expr | None:
+            if isinstance(y, Var) and y.name in self.names:
+                return Var(y.name + self.suffix, y.dtype)
+            return self.place.get(y)
+
+        return substitute(x, replace, self.memo)
+
+
+class _Rows:
+    """The fastest axis is reduced: accumulators are scalars. A tile is one row, or `ROWS` of them in a short sweep."""
+
+    def __init__(self, axes: Sequence[Axis], pull: Pull) -> None:
+        self.outer, self.inner = [a for a in axes if not a.reduced], [a for a in axes if a.reduced]
+        self.pull = pull
+
+    def build(self, sweeps: Sequence[_Sweep], stores: Sequence[Store]) -> tuple[tuple[Stmt, ...], int]:
+        points = math.prod(a.size for a in self.outer)
+        one = self._points([_Row()], sweeps, stores)
+        steps = [x for s in sweeps for f in s.folds for x in f.step]
+        short = len(list(walk(steps))) <= SIMPLE and not any(s.stores or (k and s.folds) for k, s in enumerate(sweeps))
+        if not self.outer or not short:
+            return (*(Let(var, value) for var, value in unflatten(self.outer, Var("tile"))), *one), points
+        last, height = self.outer[-1], ROWS if points >= ROWS * SHARES else 1
+        blocks = Axis("block", -(-last.size // height))
+        self.pull.integer("n_block", blocks.size)
+        names = frozenset(
+            n for s in sweeps for n in (*(n for n, _ in s.before), *(n for f in s.folds for n in _names(f)))
+        )
+        rows = [_Row({Var(last.var): Var("first") + r}, f"_{r}", names) for r in range(ROWS)]
+        end, single = Var("end"), For(last.var, Var("first"), Var("end"), tuple(one))
+        body: list[Stmt] = [
+            *(Let(var, value) for var, value in unflatten([*self.outer[:-1], blocks], Var("tile"))),
+            Let("first", Var("block") * self.pull.integer("height", height)),
+            Let("end", SCALAR.minimum(last.extent, Var("first") + Var("height"))),
+            If(end - Var("first") < ROWS, (single,), tuple(self._points(rows, sweeps, stores))),
+        ]
+        return tuple(body), math.prod(a.size for a in self.outer[:-1]) * blocks.size
+
+    def _points(self, rows: Sequence[_Row], sweeps: Sequence[_Sweep], stores: Sequence[Store]) -> list[Stmt]:
+        """All sweeps of some kept points side by side."""
+        body: list[Stmt] = []
+        for sweep in sweeps:
+            body += [row.let(name, x) for row in rows for name, x in sweep.before]
+            body += [row.let(n, x) for row in rows for f in sweep.folds for n, x in zip(f.names, f.init, strict=True)]
+            step = [s for row in rows for f in sweep.folds for s in _assign(row, f)]
+            step += [_moved(s, row.of) for row in rows for s in sweep.stores]
+            body += nest(self.inner, step) if step else ()
+            body += [row.let(_result(f), f.result) for row in rows for f in sweep.folds]
+        return [*body, *(_moved(s, row.of) for row in rows for s in stores)]
 
 
 def _result(f: _Fold) -> str:
     return "r" + f.names[0].removeprefix("acc").split("_")[0]
 
 
-def _assign(names: Sequence[str], values: Sequence[Expr]) -> list[Stmt]:
-    """names = values, all at once."""
-    if len(names) == 1:
-        return [Let(names[0], values[0])]
-    fresh = [Let(f"new_{n}", v) for n, v in zip(names, values, strict=True)]
-    return [*fresh, *(Let(n, Var(f"new_{n}", v.dtype)) for n, v in zip(names, values, strict=True))]
+def _names(f: _Fold) -> tuple[str, ...]:
+    """The scalars of a fold: its state, the state after a step, its result."""
+    return (*f.names, *(f"new_{n}" for n in f.names), _result(f))
+
+
+def _assign(row: _Row, f: _Fold) -> list[Stmt]:
+    """The state after one more element, all of it at once."""
+    if len(f.names) == 1:
+        return [row.let(f.names[0], f.step[0])]
+    fresh = [row.let(f"new_{n}", v) for n, v in zip(f.names, f.step, strict=True)]
+    return [*fresh, *(row.let(n, Var(f"new_{n}", v.dtype)) for n, v in zip(f.names, f.step, strict=True))]
 
 
 class _Columns:
