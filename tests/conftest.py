@@ -17,6 +17,9 @@ GOLDEN = Path(__file__).parent / "golden"
 # The workers of pytest-xdist share the cores: an OpenMP thread that spins for work would take them from the others.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# Passes run in every process: a plan kept by an earlier run, or test, would hide what a pass does now.
+os.environ.setdefault("TGC_CACHE", "kernels")
+
 settings.register_profile(
     "tgc", deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize="CI" in os.environ
 )

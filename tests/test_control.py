@@ -278,7 +278,7 @@ def test_memory_and_code_do_not_grow_with_the_length() -> None:
         return tgc.fori_loop(0, n, lambda i, c: tnp.tanh(c @ W) + i, h)
 
     programs = [tgc.jit(f, static="n").lower(H, n=n).compile() for n in (10, 10_000)]
-    sizes = {(p.executable._arena, len(p.executable._launches)) for p in programs}
+    sizes = {(p.executable.plan.arena, len(p.executable.plan.rows)) for p in programs}
     assert len(sizes) == 1
     h = H
     for i in range(10):

@@ -165,10 +165,10 @@ def test_an_lstm_over_many_thousand_steps() -> None:
             want = interpret(lowered.graph, x, *weights)
             for a, b in zip(got, want, strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-    sizes = {n: p.executable._arena for n, p in programs.items()}
+    sizes = {n: p.executable.plan.arena for n, p in programs.items()}
     per_step = (sizes[16] - sizes[8]) / 8
     assert sizes[120_000] < sizes[8] + 1.1 * per_step * 120_000
     assert per_step < 4 * 2 * (16 * 3 + 4 * 8)
-    launches = {n: len(p.executable._launches) for n, p in programs.items()}
+    launches = {n: len(p.executable.plan.rows) for n, p in programs.items()}
     assert launches[8] == launches[16]
     assert launches[100_000] == launches[120_000]  # more than of short ones: long sums are cut in chunks

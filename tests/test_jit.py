@@ -222,7 +222,7 @@ def test_python_is_entered_once_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     x = array(16, 16)
     f(x)
     (entry,) = f._entries.values()
-    assert len(entry.executable._launches) >= 20
+    assert len(entry.executable.plan.rows) >= 20
     runs = []
     original = Driver.run
 

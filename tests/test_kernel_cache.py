@@ -213,7 +213,9 @@ def test_the_environment_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("TGC_CACHE_DIR", str(tmp_path))
     monkeypatch.setenv("TGC_CACHE_SIZE", "3")
     cache = KernelCache.default()
-    assert (cache.root, cache.limit) == (tmp_path, 3 << 20)
+    assert (cache.root, cache.limit, cache.plans) == (tmp_path, 3 << 20, True)
+    monkeypatch.setenv("TGC_CACHE", "kernels")
+    assert not KernelCache.default().plans
     monkeypatch.setenv("TGC_CACHE", "0")
     off = KernelCache.default()
     off.put(KEY, PAYLOAD)

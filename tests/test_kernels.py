@@ -27,8 +27,8 @@ from tgc.backends.cpu.backend import CpuBackend, Launch
 from tgc.backends.cpu.compile import kernel_assembly, kernel_function, kernel_llvm
 from tgc.backends.cpu.emit import storage_name
 from tgc.backends.cpu.loader import kernel_key
+from tgc.backends.cpu.plan import to_storage
 from tgc.backends.cpu.pointers import SCALARS, Pointer
-from tgc.backends.cpu.program import to_storage
 from tgc.backends.cpu.target import X86_LEVELS, CpuTarget
 from tgc.interpret import interpret
 from tgc.jit import LoweredFunction

@@ -269,6 +269,15 @@ def test_a_fork_while_another_thread_compiles(shared_cache: Path) -> None:
     assert run(code, shared_cache, TGC_CACHE="0") == 0
 
 
+def test_a_second_process_runs_no_pass(tmp_path: Path) -> None:
+    code = """
+        f = tgc.jit(lambda x, w: nn.gelu(x @ w))
+        print(repr(digest(f(X, W))))
+    """
+    first = run(code, tmp_path)
+    assert run("tgc.runtime.lowered.run = None\n" + textwrap.dedent(code), tmp_path) == first
+
+
 @needs_fork
 @pytest.mark.parametrize("used", [True, False])
 def test_a_pool_of_forks_inherits_a_function(used: bool, shared_cache: Path) -> None:

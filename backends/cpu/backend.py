@@ -12,8 +12,9 @@ from tgc.backends.cpu import profiler, roofline
 from tgc.backends.cpu.callback import Callback, opaque_nodes
 from tgc.backends.cpu.driver import Driver
 from tgc.backends.cpu.emit import emit
-from tgc.backends.cpu.flatten import Launched
-from tgc.backends.cpu.loader import Loader, load_kernels
+from tgc.backends.cpu.flatten import Numbered
+from tgc.backends.cpu.loader import Loader, cache_entries, load_entries, load_kernels, source_key, toolchain
+from tgc.backends.cpu.plan import Plan, make_plan
 from tgc.backends.cpu.program import CpuProgram
 from tgc.backends.cpu.target import CpuTarget
 from tgc.backends.loops.ir import Kernel
@@ -24,9 +25,11 @@ from tgc.ir import Graph, Node, Value
 from tgc.ops.kinds import Control
 from tgc.ops.movement import reshape
 from tgc.ops.region import fused
-from tgc.runtime.cache import KernelCache
+from tgc.runtime.cache import KernelCache, content_key
 from tgc.runtime.profile import Profile, Roofline
 from tgc.runtime.registry import Executable
+
+PLAN_SHARE = 0.25  # of the cache that one plan, with its constants, may take
 
 
 @dataclass(frozen=True)
@@ -112,18 +115,40 @@ class CpuBackend:
             found[name] = source
         return found
 
-    def compile(self, graph: Graph, donated: Sequence[int]) -> CpuProgram:
-        """An executable of a planned graph; kernels come from the cache where it has them."""
+    def compile(self, graph: Graph, donated: Sequence[int], key: str | None = None) -> CpuProgram:
+        """An executable of a planned graph; kernels come from the cache where it has them.
+
+        Under a key, the plan is put there too, unless the graph has opaque regions: they call Python.
+        """
         launches = self.launches(graph)
         named = [(launch.source, launch.kernel.name) for launch in launches]
-        addresses = load_kernels(named, self.target, self.cache, self.loader)
-        loaded: dict[Node, list[Launched]] = {}
-        for launch, address in zip(launches, addresses, strict=True):
-            loaded.setdefault(launch.node, []).append((launch.kernel, address))
-        for node in opaque_nodes(graph):
-            callback = Callback(node)
-            loaded[node] = [(callback, callback.address)]
-        return CpuProgram(graph, donated, loaded, self.driver)
+        entries = cache_entries(named, self.target)
+        addresses = dict(zip(entries, load_kernels(named, self.target, self.cache, self.loader), strict=True))
+        numbers = {entry: k for k, entry in enumerate(addresses)}
+        launched: dict[Node, list[Numbered]] = {}
+        for launch, entry in zip(launches, entries, strict=True):
+            launched.setdefault(launch.node, []).append((launch.kernel, numbers[entry]))
+        callbacks = {len(numbers) + k: (node, Callback(node)) for k, node in enumerate(opaque_nodes(graph))}
+        launched |= {node: [(callback, k)] for k, (node, callback) in callbacks.items()}
+        plan = make_plan(graph, donated, launched, tuple(addresses), self.driver.threads)
+        if key is not None and self.cache.plans and not callbacks and plan.nbytes <= self.cache.limit * PLAN_SHARE:
+            self.cache.put(self._plan_key(key), plan.to_bytes(), {"plan": plan.name})
+        every = [*addresses.values(), *(callback.address for _, callback in callbacks.values())]
+        return CpuProgram(plan, every, self.driver, {k: callback for k, (_, callback) in callbacks.items()})
+
+    def load(self, key: str) -> CpuProgram | None:
+        """The program that was compiled under a key, on this machine by this version; None if the cache lacks it."""
+        data = self.cache.get(self._plan_key(key)) if self.cache.plans else None
+        if data is None:
+            return None
+        plan = Plan.of_bytes(data)
+        addresses = load_entries(plan.kernels, self.cache, self.loader)
+        return None if addresses is None else CpuProgram(plan, addresses, self.driver)
+
+    def _plan_key(self, key: str) -> str:
+        target = self.target
+        sizes = (str(n) for n in (target.threads, target.l1_bytes, target.l2_bytes))
+        return content_key("plan", key, target.key, *sizes, source_key(), *(" ".join(tool) for tool in toolchain()))
 
     def profile(self, executable: Executable, arrays: Sequence[np.ndarray]) -> Profile:
         """Where the time of a call of what `compile` returned goes; no array is overwritten."""

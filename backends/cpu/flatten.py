@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from tgc.backends.cpu.callback import Callback
-from tgc.backends.cpu.driver import BRANCH, COPY, LAUNCH_WORDS, LOAD, SET, SWAP, Int64s
+from tgc.backends.cpu.driver import BRANCH, COPY, LAUNCH_WORDS, LOAD, SET, STEERING, SWAP, Int64s
 from tgc.backends.loops.ir import Const, Kernel
 from tgc.errors import BackendError
 from tgc.ir import Constant, Graph, Node, Value
@@ -24,7 +24,7 @@ from tgc.passes.memory import Scratch, in_place
 from tgc.types import TensorType
 
 Place: TypeAlias = tuple[int, int]
-Launched: TypeAlias = tuple[Kernel | Callback, int]  # a kernel or what stands for one, and its address
+Numbered: TypeAlias = tuple[Kernel | Callback, int]  # a kernel or what stands for one, and its number
 
 ZERO, ARENA = 0, 1  # bases
 GRAIN = 1 << 14  # work (elementary operations) below which a launch is not shared by threads
@@ -41,7 +41,7 @@ class Flattener:
         owners: for each row the node and the kernel that it launches, None where it steers.
     """
 
-    def __init__(self, kernels: Mapping[Node, Sequence[Launched]], words: int, threads: int) -> None:
+    def __init__(self, kernels: Mapping[Node, Sequence[Numbered]], words: int, threads: int) -> None:
         self.kernels, self.words, self.threads = kernels, words, threads
         self.constants: dict[tuple[str, TensorType], tuple[int, Constant]] = {}
         self.owners: list[tuple[Node, Kernel | Callback] | None] = []
@@ -49,7 +49,7 @@ class Flattener:
         self._arguments: list[Place] = []
 
     def tables(self) -> tuple[Int64s, Int64s]:
-        """Launches and arguments of the frame."""
+        """Rows and arguments of the frame; kernels are given by `STEERING` and their number."""
         rows = np.array(self._rows, np.int64).reshape(-1, LAUNCH_WORDS)
         return rows, np.array(self._arguments, np.int64).reshape(-1, 2)
 
@@ -120,14 +120,15 @@ class Flattener:
         return word
 
     def _launch(self, node: Node, operands: Sequence[Place], results: Sequence[Place]) -> None:
-        for kernel, address in self.kernels[node]:
+        for kernel, number in self.kernels[node]:
             first = len(self._arguments)
             self._arguments += [operands[k] if kind == "in" else results[k] for kind, k in kernel.bindings]
             self._arguments += [(ZERO, value) for value in kernel.values.values()]
             self._arguments += [(ZERO, _bits(c)) for c in kernel.scalars.values()]
             shared = kernel.work >= GRAIN and self.threads > 1
             parts = max(PARTS * self.threads, min(MORE, kernel.work // SHARE)) if shared else 1
-            self._row(address, first, kernel.tiles, max(min(parts, kernel.tiles), 1), len(self._arguments) - first)
+            tiles = kernel.tiles, max(min(parts, kernel.tiles), 1)
+            self._row(STEERING + number, first, *tiles, len(self._arguments) - first)
             self.owners[-1] = node, kernel
 
     def _carries(

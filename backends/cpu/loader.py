@@ -7,7 +7,7 @@ import importlib.util
 import itertools
 import platform
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -44,10 +44,15 @@ class Loader:
         self._addresses: dict[str, int] = {}
         self._lock = Lock()
 
+    def has(self, symbol: str) -> bool:
+        """Whether the code of a symbol is linked."""
+        with self._lock:
+            return symbol in self._addresses
+
     def load(self, objects: Mapping[str, bytes]) -> dict[str, int]:
         """Addresses of the given symbols, each defined by its object file.
 
-        A symbol names its content: one that was loaded before is not loaded again.
+        A symbol names its content: one that was loaded before is not loaded again, and needs no file.
 
         Raises:
             BackendError: an object needs a symbol that this process lacks, or does not define its own.
@@ -78,27 +83,48 @@ def load_kernels(
         BackendError: a kernel does not compile or link.
     """
     kernels = list(kernels)
-    keys = [kernel_key(source, name, target) for source, name in kernels]
-    symbols = [_symbol(name, key) for (_, name), key in zip(kernels, keys, strict=True)]
-    objects: dict[str, bytes] = {}
-    missing: dict[str, tuple[str, tuple[str, str]]] = {}
-    for key, symbol, kernel in zip(keys, symbols, kernels, strict=True):
-        if symbol in objects or symbol in missing:
-            continue
-        code = cache.get(key)
-        if code is None:
-            missing[symbol] = key, kernel
-        else:
-            objects[symbol] = code
+    entries = cache_entries(kernels, target)
+    objects, missing = _stored(entries, cache, loader)
     if missing:
         from tgc.backends.cpu.compile_many import compile_kernels
 
-        compiled = compile_kernels([kernel for _, kernel in missing.values()], target)
-        for (key, _), result in zip(missing.values(), compiled, strict=True):
+        wanted = {symbol: kernel for (_, symbol), kernel in zip(entries, kernels, strict=True) if symbol in missing}
+        for key, result in zip(missing.values(), compile_kernels([wanted[s] for s in missing], target), strict=True):
             objects[result.symbol] = result.code
             cache.put(key, result.code, {"symbol": result.symbol, **dict(toolchain()), "target": target.key})
     addresses = loader.load(objects)
-    return [addresses[symbol] for symbol in symbols]
+    return [addresses[symbol] for _, symbol in entries]
+
+
+def load_entries(entries: Sequence[tuple[str, str]], cache: KernelCache, loader: Loader) -> list[int] | None:
+    """Addresses of kernels by `(key, symbol)`; None if the cache has not all of them."""
+    objects, missing = _stored(entries, cache, loader)
+    if missing:
+        return None
+    addresses = loader.load(objects)
+    return [addresses[symbol] for _, symbol in entries]
+
+
+def cache_entries(kernels: Iterable[tuple[str, str]], target: CpuTarget) -> list[tuple[str, str]]:
+    """The key and the symbol under which the cache has each of the kernels `(source, name)`."""
+    keys = [(name, kernel_key(source, name, target)) for source, name in kernels]
+    return [(key, _symbol(name, key)) for name, key in keys]
+
+
+def _stored(
+    entries: Sequence[tuple[str, str]], cache: KernelCache, loader: Loader
+) -> tuple[dict[str, bytes], dict[str, str]]:
+    """By symbol: the machine code, empty of what is linked already; and the keys of what the cache lacks."""
+    objects: dict[str, bytes] = {}
+    missing: dict[str, str] = {}
+    for key, symbol in entries:
+        if symbol not in objects and symbol not in missing:
+            code = b"" if loader.has(symbol) else cache.get(key)
+            if code is None:
+                missing[symbol] = key
+            else:
+                objects[symbol] = code
+    return objects, missing
 
 
 def kernel_key(source: str, name: str, target: CpuTarget) -> str:
@@ -134,6 +160,16 @@ def toolchain() -> tuple[tuple[str, str], ...]:
         ("numba", version[1] if version else text),
         ("llvmlite", llvmlite.__version__),
     )
+
+
+@functools.cache
+def source_key() -> str:
+    """A hash of the text of all that plans a graph: the passes, the ops, the backends and what they stand on."""
+    package = _ROOT / "tgc"
+    folders = ("ops", "passes", "runtime", "backends/loops", "backends/cpu")
+    files = [*package.glob("*.py"), *(file for folder in folders for file in (package / folder).glob("*.py"))]
+    texts = ((file.relative_to(package).as_posix(), file.read_text(encoding="utf-8")) for file in sorted(files))
+    return content_key(*(part for text in texts for part in text))
 
 
 @functools.cache

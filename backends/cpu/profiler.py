@@ -10,15 +10,12 @@ import copy
 import statistics
 import time
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from tgc.backends.cpu.driver import BRANCH, COPY, STEERING, Driver, Frame
+from tgc.backends.cpu.driver import BRANCH, COPY, Driver, Frame
 from tgc.backends.cpu.program import CpuProgram
-from tgc.ir import Node
-from tgc.ops.work import flops, traffic
-from tgc.runtime.profile import Profile, Roofline, Row, itemsize
+from tgc.runtime.profile import Profile, Roofline, Row
 
 ROUNDS = 7
 
@@ -73,12 +70,13 @@ def profile(program: CpuProgram, arrays: Sequence[np.ndarray], roofline: Rooflin
     stepper = _Stepper(program.driver)
     stepped = copy.copy(program)
     stepped.driver = stepper  # type: ignore[assignment]
+    donated = set(program.plan.donations.values())
     walls: list[int] = []
     outside: list[int] = []
     rounds: list[dict[int, tuple[int, int]]] = []
     for _ in range(ROUNDS + 1):
         for run in (program, stepped):
-            own = [a.copy() if k in program.donated else a for k, a in enumerate(arrays)]
+            own = [a.copy() if k in donated else a for k, a in enumerate(arrays)]
             start = time.perf_counter_ns()
             results = run(own)
             taken = time.perf_counter_ns() - start
@@ -94,27 +92,24 @@ def profile(program: CpuProgram, arrays: Sequence[np.ndarray], roofline: Rooflin
 
 def _rows(program: CpuProgram, rounds: Sequence[dict[int, tuple[int, int]]], roofline: Roofline) -> list[Row]:
     """A row for each node that launched, one for all copies, one for the steering of loops."""
-    gathered: dict[Any, list[int]] = {}  # rows of the frame, by what they belong to
+    plan = program.plan
+    gathered: dict[int | str, list[int]] = {}  # rows of the frame, by the number of a node or what they do
     for k in sorted(rounds[0]):
-        owner = program._owners[k]
-        code = int(program._launches[k, 0])
-        what = owner[0] if owner else "copy" if code == COPY else "loops and branches"
-        assert owner or code < STEERING
-        gathered.setdefault(what, []).append(k)
+        steering = "copy" if plan.rows[k, 0] == COPY else "loops and branches"
+        owner = plan.owners[k]
+        gathered.setdefault(plan.facts[owner].node if owner >= 0 else steering, []).append(k)
     found = []
     for what, rows in gathered.items():
         seconds = statistics.median(sum(r[k][0] for k in rows) for r in rounds) * 1e-9
         launches = sum(rounds[0][k][1] for k in rows)
-        if isinstance(what, Node):
-            owner = program._owners[rows[0]]
-            assert owner is not None
-            times = rounds[0][rows[0]][1]
-            work, data = flops(what.body) * times, traffic(what) * times
-            limit = roofline.seconds(work, data, itemsize(what))
-            name = owner[1].name + " (again)" * ("again" in what.attrs)
-            found.append(Row(name, str(what.attrs["kind"]), launches, seconds, work, data, limit, what.loc))
+        if isinstance(what, int):
+            fact, times = plan.facts[plan.owners[rows[0]]], rounds[0][rows[0]][1]
+            work, data = fact.flops * times, fact.bytes * times
+            limit = roofline.seconds(work, data, fact.itemsize)
+            name = fact.kernel + " (again)" * fact.again
+            found.append(Row(name, fact.kind, launches, seconds, work, data, limit, fact.loc))
         else:
-            data = sum(2 * int(program._launches[k, 2]) * rounds[0][k][1] for k in rows) if what == "copy" else 0
+            data = sum(2 * int(plan.rows[k, 2]) * rounds[0][k][1] for k in rows) if what == "copy" else 0
             limit = roofline.seconds(0, data)
             found.append(Row(f"({what})", "copy", launches, seconds, 0, data, limit))
     return found

@@ -1,4 +1,4 @@
-"""Machine code on disk, addressed by what it was made from.
+"""Machine code and plans of programs on disk, addressed by what they were made from.
 
 One file per entry, named by its key, four parts separated by newlines:
 
@@ -11,7 +11,8 @@ An entry is data until its checksum, key and size have been checked: one that fa
 removed, and counts as missing. The checksum finds damage, not malice: whoever may write the folder may run code in
 the processes that read it, so the folder is created for its owner alone.
 
-The environment: TGC_CACHE_DIR is the folder, TGC_CACHE=0 turns the cache off, TGC_CACHE_SIZE is its size in MiB.
+The environment: TGC_CACHE_DIR is the folder, TGC_CACHE_SIZE its size in MiB, TGC_CACHE=0 turns the cache off, and
+TGC_CACHE=kernels keeps machine code alone, so that every process runs the passes.
 """
 
 from __future__ import annotations
@@ -56,14 +57,16 @@ class KernelCache:
     Args:
         root: the folder, created when first written to; None makes a cache that is always empty.
         limit: bytes that the folder may hold; beyond it the entries that were unused longest are removed.
+        plans: whether plans of programs are wanted in it.
 
     Nothing here raises because of the file system. A folder that cannot be read or written costs one `CacheWarning`;
     from then on this object leaves it alone, or only reads it.
     """
 
-    def __init__(self, root: Path | None, limit: int = DEFAULT_LIMIT) -> None:
+    def __init__(self, root: Path | None, limit: int = DEFAULT_LIMIT, plans: bool = True) -> None:
         self.root = root
         self.limit = limit
+        self.plans = plans
         self._readable = self._writable = root is not None
         self._used: int | None = None  # bytes in the folder, as far as this process knows; None before the first put
         self._lock = Lock()
@@ -76,8 +79,8 @@ class KernelCache:
             CacheError: TGC_CACHE or TGC_CACHE_SIZE has no meaning.
         """
         switch = os.environ.get("TGC_CACHE", "1")
-        if switch not in ("0", "1"):
-            raise CacheError(f"TGC_CACHE must be 0 or 1, not {switch!r}")
+        if switch not in ("0", "1", "kernels"):
+            raise CacheError(f"TGC_CACHE must be 0, 1 or kernels, not {switch!r}")
         if switch == "0":
             return cls(None)
         limit = DEFAULT_LIMIT
@@ -86,10 +89,10 @@ class KernelCache:
                 raise CacheError(f"TGC_CACHE_SIZE must be a positive number of MiB, not {size!r}")
             limit = int(size) << 20
         if folder := os.environ.get("TGC_CACHE_DIR"):
-            return cls(Path(folder).expanduser(), limit)
+            return cls(Path(folder).expanduser(), limit, switch == "1")
         from platformdirs import user_cache_dir
 
-        return cls(Path(user_cache_dir("tgc", appauthor=False)), limit)
+        return cls(Path(user_cache_dir("tgc", appauthor=False)), limit, switch == "1")
 
     def get(self, key: str) -> bytes | None:
         """The payload stored under `key`; None if there is none, or none that is sound."""

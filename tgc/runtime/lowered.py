@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tgc.collector import collector_paused
-from tgc.config import config
+from tgc.config import Config, config
 from tgc.errors import ConfigError, PassError, StepLimitError
 from tgc.interpret import interpret
 from tgc.ir import Graph, Node
@@ -24,6 +24,7 @@ from tgc.passes import PASSES, PIPELINE, parse_pipeline, run
 from tgc.passes.manager import Compilation
 from tgc.passes.memory import Memory, arena_bytes, match_donations
 from tgc.passes.rematerialize import Rematerialize
+from tgc.runtime.cache import content_key
 from tgc.runtime.registry import Executable, get_backend
 from tgc.text import save_graph
 from tgc.types import BOOL, is_float
@@ -108,12 +109,23 @@ class Lowered:
 
     @collector_paused()
     def compile(self) -> Executable:
-        """Machine code for the graph."""
-        if config().debug >= 1:
+        """Machine code for the graph; no pass runs where the cache has its program."""
+        settings, backend = config(), get_backend(self.backend)
+        key = self._key(settings)
+        if key is not None and (kept := backend.load(key)) is not None:
+            return kept
+        if settings.debug >= 1:
             sys.stderr.write(f"tgc: compiling @{self.graph.name} for {self.backend}\n")
-        for name, source in self.kernels.items() if config().debug >= 2 else ():
-            sys.stderr.write(f"tgc: kernel {name}\n" + (source if config().debug >= 3 else ""))
-        return get_backend(self.backend).compile(self.compilation.result, self.donated)
+        for name, source in self.kernels.items() if settings.debug >= 2 else ():
+            sys.stderr.write(f"tgc: kernel {name}\n" + (source if settings.debug >= 3 else ""))
+        return backend.compile(self.compilation.result, self.donated, key)
+
+    def _key(self, settings: Config) -> str | None:
+        """What the program is kept under: all that it is made from. None where its compilation is to be seen."""
+        if settings.check or settings.dump or settings.explain or settings.debug:
+            return None
+        options = self.donated, self.memory_limit, settings.pipeline
+        return content_key(str(self.graph), *map(str, options))
 
     def _dump(self, root: Path, made: Compilation) -> None:
         name = re.sub("[^A-Za-z0-9_.-]", "_", self.graph.name)

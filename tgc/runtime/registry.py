@@ -33,8 +33,11 @@ class Backend(Protocol):
     def sources(self, graph: Graph) -> Mapping[str, str]:
         """The text of every kernel of a planned graph, by name."""
 
-    def compile(self, graph: Graph, donated: Sequence[int]) -> Executable:
-        """An executable of a planned graph (pipeline stage `memory`)."""
+    def compile(self, graph: Graph, donated: Sequence[int], key: str | None = None) -> Executable:
+        """An executable of a planned graph (pipeline stage `memory`), kept under `key` if there is one."""
+
+    def load(self, key: str) -> Executable | None:
+        """What was kept under a key, by this process or another one."""
 
     def profile(self, executable: Executable, arrays: Sequence[np.ndarray]) -> Profile:
         """Where the time of a call of what `compile` returned goes; no array is overwritten."""
