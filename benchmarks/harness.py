@@ -66,7 +66,9 @@ def environment(caches: str) -> dict[str, str]:
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
-    return {**os.environ, **dict.fromkeys(THREADS, str(thread_count())), **own}
+    # a checkout that may not keep its bytecode would be compiled at every start, as no installed package is
+    kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, **dict.fromkeys(THREADS, str(thread_count())), **own}
 
 
 class Worker:

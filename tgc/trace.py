@@ -6,6 +6,7 @@ the trace; Python's control flow, NumPy arrays and numbers around it become part
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +31,7 @@ def user_location() -> Loc:
     while frame is not None:
         file = frame.f_code.co_filename
         if not file.startswith(_INTERNAL):
-            return (f"{Path(file).name}:{frame.f_lineno}",)
+            return (f"{os.path.basename(file)}:{frame.f_lineno}",)
         frame = frame.f_back  # type: ignore[assignment]
     return ()
 
@@ -42,7 +43,7 @@ def _raised_at(error: BaseException) -> str:
     while at is not None:
         file = at.tb_frame.f_code.co_filename
         if not file.startswith(_INTERNAL):
-            place = f"{Path(file).name}:{at.tb_lineno}"
+            place = f"{os.path.basename(file)}:{at.tb_lineno}"
         at = at.tb_next
     said = "\n".join([str(error), *getattr(error, "__notes__", ())])
     return "" if place in said else place
