@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +56,8 @@ class Settings:
     choice: float
 
 
-def environment(caches: str) -> dict[str, str]:
-    """Of a process whose caches of compiled code are in that folder."""
+def environment(caches: str, threads: int | None = None) -> dict[str, str]:
+    """Of a process whose caches of compiled code are in that folder, with so many threads (None: one a core)."""
     own = {
         "TGC_CACHE": "1",
         "TGC_CACHE_DIR": f"{caches}/tgc",
@@ -68,18 +68,18 @@ def environment(caches: str) -> dict[str, str]:
     }
     # a checkout that may not keep its bytecode would be compiled at every start, as no installed package is
     kept = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    return {**kept, **dict.fromkeys(THREADS, str(thread_count())), **own}
+    return {**kept, **dict.fromkeys(THREADS, str(threads or thread_count())), **own}
 
 
 class Worker:
-    """A process of `benchmarks.worker`."""
+    """A process of `benchmarks.worker`, with more in its environment where that is given."""
 
-    def __init__(self, implementation: str, threads: int) -> None:
+    def __init__(self, implementation: str, threads: int, more: Mapping[str, str] | None = None) -> None:
         self.implementation, self.threads = implementation, threads
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", implementation],
             cwd=ROOT,
-            env={**os.environ, **dict.fromkeys(THREADS, str(threads))},
+            env={**os.environ, **dict.fromkeys(THREADS, str(threads)), **(more or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks import compile_time, dynamic, memory
+from benchmarks import compile_time, dynamic, memory, targets
 from benchmarks.serve import stream
 from benchmarks.study import Study
+from tgc.backends.cpu.target import RESTRICTIONS
 
 
 def studied(study: Study, folder: Path, capsys: pytest.CaptureFixture[str], *rows: str) -> dict[str, Any]:
@@ -73,3 +74,16 @@ def test_a_study_has_rows_and_adds_to_results_of_this_machine(
     with pytest.raises(SystemExit):
         memory.STUDY.main(["--merge", "--only", "lstm_layer", "--out", str(path)])
     assert "cores: 1000 and" in capsys.readouterr().err
+
+
+def test_targets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = studied(targets.STUDY, tmp_path, capsys, "pointwise_small").values()
+    found = row["implementations"]["tgc"]
+    assert list(found) == targets.levels()
+    assert all(t["median_ms"] > 0 for level in found.values() for t in level["threads"].values())
+
+
+def test_levels_are_those_of_the_targets() -> None:
+    assert targets.LEVELS.keys() == targets.NEEDS.keys() == RESTRICTIONS.keys() - {"native"}
+    assert {level: RESTRICTIONS[level] for level in targets.NEEDS} == targets.NEEDS
+    assert all(tuple(names) == targets.COLUMNS for names in targets.LEVELS.values())
