@@ -106,9 +106,18 @@ class Jit:
     """
 
     def __init__(
-        self, f: Callable[..., Any], donate: Names, static: Names, backend: str, memory_limit: int | None = None
+        self,
+        f: Callable[..., Any],
+        donate: Names,
+        static: Names,
+        backend: str,
+        memory_limit: int | None = None,
+        autotune: bool = False,
     ) -> None:
         functools.update_wrapper(self, f)
+        if not isinstance(autotune, bool):
+            raise TraceError(f"autotune={autotune!r} is neither True nor False")
+        self._autotune = autotune
         self._f, self._backend, self._memory_limit = f, backend, _limit(memory_limit)
         self._name = getattr(f, "__name__", "main").strip("<>")
         self._donate, self._static = _named(f, donate, "donate"), _named(f, static, "static")
@@ -202,7 +211,8 @@ class Jit:
 
         graph = trace(flat, types, names, self._name)
         donated = tuple(i for i, name in enumerate(names) if name.split(".")[0] in self._donate)
-        return LoweredFunction(graph, donated, self._backend, self._memory_limit, structure, result[0])
+        settings = self._backend, self._memory_limit, self._autotune
+        return LoweredFunction(graph, donated, *settings, structure, result[0])
 
 
 def jit(
@@ -212,6 +222,7 @@ def jit(
     static: Names = (),
     backend: str = "cpu",
     memory_limit: int | None = None,
+    autotune: bool = False,
 ) -> Any:
     """Compile a function of arrays.
 
@@ -229,15 +240,20 @@ def jit(
             arena of its own. Where more is needed, kernels run in an order that needs less, and values are dropped and
             computed again before their next use, which takes time and changes no result. `lower(...).explain()` says
             how much the arena takes.
+        autotune: whether to measure on this machine how kernels are best made: the sizes of register tiles, the blocks
+            in which operands go by, the parts that threads share. Each kernel whose call takes 20 us or more runs by
+            itself, on random data, in some tens of ways, which takes seconds a kernel; what is chosen is kept in the
+            kernel cache and not measured again, in other processes neither. Results differ by rounding. The machine
+            should have nothing else to do. `lower(...).explain()` says what was measured and chosen.
 
     Raises:
         BackendError: there is no such backend.
-        TraceError: `memory_limit` is no positive integer.
+        TraceError: `memory_limit` is no positive integer, or `autotune` no bool.
         OutOfMemoryError: (at the first call) the program cannot do with `memory_limit`.
     """
     if f is None:
-        return lambda f: Jit(f, donate, static, backend, memory_limit)
-    return Jit(f, donate, static, backend, memory_limit)
+        return lambda f: Jit(f, donate, static, backend, memory_limit, autotune)
+    return Jit(f, donate, static, backend, memory_limit, autotune)
 
 
 def _limit(memory_limit: int | None) -> int | None:

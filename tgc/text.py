@@ -77,13 +77,17 @@ def value_names(graph: Graph) -> dict[Value, str]:
     return names
 
 
-def print_graph(graph: Graph) -> str:
+def print_graph(graph: Graph, *, places: bool = True) -> str:
     """`graph` in `.tgir` form, without a newline at the end. Values that are defined nowhere print as `%?`.
+
+    `places`: whether comments name the places in user code.
 
     Raises:
         AttributeSpecError: an attribute is of a type that the IR does not have.
     """
     lines = list(_lines(graph, ""))
+    if not places:
+        return "\n".join(text for text, _ in lines)
     widths = (len(text) for text, loc in lines if loc)
     column = max((n for n in widths if n <= _COMMENT_COLUMN), default=0)
     return "\n".join(f"{text:{column}}  # {_print_loc(loc)}" if loc else text for text, loc in lines)

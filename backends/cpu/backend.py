@@ -9,11 +9,13 @@ from functools import cached_property
 import numpy as np
 
 from tgc.backends.cpu import profiler, roofline
+from tgc.backends.cpu.autotune import Autotune, Tuner
 from tgc.backends.cpu.callback import Callback, opaque_nodes
 from tgc.backends.cpu.driver import Driver
 from tgc.backends.cpu.emit import emit
 from tgc.backends.cpu.flatten import Numbered
 from tgc.backends.cpu.loader import Loader, cache_entries, load_entries, load_kernels, source_key, toolchain
+from tgc.backends.cpu.places import overwritten
 from tgc.backends.cpu.plan import Plan, make_plan
 from tgc.backends.cpu.program import CpuProgram
 from tgc.backends.cpu.target import CpuTarget
@@ -21,7 +23,7 @@ from tgc.backends.loops.ir import Kernel
 from tgc.backends.loops.lower import lower
 from tgc.collector import collector_paused
 from tgc.errors import BackendError
-from tgc.ir import Graph, Node, Value
+from tgc.ir import Graph, Node
 from tgc.ops.kinds import Control
 from tgc.ops.movement import reshape
 from tgc.ops.region import fused
@@ -62,6 +64,14 @@ class CpuBackend:
         return Driver(self.target, self.cache, self.loader)
 
     @cached_property
+    def tuner(self) -> Tuner:
+        return Tuner(self.target, self.cache, self.loader, self.driver)
+
+    def autotune(self) -> Autotune:
+        """The pass that gives regions the schedules that are the quickest on this machine."""
+        return Autotune(self.tuner)
+
+    @cached_property
     def roofline(self) -> Roofline:
         """The limits of the machine, measured when they are first asked for."""
         return roofline.measure(self.target, self.driver, self.cache, self.loader)
@@ -78,29 +88,19 @@ class CpuBackend:
     def _launches(self, graph: Graph, known: dict[object, list[tuple[Kernel, str]]]) -> list[Launch]:
         """The same, equal regions (of layers that are alike) lowered once: `known` holds the kernels of each."""
         made = []
-        place: dict[Value, str] = {v: f"in:{k}" for k, v in enumerate(graph.inputs)}
+        overwrites = overwritten(graph)
         for node in graph.nodes:
-            if node.op is reshape:
-                place[node.result] = place.get(node.operands[0], "")
-                continue
             if isinstance(node.op, Control):
                 for body in node.regions:
                     made += self._launches(body, known)
-                place.update(zip(node.results, node.attrs["places"], strict=False))
-                continue
-            if node.op is not fused:
+            elif node in overwrites:
+                over = overwrites[node]
+                key = node.body, node.attrs["kind"], node.attrs.get("schedule"), tuple(sorted(over.items()))
+                if key not in known:
+                    known[key] = [(k, emit(k, self.target)) for k in lower(node, self.target, over)]
+                made += [Launch(node, *k) for k in known[key]]
+            elif node.op is not fused and node.op is not reshape:
                 raise BackendError(f"{node.op.name} reached the CPU backend outside of a fused region")
-            if node.attrs["kind"] == "opaque":
-                place.update(zip(node.results, node.attrs["places"], strict=True))
-                continue
-            operands = {place.get(v, ""): k for k, v in enumerate(node.operands) if v.type.size}
-            results = zip(node.results, node.attrs["places"], strict=True)
-            overwrites = {r.index: operands[p] for r, p in results if p in operands and r.type.size}
-            key = node.body, node.attrs["kind"], tuple(sorted(overwrites.items()))
-            if key not in known:
-                known[key] = [(k, emit(k, self.target)) for k in lower(node, self.target, overwrites)]
-            made += [Launch(node, *k) for k in known[key]]
-            place.update(zip(node.results, node.attrs["places"], strict=True))
         return made
 
     def sources(self, graph: Graph) -> Mapping[str, str]:

@@ -38,7 +38,7 @@ class Callback:
 
     Attributes:
         name: of the op.
-        bindings, values, scalars, tiles, work: as a `Kernel` has them.
+        bindings, values, scalars, tiles, work, parts: as a `Kernel` has them.
     """
 
     values: Mapping[str, int] = {}
@@ -46,6 +46,7 @@ class Callback:
     tiles = 1
     work = 0
     checked = False
+    parts = 0
 
     def __init__(self, node: Node) -> None:
         (inner,) = node.body.nodes

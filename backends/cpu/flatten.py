@@ -32,6 +32,16 @@ PARTS = 4  # parts of a shared launch per thread, at least, so that a thread tha
 MORE, SHARE = 64, 1 << 18  # and so many at most where each still has so much work
 
 
+def parts_of(kernel: Kernel | Callback, threads: int) -> int:
+    """How many parts of a launch so many threads take."""
+    parts = 1
+    if threads > 1 and kernel.parts:
+        parts = kernel.parts
+    elif threads > 1 and kernel.work >= GRAIN:
+        parts = max(PARTS * threads, min(MORE, kernel.work // SHARE))
+    return max(min(parts, kernel.tiles), 1)
+
+
 class Flattener:
     """Collects rows, arguments and bases.
 
@@ -79,7 +89,7 @@ class Flattener:
             if isinstance(node.op, Control):
                 _CONTROL[node.op](self, node, operands, places[:-1], places[-1][1])
             else:
-                self._launch(node, operands, places)
+                self.launch(node, operands, places)
         for v, target in zip(graph.outputs, outputs, strict=True):
             self.copy(place[v], target, v.type)
 
@@ -119,15 +129,14 @@ class Flattener:
         self._arguments.append(at)
         return word
 
-    def _launch(self, node: Node, operands: Sequence[Place], results: Sequence[Place]) -> None:
+    def launch(self, node: Node, operands: Sequence[Place], results: Sequence[Place]) -> None:
+        """The rows of a region's kernels."""
         for kernel, number in self.kernels[node]:
             first = len(self._arguments)
             self._arguments += [operands[k] if kind == "in" else results[k] for kind, k in kernel.bindings]
             self._arguments += [(ZERO, value) for value in kernel.values.values()]
             self._arguments += [(ZERO, _bits(c)) for c in kernel.scalars.values()]
-            shared = kernel.work >= GRAIN and self.threads > 1
-            parts = max(PARTS * self.threads, min(MORE, kernel.work // SHARE)) if shared else 1
-            tiles = kernel.tiles, max(min(parts, kernel.tiles), 1)
+            tiles = kernel.tiles, parts_of(kernel, self.threads)
             self._row(STEERING + number, first, *tiles, len(self._arguments) - first)
             self.owners[-1] = node, kernel
 

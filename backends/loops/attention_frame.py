@@ -10,11 +10,13 @@ from tgc.backends.loops.axes import ZERO, Axis, ceil_div
 from tgc.backends.loops.ir import Buffer, Const, Expr, For, If, Kernel, Let, Load, Stack, Stmt, Store, Tile, Var, number
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull
+from tgc.backends.loops.schedule import Schedule
 from tgc.ops.attention import Attention, logical, unseen
 from tgc.passes.tiles import Shaped
 from tgc.types import I64, DType
 
 ONE = Const(1, I64)
+PANELS = 3  # register tiles of queries of a block, at most
 KEYS, WIDE = 64, 256  # sources of a block, at least; half of them where rows have more than so many bytes
 
 
@@ -43,13 +45,14 @@ class Blocks:
     keys: int
 
     @staticmethod
-    def of(target: Shaped, dtype: DType, width: int) -> Blocks:
+    def of(target: Shaped, dtype: DType, width: int, schedule: Schedule) -> Blocks:
         """For heads that are `width` wide, so that all local matrices together take no more than 300 KiB."""
         columns = 2 * target.lanes(dtype)
-        queries = 3 * columns
+        queries = schedule.choose("panels", PANELS, *range(1, PANELS)) * columns
         most = min((target.vector_registers - 3) // 2, 14)
         rows = next(r for r in range(most, 0, -1) if queries % r == 0)
-        keys = KEYS // 2 if width * dtype.itemsize > WIDE else KEYS
+        usual = KEYS // 2 if width * dtype.itemsize > WIDE else KEYS
+        keys = schedule.choose("keys", usual, usual // 4, usual // 2)
         return Blocks(rows, columns, queries, rows * math.ceil(keys / rows))
 
 
@@ -70,7 +73,7 @@ class Frame:
         self.shapes = [logical(t, self.orders, k) for k, t in enumerate(types)]
         self.dtype = types[0].dtype
         (*lead, time, dim), (source, out) = self.shapes[0], self.shapes[2][-2:]
-        self.blocks = Blocks.of(target, self.dtype, max(dim, out))
+        self.blocks = Blocks.of(target, self.dtype, max(dim, out), pull.schedule)
         self.lead = [Axis(f"lead{k}", n) for k, n in enumerate(lead)]
         for axis in self.lead:
             pull.integer(f"n_{axis.var}", axis.size)

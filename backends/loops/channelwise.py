@@ -69,17 +69,25 @@ class Channelwise:
         self.taps = taps if taps <= UNROLLED else SOME
         self.cut_taps = self.tap in self.padded and taps > self.width
         lanes, registers = target.lanes(self.dtype), target.vector_registers
-        vectors = _vectors(-(-n // lanes), registers // (self.taps + 1 + min(self.width, LEAST)))
+        count = -(-n // lanes)
+        vectors = pull.schedule.choose(
+            "vectors",
+            _vectors(count, registers // (self.taps + 1 + min(self.width, LEAST))),
+            *(v for v in (1, 2, 4) if count % v == 0 and v * (self.taps + 2) <= registers),
+        )
         self.columns = vectors * lanes
         self.panels, self.ragged = -(-n // self.columns), bool(n % self.columns)
         near = target.l1_bytes // (4 * self.columns * self.dtype.itemsize)  # points of k: half of it for both operands
         whole = [i for i in range(1, LEVELS + 1) if math.prod(self.size[a] for a in self.k[-i:]) <= near]
-        self.inside = min(max(whole, default=1), len(self.k))
+        inside = min(max(whole, default=1), len(self.k))
+        self.inside = pull.schedule.choose("inside", inside, *range(1, min(LEVELS, len(self.k)) + 1))
         self.held = self.cut_taps or self.inside < len(self.k)
         self.first, self.last = self._middle(self.row, self.tap)
         most = registers // vectors - self.taps - (2 * axes.lhs[self.along][self.row] - 1)
         count = self.width if self.cut_taps else self.last - self.first
-        self.rows = _rows(count, min(max(1, most), MOST), overlap=not self.held)
+        most = min(max(1, most), MOST)
+        fitting = [r for r in range(1, min(most, max(1, count)) + 1) if not self.held or count % r == 0]
+        self.rows = pull.schedule.choose("rows", _rows(count, most, overlap=not self.held), *fitting)
         self._name_integers(strides(lhs, axes.lhs), strides(rhs, axes.rhs))
 
     def _name_integers(self, a_step: Mapping[str, int], b_step: Mapping[str, int]) -> None:
@@ -129,7 +137,8 @@ class Channelwise:
     def kernel(self) -> Kernel:
         pull, size = self.pull, self.size
         lines = math.prod(size[a] for a in self.lines)
-        some = max(1, HELD // self.width) if self.held else 1
+        held = max(1, HELD // self.width)
+        some = pull.schedule.choose("lines", held if self.held else 1, *(n for n in (1, 2, 4, 8, 16) if n <= held))
         units = math.prod(size[a] for a in self.batch) * -(-lines // some)
         run = self.panels if units >= SHARES else 1
         outer = [*(Axis(a, size[a]) for a in self.batch), Axis("lines", -(-lines // some))]

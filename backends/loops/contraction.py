@@ -52,15 +52,17 @@ from tgc.ir import Node
 from tgc.ops.contraction import conv
 from tgc.ops.kinds import AxisMap
 from tgc.ops.window import POOLS
-from tgc.passes.tiles import LOW, heights, tile_shape, windowed
+from tgc.passes.tiles import LOW, heights, most_rows, tile_shape, windowed
 from tgc.types import I64, TensorType
 
 SHARES = 32  # pieces of work to share among threads, at least
 LEVELS = 2  # loops over k inside of a register tile, at most, whatever their extents; slower ones run around it
 HELD = 128  # register tiles whose results a thread holds while slower loops over k run
 ALONE = 8  # vectors of a tile of one row: each of them is loaded for one multiply-add
+VECTORS, HEIGHTS = (1, 2, 3, 4), (4, 5, 6, 8, 12)  # of columns, and rows, that any other tile can have
 STEPS, PAGE = 32, 16  # where few rows meet a large matrix: steps of k that it goes by at once, panels of a run
 SAME_SET = 4096  # bytes: rows a multiple of them apart begin in one set of the first-level cache
+RUNS = 1, 4, 8, 16, 32  # of panels, beside the usual one
 FEW_SHARES = 8  # pieces of work then, at least: each reads an operand once more
 
 Loop = tuple[Expr, Expr, Expr]  # extent, and how far a step goes in each operand
@@ -87,11 +89,8 @@ class Product:
         self.column = self.roles.n[-1]
         self.m = math.prod(self.extent[a] for a in self.roles.m)
         self.n = self.extent[self.column]
-        self.rows, self.columns = tile_shape(target, self.dtype, self.m, self.n)
-        if self.m == 1 and self.n >= ALONE * target.lanes(self.dtype) and (rhs.layout is None or not rhs.layout.tiles):
-            self.columns = ALONE * target.lanes(self.dtype)
         self.window = math.prod(self.extent[a] for a in self.inside)
-        self.rows -= self.rows % self.window
+        self.rows, self.columns = self._shape(target)
         self.l1_bytes, self.l2_bytes = target.l1_bytes, target.l2_bytes
         self.lhs_packed = self._packed_rows(lhs)
         self.lhs_step = strides(lhs, self.map.lhs, skip=self.lhs_packed)
@@ -99,7 +98,7 @@ class Product:
         self.rhs_step = strides(rhs, self.map.rhs, skip=self.packed)
         # one vector in each of few rows hardly hides how long a multiply-add takes
         self.mixed = self.rows > LOW and self.columns > target.lanes(self.dtype) and self.window == 1
-        self.mixed = self.mixed and self.lhs_packed is None
+        self.mixed = self.mixed and self.lhs_packed is None and bool(pull.schedule.choose("mixed", 1, 0))
         self.high, low = heights(self.m, self.rows) if self.mixed else (-(-self.m // self.rows), 0)
         self.panels, self.blocks = -(-self.n // self.columns), self.high + low
         wide = self.packed is None and self.panels >= PAGE // 2
@@ -108,6 +107,24 @@ class Product:
         self.streamed = wide and self.blocks <= HELD // 4 and rhs.nbytes > most
         if self.packed is None and self.rhs_step[self.column] != 1 and self.n > 1:
             raise BackendError(f"{op.name}({lhs}, {rhs}): columns of the right operand are not contiguous")
+
+    def _shape(self, target: TileTarget) -> tuple[int, int]:
+        """Rows and columns of a register tile: those for which operands are packed, else as chosen."""
+        choose, lanes = self.pull.schedule.choose, target.lanes(self.dtype)
+        lhs_tiled, rhs_tiled = (bool(v.type.layout and v.type.layout.tiles) for v in self.node.operands)
+        rows, columns = tile_shape(target, self.dtype, self.m, self.n)
+        if not rhs_tiled:
+            usual = ALONE if self.m == 1 and self.n >= ALONE * lanes else columns // lanes
+            some = (v for v in VECTORS if v * lanes < self.n + lanes and most_rows(target, v) >= LOW)
+            vectors = choose("vectors", usual, *some)
+            rows, columns = rows if vectors * lanes == columns else most_rows(target, vectors), vectors * lanes
+        if self.m == 1:
+            return 1, columns
+        rows -= rows % self.window
+        if not lhs_tiled:
+            held = (target.vector_registers - 1) // (columns // lanes) - 1  # rows that registers have room for
+            rows = choose("rows", rows, *(r for r in HEIGHTS if r <= held and r % self.window == 0))
+        return rows, columns
 
     def _packed(self, rhs: TensorType) -> int | None:
         """The axis of the right operand that is cut into panels of columns."""
@@ -293,8 +310,10 @@ class Product:
         """
         lhs, rhs = (v.type for v in self.node.operands)
         share = max(1, outer * blocks * panels // (FEW_SHARES if slow else SHARES))
+        choose = self.pull.schedule.choose
         if slow and self.streamed:
-            return blocks, min(panels, PAGE, HELD // blocks)
+            most = min(panels, HELD // blocks)
+            return blocks, choose("run", min(most, PAGE), *(n for n in RUNS if n <= most))
         held = min(HELD, share) if slow else share
         batches = math.prod(self.extent[a] for a in self.roles.batch)
         stays = not slow and lhs.nbytes <= batches * self.l2_bytes // 4
@@ -305,7 +324,11 @@ class Product:
             return -(-blocks // (held // run)) * rhs.nbytes + -(-panels // run) * lhs.nbytes
 
         run = min(range(1, most + 1), key=traffic) if slow else even(panels, most)
-        return even(blocks, held // run), run
+        limit = HELD if slow else panels * blocks
+        run = choose("run", run, *(n for n in (run // 2, 2 * run, 4 * run, panels) if 0 < n <= min(panels, limit)))
+        group = even(blocks, held // run)
+        others = (1, group // 2, 2 * group, 4 * group, blocks)
+        return choose("group", group, *(n for n in others if 0 < n <= min(blocks, limit // run))), run
 
     def _levels(self, lhs: Mapping[str, Expr], rhs: Mapping[str, Expr], extent: Mapping[str, Expr]) -> list[Level]:
         """Loops over k, outermost first, neighbours merged where both operands walk on evenly."""
@@ -329,7 +352,10 @@ class Product:
         an eighth of the second-level cache: over one image, or a row of a large one, in the gradient of a convolution
         by its filter, whatever the number of images.
         """
-        piece = STEPS if self.streamed else self.l2_bytes // 16 // (self.columns * self.dtype.itemsize)
+        usual = STEPS if self.streamed else self.l2_bytes // 16 // (self.columns * self.dtype.itemsize)
+        total = math.prod(size for size, *_ in levels)
+        others = (usual // 4, usual // 2, 2 * usual, 4 * usual)
+        piece = self.pull.schedule.choose("piece", usual, *(n for n in others if 0 < n < total))
         filters = self.node.op is conv  # their extents are the same at every call
         inside = min(len(levels), LEVELS + filters)
         while inside > 1 and math.prod(size for size, *_ in levels[-inside:]) > 2 * piece:

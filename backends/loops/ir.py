@@ -358,7 +358,8 @@ class Kernel:
     `buffers` are the kernel's pointers in order, `values` the run-time integers by name, `scalars` the numbers that the
     graph holds (1/batch, a learning rate); `tile` is the loop variable over lo..hi. `bindings` say for each buffer
     which operand ("in", k) or result ("out", k) it is.
-    `tiles` and `work` (elements of computation in all) are facts of this launch, not of the code.
+    `tiles`, `work` (elements of computation in all) and `parts` (that share the tiles; 0: as many as suit the work) are
+    facts of this launch, not of the code.
     """
 
     name: str
@@ -372,3 +373,4 @@ class Kernel:
     tiles: int
     work: int
     checked: bool = False  # whether it may report an index out of range
+    parts: int = 0

@@ -28,6 +28,7 @@ from tgc.backends.loops.ir import (
     walk,
 )  # fmt: skip
 from tgc.backends.loops.pull import Pull
+from tgc.backends.loops.schedule import PARTS
 from tgc.types import I64
 
 DEPTH = 6  # operations nested in one line of a kernel's text
@@ -251,6 +252,7 @@ def finish(name: str, pull: Pull, stmts: Sequence[Stmt], *, tiles: int, work: in
         tiles,
         work,
         checked,
+        pull.schedule.choose("parts", 0, *PARTS),
     )
 
 

@@ -14,6 +14,7 @@ from tgc.backends.loops.map import lower_map
 from tgc.backends.loops.pull import Pull
 from tgc.backends.loops.reduce import lower_reduce
 from tgc.backends.loops.scatter import lower_scatter
+from tgc.backends.loops.schedule import Schedule
 from tgc.backends.loops.tiled import TileTarget
 from tgc.backends.loops.winograd import lower_product, lower_tiles
 from tgc.errors import BackendError
@@ -25,14 +26,33 @@ from tgc.types import F32, F64
 KINDS = ("map", "reduce", "contraction", "scatter", "cumulative", "attention", "tiles", "product")
 
 
-def lower(node: Node, target: TileTarget, overwrites: Mapping[int, int] = MappingProxyType({})) -> list[Kernel]:
-    """The kernels that compute a `fused` node, in order; `overwrites` names the operand that a result is written over.
+def lower(
+    node: Node,
+    target: TileTarget,
+    overwrites: Mapping[int, int] = MappingProxyType({}),
+    schedule: Schedule | None = None,
+) -> list[Kernel]:
+    """The kernels that compute a `fused` node, in order.
+
+    Args:
+        node: the region.
+        target: the machine.
+        overwrites: result -> operand for results that are written over one.
+        schedule: decisions, which it notes; None: the node's.
 
     Raises:
-        BackendError: the kind of region is unknown.
+        BackendError: the kind of region is unknown, or there is no such schedule for it.
     """
-    body, kind = node.body, node.attrs["kind"]
-    name, pull = f"{body.name}_{kind}", Pull(body, overwrites)
+    if schedule is None:
+        schedule = Schedule.parse(node.attrs.get("schedule", ""))
+    kernels = _kernels(Pull(node.body, overwrites, schedule), node.attrs["kind"], target)
+    schedule.check()
+    return kernels
+
+
+def _kernels(pull: Pull, kind: str, target: TileTarget) -> list[Kernel]:
+    """What the template of a kind makes of a region."""
+    name = f"{pull.body.name}_{kind}"
     match kind:
         case "map":
             return lower_map(pull, name)
@@ -50,7 +70,7 @@ def lower(node: Node, target: TileTarget, overwrites: Mapping[int, int] = Mappin
             return lower_tiles(pull, name)
         case "product":
             return lower_product(pull, name, target)
-    raise BackendError(f"fused region @{body.name} is of unknown kind {kind!r}; known are {', '.join(KINDS)}")
+    raise BackendError(f"fused region @{pull.body.name} is of unknown kind {kind!r}; known are {', '.join(KINDS)}")
 
 
 def _contraction(pull: Pull, name: str, target: TileTarget) -> Kernel:

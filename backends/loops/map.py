@@ -33,6 +33,7 @@ from tgc.ops.movement import concat
 from tgc.types import I64, TensorType, is_complex
 
 BLOCK = 2048  # elements of a tile of a map that has one axis left
+OTHER_BLOCKS = 512, 1024, 4096, 8192, 16384
 STRIP, SHARES = 4, 16  # blocks side by side that one tile transposes, tiles from which on it does
 ROWS = 8  # of panels that are filled together: more of them would not stay in the first-level cache side by side
 
@@ -58,11 +59,13 @@ def lower_map(pull: Pull, name: str) -> list[Kernel]:
         loop, tiles = _panelwise(pull, axes, stores, tile)
     elif len(axes) == 1:
         (axis,) = axes
-        end = SCALAR.minimum(axis.extent, (tile + 1) * BLOCK)
-        loop = (For(axis.var, tile * BLOCK, end, tuple(stores)),)
-        tiles = -(-axis.size // BLOCK)
+        block = pull.schedule.choose("block", BLOCK, *OTHER_BLOCKS)
+        end = SCALAR.minimum(axis.extent, (tile + 1) * block)
+        loop = (For(axis.var, tile * block, end, tuple(stores)),)
+        tiles = -(-axis.size // block)
     else:
-        outer = axes[: -2 if len(axes) > 2 else -1]
+        inner = pull.schedule.choose("inner", 2 if len(axes) > 2 else 1, *range(1, len(axes)))
+        outer = axes[:-inner]
         lets = [Let(var, value) for var, value in unflatten(outer, tile)]
         loop = (*lets, *nest(axes[len(outer) :], stores))
         tiles = math.prod(a.size for a in outer)
@@ -109,14 +112,15 @@ def _panelwise(pull: Pull, axes: Sequence[Axis], stores: Sequence[Store], tile: 
     assert out.type.layout is not None
     ((cut, width),) = out.type.layout.tiles
     panel, *outer, row, column = axes
-    blocks = Axis(f"{row.var}_block", -(-row.size // ROWS))
+    rows = pull.schedule.choose("rows", ROWS, ROWS // 2, 2 * ROWS, 4 * ROWS)
+    blocks = Axis(f"{row.var}_block", -(-row.size // rows))
     pull.integer(f"n_{blocks.var}", blocks.size)
     lets = [Let(var, value) for var, value in unflatten([*outer, blocks], tile)]
 
     def copy(stores: Sequence[Store]) -> tuple[Stmt, ...]:
-        first = Var(blocks.var) * ROWS
+        first = Var(blocks.var) * rows
         inner = For(column.var, column.lo, Const(width, I64), tuple(stores))
-        return (For(row.var, first, SCALAR.minimum(row.extent, first + ROWS), (inner,)),)
+        return (For(row.var, first, SCALAR.minimum(row.extent, first + rows), (inner,)),)
 
     body = copy(stores)
     if out.shape[cut] % width:  # only the last panel has places beyond the end
@@ -152,7 +156,8 @@ def _blockwise(
     last = axes[-1]
     others = [a for a in axes[:-1] if a is not across]
     beside, apart = -(-across.size // SQUARE), math.prod(a.size for a in others)
-    strip = STRIP if apart * beside >= STRIP * SHARES else 1
+    usual = STRIP if apart * beside >= STRIP * SHARES else 1
+    strip = pull.schedule.choose("strip", usual, *(n for n in (1, 2, 4, 8, 16) if n <= beside))
     strips = Axis(f"{across.var}_strip", -(-beside // strip))
     pull.integer(f"n_{strips.var}", strips.size)
     lets = [Let(var, value) for var, value in unflatten([*others, strips], tile)]

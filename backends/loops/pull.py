@@ -13,6 +13,7 @@ import numpy as np
 from tgc.backends.loops.complex_rules import Complex, imag, pair, real
 from tgc.backends.loops.ir import Apply, Buffer, Const, Expr, Guard, Load, Var
 from tgc.backends.loops.ir import number as integer
+from tgc.backends.loops.schedule import Schedule
 from tgc.errors import BackendError
 from tgc.ir import Graph, Node, Value
 from tgc.ops.creation import number
@@ -158,14 +159,17 @@ class Pull:
     Args:
         body: the region.
         overwrites: result -> operand for results that are written over an operand: they share one buffer.
+        schedule: takes the decisions of the template.
 
     Attributes:
         sources: where values that are not inlined come from: the region's inputs, and whatever a template keeps in
             registers or local buffers; called with the place of an element.
     """
 
-    def __init__(self, body: Graph, overwrites: Mapping[int, int] = MappingProxyType({})) -> None:
-        self.body, self.overwrites = body, overwrites
+    def __init__(
+        self, body: Graph, overwrites: Mapping[int, int] = MappingProxyType({}), schedule: Schedule | None = None
+    ) -> None:
+        self.body, self.overwrites, self.schedule = body, overwrites, schedule or Schedule()
         self.values: dict[str, int] = {}
         self.scalars: dict[str, Const] = {}
         self.buffers: dict[Value, Buffer] = {}

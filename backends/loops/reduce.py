@@ -375,6 +375,7 @@ class _Columns:
         width = most
         while width > LEAST and points * -(-self.column.size // width) < SHARES:
             width //= 2
+        width = self.pull.schedule.choose("width", width, *(n for n in (most // 8, most // 4, most // 2, most) if n))
         blocks, tile = -(-self.column.size // width), Var("tile")
         count, block = self.pull.integer("blocks", blocks), self.pull.integer("block", width)
         body: list[Stmt] = [Let(v, x) for v, x in unflatten(self.outer, tile // count)]

@@ -39,7 +39,7 @@ from tgc.errors import BackendError
 from tgc.ir import Node
 from tgc.ops.window import POOLS
 from tgc.ops.winograd import MATRICES, TILE, WINDOW, TransformedProduct, WindowTransform
-from tgc.passes.tiles import tile_shape
+from tgc.passes.tiles import LOW, tile_shape
 from tgc.types import F32, F64, I64, DType
 
 CHUNK, SPAN = 32, 4  # channels, and windows side by side, that are transformed at once
@@ -117,7 +117,8 @@ def lower_tiles(pull: Pull, name: str) -> list[Kernel]:
     lines = Buffer("lines", x.dtype, (elements, wide, CHUNK), (wide * CHUNK, CHUNK, 1))
     made = Buffer("made", x.dtype, (elements, SPAN, CHUNK), (SPAN * CHUNK, CHUNK, 1))
     chunks = -(-channels // CHUNK)
-    parts = max(1, min(chunks, SHARES // max(1, n * rows)))  # few windows of many channels are shared by channels
+    usual = max(1, min(chunks, SHARES // max(1, n * rows)))  # few windows of many channels are shared by channels
+    parts = pull.schedule.choose("channel_parts", usual, *(k for k in (1, 2, 4, 8) if k <= chunks))
     for axis, count in (("row", rows), ("part", parts)):
         pull.integer(f"n_{axis}", count)
     outer = unflatten([Axis("image", n), Axis("row", rows), Axis("part", parts)], Var("tile"))
@@ -184,7 +185,9 @@ class _Product:
             raise BackendError(f"{node.op.name} of {v} reached the tiled lowering; only f32 and f64 are tiled")
         self.elements, self.images, self.tile_rows, self.tile_columns, self.depth = v.shape
         self.windows, self.n = self.images * self.tile_rows * self.tile_columns, u.shape[2]
-        self.rows, self.columns = tile_shape(target, self.dtype, self.windows, self.n)
+        choose = pull.schedule.choose
+        rows, self.columns = tile_shape(target, self.dtype, self.windows, self.n)
+        self.rows = choose("rows", rows, *range(LOW, rows)) if self.windows > 1 else rows
         self.packed = u.layout is not None and u.layout.tiles == ((2, self.columns),)
         if u.layout is not None and not self.packed:
             raise BackendError(f"{node.op.name}: layout {u.layout} of {u} does not pack panels of {self.columns}")
@@ -193,7 +196,8 @@ class _Product:
         self.blocks, self.panels = -(-self.windows // self.rows), -(-self.n // self.columns)
         self.stays = 2 * filters <= target.l2_bytes
         share = self.blocks * self.panels // SHARES
-        self.group = even(self.blocks, min(GROUP, share) if self.stays else GROUP)
+        group = even(self.blocks, min(GROUP, share) if self.stays else GROUP)
+        self.group = choose("group", group, *range(1, min(GROUP, self.blocks) + 1))
         self.products = Buffer("products", self.dtype, (GROUP * self.elements * self.held,), (1,))
         self.sums = Buffer("sums", self.dtype, (TILE**2 * self.columns,), (1,))
         self.rows_at = Buffer("rows_at", I64, (GROUP * self.rows,), (1,))

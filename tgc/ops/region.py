@@ -22,7 +22,7 @@ def _after_differentiation(g: Any, *operands: Any, **attrs: Any) -> Any:
 fused = Region(
     "fused",
     attrs={"body": region, "kind": text, "places": texts},
-    optional=REPEATABLE,
+    optional={**REPEATABLE, "schedule": text},  # decisions of its lowering that are not the backend's usual ones
     reference=interpreted,
     grad=_after_differentiation,
     samples=samples(),

@@ -50,7 +50,7 @@ class Pass(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a pass left something as it was."""
+    """Why a pass left something as it was, or what else it has to say for `explain`."""
 
     by: str
     what: str
@@ -61,6 +61,11 @@ class Refusal:
 
 
 _refusals: ContextVar[dict[Refusal, None] | None] = ContextVar("tgc_refusals", default=None)
+
+
+def remark(by: str, what: str, text: str) -> None:
+    """Note what a pass found, for `explain`."""
+    refuse(by, what, text)
 
 
 def refuse(by: str, what: str, reason: str) -> None:

@@ -33,13 +33,14 @@ def tile_shape(target: Shaped, dtype: DType, m: int, n: int) -> tuple[int, int]:
     on `n` alone. So another batch size does not mean another kernel.
     """
     lanes = target.lanes(dtype)
-
-    def most(vectors: int) -> int:
-        return min(ROWS, (target.vector_registers - vectors - 1) // vectors)
-
-    wide = [v for v in WIDTHS if most(v) >= LEAST]
+    wide = [v for v in WIDTHS if most_rows(target, v) >= LEAST]
     vectors = 1 if n <= lanes else min(wide, key=lambda v: -(-n // (v * lanes)) * v)
-    return 1 if m == 1 else most(vectors), vectors * lanes
+    return 1 if m == 1 else most_rows(target, vectors), vectors * lanes
+
+
+def most_rows(target: Shaped, vectors: int) -> int:
+    """Rows of a tile whose columns are so many vectors."""
+    return min(ROWS, (target.vector_registers - vectors - 1) // vectors)
 
 
 def heights(m: int, rows: int) -> tuple[int, int]:

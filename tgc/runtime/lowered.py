@@ -27,7 +27,7 @@ from tgc.passes.rematerialize import Rematerialize
 from tgc.runtime.cache import content_key
 from tgc.runtime.registry import Executable, get_backend
 from tgc.text import save_graph
-from tgc.types import BOOL, is_float
+from tgc.types import is_float
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,14 @@ class Lowered:
         donated: the inputs whose memory results may take.
         backend: the backend's name.
         memory_limit: bytes that the arena may take (all intermediate values, and gaps between them); None: any number.
+        autotune: whether decisions of the backend's lowerings are taken by measurement.
     """
 
     graph: Graph
     donated: tuple[int, ...] = ()
     backend: str = "cpu"
     memory_limit: int | None = None
+    autotune: bool = False
 
     @cached_property
     @collector_paused()
@@ -57,12 +59,14 @@ class Lowered:
         settings = config()
         if unknown := settings.explain - PASSES.keys():
             raise ConfigError(f"TGC_EXPLAIN names no pass: {', '.join(sorted(unknown))}; there are {', '.join(PASSES)}")
-        target = get_backend(self.backend).target
+        backend = get_backend(self.backend)
         passes = parse_pipeline(settings.pipeline or PIPELINE)
         if self.memory_limit is not None:
             passes.append(Rematerialize(self.memory_limit, self.donated))
         passes.append(Memory(self.donated, self.memory_limit or 0))
-        made = run(passes, self.graph, target, check_pass if settings.check else None)
+        if self.autotune:
+            passes.append(backend.autotune())
+        made = run(passes, self.graph, backend.target, check_pass if settings.check else None)
         for refusal in made.refusals:
             if refusal.by in settings.explain:
                 sys.stderr.write(f"{refusal}\n")
@@ -176,14 +180,17 @@ def check_pass(name: str, before: Graph, after: Graph) -> None:
 
 def same(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two results are equal up to the rounding that reordering may bring; NaN equals NaN."""
-    if a.dtype != b.dtype or a.shape != b.shape:
-        return False
-    if not is_float(a.dtype) or a.dtype == BOOL:
-        return bool(np.array_equal(a, b))
+    return a.dtype == b.dtype and a.shape == b.shape and not differing(a, b).any()
+
+
+def differing(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Which elements of two results of one type differ by more than rounding."""
+    if not is_float(a.dtype):
+        return np.asarray(a != b)
     wide = np.float64
     eps = float(np.finfo(np.float64).eps if a.dtype == np.float64 else 2.0**-23 if a.dtype == np.float32 else 2.0**-7)
     scale = float(np.nanmax(np.abs(np.where(np.isfinite(a.astype(wide)), a.astype(wide), 0)), initial=1e-30))
-    return np.allclose(a.astype(wide), b.astype(wide), rtol=256 * eps, atol=64 * eps * scale, equal_nan=True)
+    return ~np.isclose(a.astype(wide), b.astype(wide), rtol=256 * eps, atol=64 * eps * scale, equal_nan=True)
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tgc.errors import BackendError
 from tgc.ir import Graph
-from tgc.passes.manager import Target
+from tgc.passes.manager import Pass, Target
 from tgc.runtime.profile import Profile
 
 
@@ -29,6 +29,9 @@ class Backend(Protocol):
     @property
     def target(self) -> Target:
         """The machine that graphs are compiled for."""
+
+    def autotune(self) -> Pass:
+        """A pass over planned graphs that takes decisions of lowerings by measurement."""
 
     def sources(self, graph: Graph) -> Mapping[str, str]:
         """The text of every kernel of a planned graph, by name."""
