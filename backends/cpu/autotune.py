@@ -112,12 +112,13 @@ class Tuner:
 
     Attributes:
         measured: how many regions this process has measured so far.
+        known: what it knows of regions, by their keys.
     """
 
     def __init__(self, target: CpuTarget, cache: KernelCache, loader: Loader, driver: Driver) -> None:
         self.target, self.cache, self.loader, self.driver = target, cache, loader, driver
         self.measured = 0
-        self._known: dict[str, Tuned] = {}
+        self.known: dict[str, Tuned] = {}
         self._lock = Lock()
 
     def tuned(self, node: Node, overwrites: Mapping[int, int]) -> Tuned:
@@ -128,7 +129,7 @@ class Tuner:
         """
         with self._lock:
             key = self._key(node, overwrites)
-            if key not in self._known:
+            if key not in self.known:
                 found = self._stored(key, node, overwrites)
                 if found is None:
                     found = _Trial(self, node, overwrites).best()
@@ -136,8 +137,8 @@ class Tuner:
                     self.cache.put(key, json.dumps(asdict(found)).encode(), {"region": node.body.name})
                     if config().debug >= 1:
                         sys.stderr.write(f"tgc: autotune @{node.body.name}: {found}\n")
-                self._known[key] = found
-            return self._known[key]
+                self.known[key] = found
+            return self.known[key]
 
     def _key(self, node: Node, overwrites: Mapping[int, int]) -> str:
         t = self.target
@@ -200,10 +201,7 @@ class _Trial:
         while undecided := [name for name in best.schedule.choices if name not in decided]:
             name, *_ = undecided
             decided.add(name)
-            values = best.schedule.choices[name].values
-            others = (v for v in values if v != best.schedule.choices[name].value)
-            schedules = [Schedule({**best.schedule.chosen, name: v}) for v in others]
-            variants = [best, *self._variants(schedules, best.launch)]
+            variants = [best, *self._variants(best.schedule.others(name), best.launch)]
             for variant in variants[1:]:
                 self._run(variant)
                 self._compare(variant, expected)
@@ -220,7 +218,7 @@ class _Trial:
         return Tuned("", before, before, self.tried)
 
     def _variants(self, schedules: Sequence[Schedule], known: object = None) -> list[_Variant]:
-        """The region under these schedules, in machine code, without those that launch the same as others or `known`."""
+        """The region under these schedules, in machine code: one of those that launch the same, none as `known`."""
         tuner, threads = self.tuner, self.tuner.driver.threads
         made: dict[object, tuple[Schedule, list[Kernel]]] = {}
         named: list[tuple[str, str]] = []

@@ -67,6 +67,11 @@ class Schedule:
         self.choices[name] = Choice(value, values)
         return value
 
+    def others(self, name: str) -> list[Schedule]:
+        """Schedules that differ in this decision from what was taken."""
+        taken = self.choices[name]
+        return [Schedule({**self.chosen, name: value}) for value in taken.values if value != taken.value]
+
     def check(self) -> None:
         """To be called when all decisions are taken.
 

@@ -102,16 +102,16 @@ def _views(jitted: Any, arguments: Callable[[], tuple[Any, ...]]) -> dict[str, C
     return {"profile": profile, "arena": lambda: arena_bytes(jitted.lower(*arguments()).compilation.result)}
 
 
-def calls(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
+def calls(program: Program, inputs: Inputs, *, autotune: bool = False) -> Mapping[str, Variant]:
     """One function; the parameters are constants."""
     native = _native(program, inputs)
     p = {name: native[name] for name in program.parameters}
     data = [native[name] for name in program.data]
-    compiled = tgc.jit(lambda *data: program(Ops(), p, *data))
+    compiled = tgc.jit(lambda *data: program(Ops(), p, *data), autotune=autotune)
     return {"jit": stateless(lambda: compiled(*data), **_views(compiled, lambda: tuple(data)))}
 
 
-def gradients(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
+def gradients(program: Program, inputs: Inputs, *, autotune: bool = False) -> Mapping[str, Variant]:
     """The result and its pullback in one function, whose arguments are what is differentiated."""
     native = _native(program, inputs)
     cotangent = native.pop("cotangent")
@@ -121,7 +121,7 @@ def gradients(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
         y, pull = tgc.vjp(lambda *some: program.differentiable(Ops(training=True), native, some), *primals)
         return y, *pull(cotangent)
 
-    compiled = tgc.jit(both)
+    compiled = tgc.jit(both, autotune=autotune)
     arguments = primals, cotangent
     return {"jit": differentiated(lambda: compiled(*arguments), **_views(compiled, lambda: arguments))}
 
@@ -145,13 +145,13 @@ def serving(program: Program, inputs: Inputs) -> Serving:
 class Training:
     """A jitted training step with donated state, and that state."""
 
-    def __init__(self, program: Program, inputs: Inputs) -> None:
+    def __init__(self, program: Program, inputs: Inputs, *, autotune: bool = False) -> None:
         self.program, native = program, _native(program, inputs)
         p = {name: native[name].copy() for name in program.parameters}
         zeros = ({name: np.zeros_like(p[name]) for name in program.trained} for _ in range(2))
         self.state: list[Any] = [p, *zeros, np.zeros((), np.float32)]
         self.use(inputs)
-        self._jitted = tgc.jit(self._step, donate=("p", "m", "v", "t"))
+        self._jitted = tgc.jit(self._step, donate=("p", "m", "v", "t"), autotune=autotune)
 
     def use(self, inputs: Inputs) -> None:
         """Train on the data and labels of `inputs` from now on."""
@@ -187,9 +187,9 @@ class Training:
         return *self.state, TIMED_RATE, self._batch
 
 
-def training(program: Program, inputs: Inputs) -> Mapping[str, Variant]:
+def training(program: Program, inputs: Inputs, *, autotune: bool = False) -> Mapping[str, Variant]:
     """Forward, backward and update as one program."""
-    made = Training(program, inputs)
+    made = Training(program, inputs, autotune=autotune)
     shapes = {k: program.parameters[k].shape for k in program.trained}
     moments = lambda: [made.state[1][k].reshape(s) for k, s in shapes.items()]  # noqa: E731
     return {"one program": trained(made.step, moments, **made.views())}
