@@ -62,7 +62,7 @@ ALONE = 8  # vectors of a tile of one row: each of them is loaded for one multip
 VECTORS, HEIGHTS = (1, 2, 3, 4), (4, 5, 6, 8, 12)  # of columns, and rows, that any other tile can have
 STEPS, PAGE = 32, 16  # where few rows meet a large matrix: steps of k that it goes by at once, panels of a run
 SAME_SET = 4096  # bytes: rows a multiple of them apart begin in one set of the first-level cache
-RUNS = 1, 4, 8, 16, 32  # of panels, beside the usual one
+RUNS = 1, 4, 8  # of panels, beside the usual one
 FEW_SHARES = 8  # pieces of work then, at least: each reads an operand once more
 
 Loop = tuple[Expr, Expr, Expr]  # extent, and how far a step goes in each operand
@@ -312,8 +312,8 @@ class Product:
         share = max(1, outer * blocks * panels // (FEW_SHARES if slow else SHARES))
         choose = self.pull.schedule.choose
         if slow and self.streamed:
-            most = min(panels, HELD // blocks)
-            return blocks, choose("run", min(most, PAGE), *(n for n in RUNS if n <= most))
+            most = min(panels, PAGE, HELD // blocks)
+            return blocks, choose("run", most, *(n for n in RUNS if n < most))
         held = min(HELD, share) if slow else share
         batches = math.prod(self.extent[a] for a in self.roles.batch)
         stays = not slow and lhs.nbytes <= batches * self.l2_bytes // 4
@@ -354,7 +354,7 @@ class Product:
         """
         usual = STEPS if self.streamed else self.l2_bytes // 16 // (self.columns * self.dtype.itemsize)
         total = math.prod(size for size, *_ in levels)
-        others = (usual // 4, usual // 2, 2 * usual, 4 * usual)
+        others = (usual // 4, usual // 2, *(() if self.streamed else (2 * usual, 4 * usual)))
         piece = self.pull.schedule.choose("piece", usual, *(n for n in others if 0 < n < total))
         filters = self.node.op is conv  # their extents are the same at every call
         inside = min(len(levels), LEVELS + filters)

@@ -283,7 +283,8 @@ class _Rows:
         short = len(list(walk(steps))) <= SIMPLE and not any(s.stores or (k and s.folds) for k, s in enumerate(sweeps))
         if not self.outer or not short:
             return (*(Let(var, value) for var, value in unflatten(self.outer, Var("tile"))), *one), points
-        last, height = self.outer[-1], ROWS if points >= ROWS * SHARES else 1
+        last = self.outer[-1]
+        height = self.pull.schedule.choose("height", ROWS if points >= ROWS * SHARES else 1, 1, ROWS)
         blocks = Axis("block", -(-last.size // height))
         self.pull.integer("n_block", blocks.size)
         names = frozenset(
