@@ -12,6 +12,7 @@ import tgc
 import tgc.numpy as tnp
 from tgc import nn
 from tgc.interpret import interpret
+from tgc.passes import PIPELINE
 
 X = np.random.default_rng(0).standard_normal((5, 37)).astype(np.float32)
 LABELS = np.arange(5, dtype=np.int32)
@@ -107,3 +108,10 @@ def test_rows_at_once(f: Callable[[Any], Any], rows: int) -> None:
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     if rows:
         assert low.kernels == compiled.lower(np.zeros((192, 37), np.float32)).kernels
+
+
+def test_chunks_are_not_summed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each has a range of its own, however many there are."""
+    monkeypatch.setenv("TGC_PIPELINE", PIPELINE.replace("split", "split{chunks=64}"))
+    x = np.arange(10_000, dtype=np.float32) % 7
+    assert tgc.jit(lambda x: x.sum())(x) == x.sum()

@@ -281,7 +281,8 @@ class _Rows:
         one = self._points([_Row()], sweeps, stores)
         steps = [x for s in sweeps for f in s.folds for x in f.step]
         short = len(list(walk(steps))) <= SIMPLE and not any(s.stores or (k and s.folds) for k, s in enumerate(sweeps))
-        if not self.outer or not short:
+        bounds = [x for a in self.inner for x in (a.lo, a.end)]  # chunks are of their own
+        if not self.outer or not short or Var(self.outer[-1].var) in walk(bounds):
             return (*(Let(var, value) for var, value in unflatten(self.outer, Var("tile"))), *one), points
         last = self.outer[-1]
         height = self.pull.schedule.choose("height", ROWS if points >= ROWS * SHARES else 1, 1, ROWS)
