@@ -22,9 +22,9 @@ import numpy as np
 from tgc.backends.cpu.driver import Driver, Frame
 from tgc.backends.cpu.emit import emit
 from tgc.backends.cpu.flatten import Flattener, parts_of
-from tgc.backends.cpu.loader import Loader, load_kernels, lowering_key
+from tgc.backends.cpu.loader import Loader, load_kernels, source_key, toolchain
 from tgc.backends.cpu.places import overwritten
-from tgc.backends.cpu.program import to_storage
+from tgc.backends.cpu.plan import to_storage
 from tgc.backends.cpu.target import CpuTarget
 from tgc.backends.loops.ir import Kernel
 from tgc.backends.loops.lower import lower
@@ -144,7 +144,7 @@ class Tuner:
         t = self.target
         machine = (t.key, *map(str, (t.vector_registers, t.l1_bytes, t.l2_bytes, self.driver.threads)))
         region = (print_graph(node.body, places=False), node.attrs["kind"], str(sorted(overwrites.items())))
-        return content_key("schedule", *region, *machine, lowering_key())
+        return content_key("schedule", *region, *machine, source_key(), *(" ".join(tool) for tool in toolchain()))
 
     def _stored(self, key: str, node: Node, overwrites: Mapping[int, int]) -> Tuned | None:
         data = self.cache.get(key)
@@ -232,15 +232,19 @@ class _Trial:
                 named += [(source, k.name) for k, source in zip(kernels, sources, strict=True)]
         addresses = iter(load_kernels(named, tuner.target, tuner.cache, tuner.loader))
         return [
-            _Variant(schedule, launch, self._frame([(k, next(addresses)) for k in kernels]))
+            _Variant(schedule, launch, self._frame(kernels, [next(addresses) for _ in kernels]))
             for launch, (schedule, kernels) in made.items()
         ]
 
-    def _frame(self, kernels: Sequence[tuple[Kernel, int]]) -> Frame:
-        flat = Flattener({self.node: kernels}, len(self.bases), self.tuner.driver.threads)
+    def _frame(self, kernels: Sequence[Kernel], addresses: Sequence[int]) -> Frame:
+        flat = Flattener(
+            {self.node: [(k, n) for n, k in enumerate(kernels)]}, len(self.bases), self.tuner.driver.threads
+        )
         places = [(base, 0) for base in range(1, len(self.bases))]
         flat.launch(self.node, places[: len(self.operands)], places[len(self.operands) :])
-        return self.tuner.driver.frame(*flat.tables(), self.bases)
+        rows, arguments = flat.tables()
+        rows[:, 0] = addresses
+        return self.tuner.driver.frame(rows, arguments, self.bases)
 
     def _run(self, variant: _Variant) -> float:
         """Seconds of the region's launches."""

@@ -138,12 +138,6 @@ def kernel_key(source: str, name: str, target: CpuTarget) -> str:
     return content_key(source, name, target.key, *tools, _text_key(frozenset(modules)))
 
 
-def lowering_key() -> str:
-    """A hash of all that makes machine code of a region, but for the region and the target."""
-    modules = frozenset({"tgc.backends.loops.lower", "tgc.backends.cpu.emit", _COMPILER})
-    return content_key(*(f"{tool} {version}" for tool, version in toolchain()), _text_key(modules))
-
-
 def kernel_symbol(source: str, name: str, target: CpuTarget) -> str:
     """Name of a kernel's entry point in its object code: its own, and the beginning of its key."""
     return _symbol(name, kernel_key(source, name, target))

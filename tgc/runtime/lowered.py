@@ -128,7 +128,7 @@ class Lowered:
         """What the program is kept under: all that it is made from. None where its compilation is to be seen."""
         if settings.check or settings.dump or settings.explain or settings.debug:
             return None
-        options = self.donated, self.memory_limit, settings.pipeline
+        options = self.donated, self.memory_limit, self.autotune, settings.pipeline
         return content_key(str(self.graph), *map(str, options))
 
     def _dump(self, root: Path, made: Compilation) -> None:
