@@ -128,6 +128,9 @@ class Fixed(Tuner):
     def __init__(self, every: Mapping[Node, Sequence[Schedule]], k: int) -> None:
         self.every, self.k = every, k
 
+    def compile_ahead(self, regions: Mapping[Node, Mapping[int, int]]) -> None:
+        pass
+
     def tuned(self, node: Node, overwrites: Mapping[int, int]) -> Tuned:
         every = self.every[node]
         return Tuned(str(every[min(self.k, len(every) - 1)]), 1.0, 1.0, 1)
@@ -346,6 +349,14 @@ def test_results_written_over_operands(tuner: Tuner) -> None:
     p, g = np.full(30_000, 4.0, np.float32), np.ones(30_000, np.float32)
     assert list(overwritten(step.lower(p, g).compilation.result).values()) == [{0: 0}]
     assert (step(p, g) == 2).all()
+
+
+def test_what_was_found_can_be_printed(
+    tuner: Tuner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TGC_EXPLAIN", "autotune")
+    low_of(lambda x: x * 2, (normal(7000),)).compile()
+    assert re.fullmatch(r"autotune: @mul\(f32\[7000\]\): .* us.*\n", capsys.readouterr().err)
 
 
 def test_bodies_of_loops_are_tuned(tuner: Tuner) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import compile_time, dynamic, memory, targets
+from benchmarks import autotune, compile_time, dynamic, memory, targets
 from benchmarks.serve import stream
 from benchmarks.study import Study
 from tgc.backends.cpu.target import RESTRICTIONS
@@ -61,6 +61,14 @@ def test_compile_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert few["nodes"] < more["nodes"]
     assert few["kernels"] == more["kernels"] > 0
     assert loading["implementations"]["tgc"]["kernels"] == compile_time.LOADED[1]
+
+
+def test_autotune(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = studied(autotune.STUDY, tmp_path, capsys, "matmul_256").values()
+    found = row["implementations"]["tgc"]
+    assert found["usual"]["samples"] > 0 < found["tuned"]["samples"]
+    assert found["regions"] >= found["changed"]
+    assert found["tried"] > 0 < found["seconds"]
 
 
 def test_a_study_has_rows_and_adds_to_results_of_this_machine(

@@ -13,7 +13,8 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import ClassVar
 
@@ -85,6 +86,7 @@ class Autotune:
 
     def __call__(self, graph: Graph, target: Target) -> Graph:
         regions = overwritten(graph)
+        self.tuner.compile_ahead(regions)
 
         def rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
             if node not in regions:
@@ -140,6 +142,25 @@ class Tuner:
                 self.known[key] = found
             return self.known[key]
 
+    def compile_ahead(self, regions: Mapping[Node, Mapping[int, int]]) -> None:
+        """Make the machine code with which the trials of these regions begin, all at once: processes share the work."""
+        with self._lock:
+            keys = {self._key(node, over): (node, over) for node, over in regions.items()}
+            fresh = [r for key, r in keys.items() if key not in self.known and self.cache.get(key) is None]
+            self._load((node, over, Schedule()) for node, over in fresh)
+            others: list[tuple[Node, Mapping[int, int], Schedule]] = []
+            for node, over in fresh:
+                with suppress(_UntunableError):
+                    trial = _Trial(self, node, over)
+                    if trial.worthwhile:
+                        decided = trial.usual.schedule
+                        others += [(node, over, s) for name in decided.choices for s in decided.others(name)]
+            self._load(others)
+
+    def _load(self, regions: Iterable[tuple[Node, Mapping[int, int], Schedule]]) -> None:
+        kernels = [k for node, over, schedule in regions for k in lower(node, self.target, over, schedule)]
+        load_kernels([(emit(k, self.target), k.name) for k in kernels], self.target, self.cache, self.loader)
+
     def _key(self, node: Node, overwrites: Mapping[int, int]) -> str:
         t = self.target
         machine = (t.key, *map(str, (t.vector_registers, t.l1_bytes, t.l2_bytes, self.driver.threads)))
@@ -171,7 +192,12 @@ class _Variant:
 
 
 class _Trial:
-    """The operands and results of a region in memory, and its kernels under schedules to try."""
+    """The operands and results of a region in memory, and its kernels under schedules to try.
+
+    Attributes:
+        usual: the region as usual, which has run; `expected` are its results, `seconds` what it takes.
+        tried: how many others were measured.
+    """
 
     def __init__(self, tuner: Tuner, node: Node, overwrites: Mapping[int, int]) -> None:
         self.tuner, self.node, self.overwrites = tuner, node, overwrites
@@ -187,31 +213,36 @@ class _Trial:
         self.fresh = [(self.operands[k], self.operands[k].copy()) for k in overwrites.values()]
         addresses = [address_of(a) for a in (*self.operands, *self.results)]
         self.bases = np.array([0, *addresses], np.int64)
+        (self.usual,) = self._variants([Schedule()])
+        self._run(self.usual)
+        self.expected = [a.copy() for a in self.results]
+        (self.seconds,) = self._race([self.usual], LEAST)
         self.tried = 0
+
+    @property
+    def worthwhile(self) -> bool:
+        return self.seconds >= LEAST
 
     def best(self) -> Tuned:
         """The quickest schedule, if it is clearly quicker than the usual one."""
-        (usual,) = self._variants([Schedule()])
-        self._run(usual)
-        expected = [a.copy() for a in self.results]
-        (least,) = self._race([usual], LEAST)
-        if least < LEAST:
-            return Tuned("", least, least, 0)
-        best, decided = usual, set[str]()
+        usual = best = self.usual
+        if not self.worthwhile:
+            return Tuned("", self.seconds, self.seconds, 0)
+        decided = set[str]()
         while undecided := [name for name in best.schedule.choices if name not in decided]:
             name, *_ = undecided
             decided.add(name)
             variants = [best, *self._variants(best.schedule.others(name), best.launch)]
             for variant in variants[1:]:
                 self._run(variant)
-                self._compare(variant, expected)
+                self._compare(variant)
             self.tried += len(variants) - 1
             seconds = self._race(variants, SECONDS) if len(variants) > 1 else [0.0]
             quickest = min(range(len(variants)), key=seconds.__getitem__)
             if seconds[quickest] < (1 - NOISE) * seconds[0]:
                 best = variants[quickest]
         if best is usual:
-            return Tuned("", least, least, self.tried)
+            return Tuned("", self.seconds, self.seconds, self.tried)
         before, after = self._race([usual, best], SECONDS)
         if after < (1 - NOISE) * before:
             return Tuned(str(best.schedule), before, after, self.tried)
@@ -268,13 +299,13 @@ class _Trial:
                 taken[k].append(self._run(variants[k]))
         return [sorted(t)[len(t) // 4] for t in taken]
 
-    def _compare(self, variant: _Variant, expected: Sequence[np.ndarray]) -> None:
+    def _compare(self, variant: _Variant) -> None:
         """Hold the results of a variant that has run against those of the usual schedule.
 
         Raises:
             BackendError: they differ.
         """
-        for k, (a, b) in enumerate(zip(self.results, expected, strict=True)):
+        for k, (a, b) in enumerate(zip(self.results, self.expected, strict=True)):
             if not agree(a, b):
                 body = self.node.body
                 raise BackendError(f"autotune: result {k} of @{body.name} is another with {variant.schedule}:\n{body}")

@@ -57,8 +57,6 @@ class Lowered:
             OutOfMemoryError: the intermediate values cannot do with `memory_limit`.
         """
         settings = config()
-        if unknown := settings.explain - PASSES.keys():
-            raise ConfigError(f"TGC_EXPLAIN names no pass: {', '.join(sorted(unknown))}; there are {', '.join(PASSES)}")
         backend = get_backend(self.backend)
         passes = parse_pipeline(settings.pipeline or PIPELINE)
         if self.memory_limit is not None:
@@ -66,6 +64,9 @@ class Lowered:
         passes.append(Memory(self.donated, self.memory_limit or 0))
         if self.autotune:
             passes.append(backend.autotune())
+        known = dict.fromkeys([*PASSES, *(p.name for p in passes)])
+        if unknown := settings.explain - known.keys():
+            raise ConfigError(f"TGC_EXPLAIN names no pass: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
         made = run(passes, self.graph, backend.target, check_pass if settings.check else None)
         for refusal in made.refusals:
             if refusal.by in settings.explain:
