@@ -47,6 +47,7 @@ LEVELS = 3  # loops over k inside of a register tile, at most
 HELD = 512  # rows whose sums are held while loops over k run around them, or one line
 SHARES = 32  # pieces of work to share among threads, if there are so many lines
 LEAST, MOST = 8, 14  # rows of a tile: its columns leave registers for as many, if there are; no tile has more
+LINE, FEW = 64, 4  # bytes of a line of the cache, which a tile reads as a whole if that leaves it as many rows
 UNROLLED, SOME = 7, 4  # taps: as many are unrolled at once if that is all, else some
 ZERO, ONE = Const(0, I64), Const(1, I64)
 
@@ -70,9 +71,16 @@ class Channelwise:
         self.cut_taps = self.tap in self.padded and taps > self.width
         lanes, registers = target.lanes(self.dtype), target.vector_registers
         count = -(-n // lanes)
+        step = axes.lhs[self.along][self.row]
+
+        def most_rows(vectors: int) -> int:
+            return registers // vectors - self.taps - (2 * step - 1)
+
+        line = max(1, LINE // (lanes * self.dtype.itemsize))
+        wide = max(registers // (self.taps + 1 + min(self.width, LEAST)), line if most_rows(line) >= FEW else 1)
         vectors = pull.schedule.choose(
             "vectors",
-            _vectors(count, registers // (self.taps + 1 + min(self.width, LEAST))),
+            _vectors(count, wide),
             *(v for v in (1, 2, 4) if count % v == 0 and v * (self.taps + 2) <= registers),
         )
         self.columns = vectors * lanes
@@ -83,9 +91,8 @@ class Channelwise:
         self.inside = pull.schedule.choose("inside", inside, *range(1, min(LEVELS, len(self.k)) + 1))
         self.held = self.cut_taps or self.inside < len(self.k)
         self.first, self.last = self._middle(self.row, self.tap)
-        most = registers // vectors - self.taps - (2 * axes.lhs[self.along][self.row] - 1)
         count = self.width if self.cut_taps else self.last - self.first
-        most = min(max(1, most), MOST)
+        most = min(max(1, most_rows(vectors)), MOST)
         fitting = [r for r in range(1, min(most, max(1, count)) + 1) if not self.held or count % r == 0]
         self.rows = pull.schedule.choose("rows", _rows(count, most, overlap=not self.held), *fitting)
         self._name_integers(strides(lhs, axes.lhs), strides(rhs, axes.rhs))

@@ -63,6 +63,7 @@ VECTORS, HEIGHTS = (1, 2, 3, 4), (4, 5, 6, 8, 12)  # of columns, and rows, that 
 STEPS, PAGE = 32, 16  # where few rows meet a large matrix: steps of k that it goes by at once, panels of a run
 SAME_SET = 4096  # bytes: rows a multiple of them apart begin in one set of the first-level cache
 RUNS = 1, 4, 8  # of panels, beside the usual one
+SHALLOW = 64  # steps of k: products of fewer are as quick as their results are written
 FEW_SHARES = 8  # pieces of work then, at least: each reads an operand once more
 
 Loop = tuple[Expr, Expr, Expr]  # extent, and how far a step goes in each operand
@@ -304,7 +305,8 @@ class Product:
 
         A run of panels fills half of the second-level cache, `depth` steps of k long, and stays there while all groups
         of blocks pass by: the left operand is read once for each run, the right one once. Where the left operand stays
-        there itself, a run fills half of the first level instead. Both in pieces small enough to share among threads.
+        there itself, a run fills half of the first level instead, unless sums are short: then results count, which are
+        written to memory best in whole rows. Both in pieces small enough to share among threads.
         With slow loops the results of a unit are held while both operands go by. A large matrix that few rows meet goes
         by in whole rows, some pages at a time, as memory is read best: its panels would jump a row of it at each step.
         """
@@ -316,7 +318,7 @@ class Product:
             return blocks, choose("run", most, *(n for n in RUNS if n < most))
         held = min(HELD, share) if slow else share
         batches = math.prod(self.extent[a] for a in self.roles.batch)
-        stays = not slow and lhs.nbytes <= batches * self.l2_bytes // 4
+        stays = not slow and depth >= SHALLOW and lhs.nbytes <= batches * self.l2_bytes // 4
         room = (self.l1_bytes if stays else self.l2_bytes) // 2 // max(1, depth * self.columns * self.dtype.itemsize)
         most = max(1, min(panels, held, room))
 
