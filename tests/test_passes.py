@@ -279,7 +279,7 @@ def test_fold_leaves_errors_to_the_program() -> None:
         ("f32[3,4]", "f32[4,5]", ((1,), (0,)), "dot"),
         ("f32[3,4]", "f32[4]", ((1,), (0,)), "mul sum"),  # along the rows of a matrix as they lie in memory
         ("f32[4,3]", "f32[4]", ((0,), (0,)), "dot"),
-        ("f32[1,4]", "f32[5,4]", ((1,), (1,)), "mul sum"),
+        ("f32[1,4]", "f32[5,4]", ((1,), (1,)), "reshape mul sum reshape"),
         ("f32[4]", "f32[4,5]", ((0,), (0,)), "dot"),
         ("f32[4]", "f32[4]", ((0,), (0,)), "mul sum"),
         ("f32[3]", "f32[4]", ((), ()), "mul"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from tgc.locks import Lock
@@ -46,10 +46,15 @@ def collector_paused() -> Iterator[None]:
                 _trim(0)
 
 
-try:
-    _trim = ctypes.CDLL(None).malloc_trim  # of the GNU C library
-except (AttributeError, OSError, TypeError):  # there is another one
-    _trim = None
+def _trim_function() -> Callable[[int], int] | None:
+    """The GNU C library's; None where there is another one."""
+    try:
+        return ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return None
+
+
+_trim = _trim_function()
 
 
 def _after_fork() -> None:

@@ -153,7 +153,7 @@ def _dot(x: Any, y: Any, *, exact: bool, batch: Any, contract: Any) -> Any:
     for vector, matrix in ((0, 1), (1, 0)):
         if _points((x, y)[vector], batch[vector], contract[vector]) == 1:  # one pass over the matrix as it lies
             if _fastest((x, y)[matrix]) in contract[matrix]:
-                return _rows_by_vector([x, y], batch, contract, vector)
+                return _rows_by_vector((x, y), batch, contract, vector)
             if contract[0] and not batch[0] and math.prod((x, y)[matrix].shape) >= LARGE:
                 return _sum_of_products(x, y, batch, contract, by_rows=True)
     if columns and contract[0] and exact:
@@ -163,17 +163,20 @@ def _dot(x: Any, y: Any, *, exact: bool, batch: Any, contract: Any) -> Any:
     return _sum_of_products(x, y, batch, contract)
 
 
-def _rows_by_vector(operands: list[Any], batch: Any, contract: Any, vector: int) -> Any:
+def _rows_by_vector(operands: tuple[Any, Any], batch: Any, contract: Any, vector: int) -> Any:
     """dot of a vector and a matrix along its rows; axes of one element are no loops between a row and its elements."""
-    free = [[n for a, n in enumerate(t.shape) if a not in (*batch[k], *contract[k])] for k, t in enumerate(operands)]
-    shape = (*(operands[0].shape[a] for a in batch[0]), *free[0], *free[1])
+    x, y = operands
     own, t = sorted((*batch[vector], *contract[vector])), operands[vector]
-    operands[vector] = movement.reshape(t, shape=tuple(t.shape[a] for a in own))
+    if len(own) == len(t.shape):
+        return _sum_of_products(x, y, batch, contract)
+    free = [[n for a, n in enumerate(t.shape) if a not in (*batch[k], *contract[k])] for k, t in enumerate(operands)]
+    shape = (*(x.shape[a] for a in batch[0]), *free[0], *free[1])
+    flat = movement.reshape(t, shape=tuple(t.shape[a] for a in own))
+    x, y = (flat, y) if vector == 0 else (x, flat)
     batch, contract = (
         [tuple(map(own.index, axes)) if k == vector else axes for k, axes in enumerate(both)]
         for both in (batch, contract)
     )
-    x, y = operands
     return movement.reshape(_sum_of_products(x, y, batch, contract), shape=shape)
 
 
