@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 
 FACADE = "__init__"  # tgc/__init__.py, the public names
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"collector", "config", "errors", "locks"}),
+    frozenset({"collector", "config", "errors", "locks", "sizes"}),
     frozenset({"types"}),
     frozenset({"ir"}),
     frozenset({"ops"}),

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from tgc.errors import VerifyError
+from tgc.sizes import is_size, key_of
 from tgc.types import DType, TensorType, type_of
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def attr_key(attr: Attr) -> object:
         return tuple(attr_key(a) for a in attr)
     if isinstance(attr, float):
         return "float", "nan" if math.isnan(attr) else struct.pack("<d", attr)
-    return type(attr).__name__, attr
+    return type(attr).__name__, key_of(attr)
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,6 +345,32 @@ def transform(graph: Graph, rewrite: Callable[[Builder, Node, tuple[Value, ...]]
     builder = Builder(graph.name)
     inputs = [builder.input(v.type, v.name) for v in graph.inputs]
     return builder.build(rebuild(graph, builder, inputs, lambda node, new: rewrite(builder, node, new)))
+
+
+def with_sizes(graph: Graph, plain: Callable[[int], int]) -> Graph:
+    """The same nodes, inputs and constants, each size (see `tgc.sizes`) in types and attributes made `plain`."""
+
+    def attr(a: Attr) -> Attr:
+        if isinstance(a, Graph):
+            return with_sizes(a, plain)
+        if is_size(a):
+            return plain(a)  # type: ignore[arg-type]
+        return tuple(map(attr, a)) if isinstance(a, tuple) else a
+
+    def sized(v: Value) -> TensorType:
+        return TensorType(v.dtype, tuple(map(plain, v.shape)), v.type.layout)
+
+    env = {v: Value(sized(v), name=v.name) for v in (*graph.inputs, *(c.value for c in graph.constants))}
+    nodes = []
+    for node in graph.nodes:
+        attrs = {key: attr(a) for key, a in node.attrs.items()}
+        made = Node.make(node.op, [env[v] for v in node.operands], attrs, map(sized, node.results), node.loc)
+        env.update(zip(node.results, made.results, strict=True))
+        nodes.append(made)
+    constants = tuple(Constant(env[c.value], c.digest, c.data) for c in graph.constants)
+    return Graph(
+        graph.name, tuple(env[v] for v in graph.inputs), constants, tuple(nodes), tuple(env[v] for v in graph.outputs)
+    )
 
 
 @dataclass(slots=True)

@@ -36,6 +36,7 @@ from safetensors import SafetensorError
 from tgc.errors import AttributeSpecError, CacheError, ParseError, VerifyError
 from tgc.ir import Attr, Constant, Graph, Loc, Node, Value, digest_of
 from tgc.ops import REGISTRY
+from tgc.sizes import hints_of
 from tgc.types import (
     BF16,
     BY_SHORT_NAME,
@@ -141,6 +142,7 @@ def _is_region(attr: Attr) -> bool:
 
 
 def _print_item(attr: Attr) -> str:
+    attr = hints_of(attr)
     if attr is None or isinstance(attr, bool):
         return str(attr).lower()
     if isinstance(attr, float):

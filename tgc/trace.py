@@ -18,7 +18,8 @@ from tgc.errors import ConcretizationError, LeakedTracerError, ShapeError, TgcEr
 from tgc.ir import Attr, Builder, Graph, Loc, Op, Recorder, Value, recorder, recording
 from tgc.ops import arithmetic, indexing
 from tgc.ops.creation import fill
-from tgc.types import DType, Shape, TensorType, as_dtype
+from tgc.sizes import Size, is_size
+from tgc.types import I64, DType, Shape, TensorType, as_dtype
 
 _PACKAGE = str(Path(__file__).parent)
 _INTERNAL = (_PACKAGE, str(Path(__file__).resolve().parent), str((Path(_PACKAGE) / "backends").resolve()),
@@ -90,9 +91,11 @@ class Trace(Recorder):
             if self.parent is None:
                 raise LeakedTracerError(f"{x!r} belongs to another trace{x.origin}")
             return self._capture(self.parent.lift(x))
-        if isinstance(x, bool | int | float | complex | np.generic) or (isinstance(x, np.ndarray) and x.ndim == 0):
-            array = np.asarray(x)
-            filled: Tracer = fill((), as_dtype(array.dtype), array.item())
+        if isinstance(x, bool | int | float | complex | np.generic | Size) or (
+            isinstance(x, np.ndarray) and x.ndim == 0
+        ):
+            array = None if is_size(x) else np.asarray(x)
+            filled: Tracer = fill((), I64, x) if array is None else fill((), as_dtype(array.dtype), array.item())
             return filled.value
         if not isinstance(x, np.ndarray | list | tuple):
             raise TraceError(f"a {type(x).__name__} is no tensor: {x!r:.80}")
@@ -207,7 +210,7 @@ class Tracer:
 
     def reshape(self, *shape: Any) -> Any:
         """The same elements, row-major, under another shape; one size may be -1."""
-        return arithmetic.reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int) else shape)
+        return arithmetic.reshape(self, shape[0] if len(shape) == 1 and not isinstance(shape[0], int | Size) else shape)
 
     def transpose(self, *axes: int) -> Any:
         """Axes permuted, reversed by default."""

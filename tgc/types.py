@@ -1,4 +1,4 @@
-"""The type of a tensor: dtype, static logical shape, physical layout."""
+"""The type of a tensor: dtype, logical shape, physical layout. Sizes are integers, or symbols (`tgc.sizes`)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 
 from tgc.errors import DTypeError, ShapeError
+from tgc.sizes import Size, hints_of, integer, is_size, key_of
 
 DType: TypeAlias = np.dtype
 Shape: TypeAlias = tuple[int, ...]
@@ -119,12 +120,21 @@ class TensorType:
         if len(self.shape) > MAX_RANK:
             raise ShapeError(f"a tensor has at most {MAX_RANK} axes, not {len(self.shape)}")
 
+    def __hash__(self) -> int:
+        return hash((self.dtype, key_of(self.shape) if self.symbolic else self.shape, self.layout))
+
     def __str__(self) -> str:
-        return f"{SHORT_NAMES[self.dtype]}[{','.join(map(str, self.shape))}]{self.layout or ''}"
+        shape = ",".join(map(str, hints_of(self.shape)))  # a text for readers decides nothing
+        return f"{SHORT_NAMES[self.dtype]}[{shape}]{self.layout or ''}"
 
     @property
     def rank(self) -> int:
         return len(self.shape)
+
+    @property
+    def symbolic(self) -> bool:
+        """Whether a size is a symbol."""
+        return any(is_size(n) for n in self.shape)
 
     @property
     def size(self) -> int:
@@ -156,11 +166,11 @@ def tensor_type(dtype: object, shape: Iterable[int]) -> TensorType:
     """A row-major `TensorType` from anything that names a dtype and a shape, both checked."""
     dims = []
     for n in shape:
-        if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        if isinstance(n, bool) or not isinstance(n, int | np.integer | Size):
             raise ShapeError(f"a shape holds integers, not {n!r}")
         if n < 0:
             raise ShapeError(f"a shape holds no negative sizes, got {n}")
-        dims.append(int(n))
+        dims.append(integer(n))
     return TensorType(as_dtype(dtype), tuple(dims))
 
 

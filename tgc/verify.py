@@ -12,6 +12,7 @@ from tgc.errors import TgcError, VerifyError
 from tgc.ir import Constant, Graph, Node, Value, attr_key, digest_of
 from tgc.ops import REGISTRY
 from tgc.ops.kinds import Primitive, Region
+from tgc.sizes import Size
 from tgc.types import SHORT_NAMES, Layout, TensorType
 
 
@@ -76,7 +77,7 @@ def _check_uses(values: Iterable[Value], defined: set[Value], what: str) -> None
 def _check_type(t: TensorType) -> None:
     if t.dtype not in SHORT_NAMES:
         raise VerifyError(f"dtype {t.dtype} is not supported")
-    if t.shape != tuple(t.shape) or any(type(n) is not int or n < 0 for n in t.shape):
+    if t.shape != tuple(t.shape) or any(type(n) not in (int, Size) or n < 0 for n in t.shape):
         raise VerifyError(f"{t.shape} is no shape")
     if t.layout is not None and not _is_layout(t.layout, t.rank):
         raise VerifyError(f"{t.layout} is no layout of shape {t.shape} (and None, not that, means row-major)")

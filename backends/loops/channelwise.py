@@ -41,6 +41,7 @@ from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype
 from tgc.backends.loops.tiled import TileTarget, affine, epilogue_stores, flat, over_columns, roles, strides
 from tgc.ir import Node
 from tgc.ops.kinds import AxisMap
+from tgc.sizes import call
 from tgc.types import I64
 
 LEVELS = 3  # loops over k inside of a register tile, at most
@@ -147,7 +148,7 @@ class Channelwise:
         held = max(1, HELD // self.width)
         some = pull.schedule.choose("lines", held if self.held else 1, *(n for n in (1, 2, 4, 8, 16) if n <= held))
         units = math.prod(size[a] for a in self.batch) * -(-lines // some)
-        run = self.panels if units >= SHARES else 1
+        run = call(_run, self.panels, units, least=1)
         outer = [*(Axis(a, size[a]) for a in self.batch), Axis("lines", -(-lines // some))]
         outer.append(Axis("panels", -(-self.panels // run)))
         for axis in outer:
@@ -296,6 +297,11 @@ class Channelwise:
         end = self.extent[self.channel] if self.ragged else None
         columns = over_columns(self.channel, self.columns, end, stores)
         return [Comment("epilogue"), For("r", lo, hi, (Let(self.row, start + r), columns))]
+
+
+def _run(panels: int, units: int) -> int:
+    """The panels of columns of a piece of work: all of them where there are enough pieces."""
+    return panels if units >= SHARES else 1
 
 
 def _vectors(count: int, most: int) -> int:

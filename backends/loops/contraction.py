@@ -36,6 +36,7 @@ from tgc.backends.loops.ir import (
 )
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype
+from tgc.backends.loops.schedule import Schedule
 from tgc.backends.loops.tiled import (
     TileTarget,
     affine,
@@ -53,6 +54,7 @@ from tgc.ops.contraction import conv
 from tgc.ops.kinds import AxisMap
 from tgc.ops.window import POOLS
 from tgc.passes.tiles import LOW, heights, most_rows, tile_shape, windowed
+from tgc.sizes import call, calls, is_size, surely_divides
 from tgc.types import I64, TensorType
 
 SHARES = 32  # pieces of work to share among threads, at least
@@ -100,7 +102,9 @@ class Product:
         # one vector in each of few rows hardly hides how long a multiply-add takes
         self.mixed = self.rows > LOW and self.columns > target.lanes(self.dtype) and self.window == 1
         self.mixed = self.mixed and self.lhs_packed is None and bool(pull.schedule.choose("mixed", 1, 0))
-        self.high, low = heights(self.m, self.rows) if self.mixed else (-(-self.m // self.rows), 0)
+        self.high, low = (
+            calls(heights, self.m, self.rows, count=2, least=0) if self.mixed else (-(-self.m // self.rows), 0)
+        )
         self.panels, self.blocks = -(-self.n // self.columns), self.high + low
         wide = self.packed is None and self.panels >= PAGE // 2
         stride = max((self.rhs_step[a] for a in self.roles.k), default=0) * rhs.dtype.itemsize
@@ -116,7 +120,8 @@ class Product:
         rows, columns = tile_shape(target, self.dtype, self.m, self.n)
         if not rhs_tiled:
             usual = ALONE if self.m == 1 and self.n >= ALONE * lanes else columns // lanes
-            some = (v for v in VECTORS if v * lanes < self.n + lanes and most_rows(target, v) >= LOW)
+            wide = () if is_size(self.n) else VECTORS
+            some = (v for v in wide if v * lanes < self.n + lanes and most_rows(target, v) >= LOW)
             vectors = choose("vectors", usual, *some)
             rows, columns = rows if vectors * lanes == columns else most_rows(target, vectors), vectors * lanes
         if self.m == 1:
@@ -194,15 +199,13 @@ class Product:
             b_at = b_at + Var(axis) * rhs[axis]
         for k, (_, a_step, b_step) in enumerate(slow):
             a_at, b_at = a_at + Var(f"slow{k}") * a_step, b_at + Var(f"slow{k}") * b_step
-        whole = self.packed is not None or self.n % self.columns == 0
+        whole = self.packed is not None or surely_divides(self.columns, self.n)
         valid = Const(self.columns, I64) if whole else Var(f"n_{self.column}") - Var("column")
         mine = Var("block") - first_block
         rows_from: Expr = mine * self.rows if slow else Const(0, I64)
         c_from: Expr = (mine * Var("run") + Var("panel") - first_panel) * c_size if slow else Const(0, I64)
-        if runs > 1:  # elements from a panel to the one that takes its place
-            another = run * panel_step if groups == 1 or not slow else 0
-        else:
-            another = self.rhs_step[self.roles.batch[-1]] if self.roles.batch else 0
+        next_matrix = self.rhs_step[self.roles.batch[-1]] if self.roles.batch else 0
+        another = call(_another, runs, groups, run * panel_step, next_matrix, bool(slow), least=0)
         full = Tile(
             self.rows, self.columns, a, a_at, rows_at, b, b_at, c, valid, levels,
             accumulate=bool(slow), c_at=c_from, rows_from=rows_from,
@@ -291,7 +294,7 @@ class Product:
         """
         rows = [self.rhs_step[a] for a in self.roles.k[-1:]]
         joined = self.packed is not None or (self.panels == 1 and rows == [self.columns])
-        step = -(-self.columns // max(1, blocks)) if joined and (another or slow) else 0
+        step = call(_ahead_step, self.columns, blocks, another, bool(slow), least=0) if joined else 0
         mine = Var("block") - Var("first_block") if slow else Var("block")
         following = b_at + self.pull.integer("another", another)
         if slow:
@@ -311,26 +314,12 @@ class Product:
         by in whole rows, some pages at a time, as memory is read best: its panels would jump a row of it at each step.
         """
         lhs, rhs = (v.type for v in self.node.operands)
-        share = max(1, outer * blocks * panels // (FEW_SHARES if slow else SHARES))
-        choose = self.pull.schedule.choose
-        if slow and self.streamed:
-            most = min(panels, PAGE, HELD // blocks)
-            return blocks, choose("run", most, *(n for n in RUNS if n < most))
-        held = min(HELD, share) if slow else share
         batches = math.prod(self.extent[a] for a in self.roles.batch)
-        stays = not slow and depth >= SHALLOW and lhs.nbytes <= batches * self.l2_bytes // 4
-        room = (self.l1_bytes if stays else self.l2_bytes) // 2 // max(1, depth * self.columns * self.dtype.itemsize)
-        most = max(1, min(panels, held, room))
-
-        def traffic(run: int) -> int:  # bytes of both operands that go by
-            return -(-blocks // (held // run)) * rhs.nbytes + -(-panels // run) * lhs.nbytes
-
-        run = min(range(1, most + 1), key=traffic) if slow else even(panels, most)
-        limit = HELD if slow else panels * blocks
-        run = choose("run", run, *(n for n in (run // 2, 2 * run, 4 * run, panels) if 0 < n <= min(panels, limit)))
-        group = even(blocks, held // run)
-        others = (1, group // 2, 2 * group, 4 * group, blocks)
-        return choose("group", group, *(n for n in others if 0 < n <= min(blocks, limit // run))), run
+        group, run = calls(
+            _unit, self.pull.schedule, blocks, panels, outer, (depth, depth * self.columns * self.dtype.itemsize), slow,
+            self.streamed, (lhs.nbytes, rhs.nbytes), batches, (self.l1_bytes, self.l2_bytes), count=2, least=1,
+        )  # fmt: skip
+        return group, run
 
     def _levels(self, lhs: Mapping[str, Expr], rhs: Mapping[str, Expr], extent: Mapping[str, Expr]) -> list[Level]:
         """Loops over k, outermost first, neighbours merged where both operands walk on evenly."""
@@ -356,8 +345,9 @@ class Product:
         """
         usual = STEPS if self.streamed else self.l2_bytes // 16 // (self.columns * self.dtype.itemsize)
         total = math.prod(size for size, *_ in levels)
-        others = (usual // 4, usual // 2, *(() if self.streamed else (2 * usual, 4 * usual)))
-        piece = self.pull.schedule.choose("piece", usual, *(n for n in others if 0 < n < total))
+        others: tuple[int, ...] = (usual // 4, usual // 2, *(() if self.streamed else (2 * usual, 4 * usual)))
+        others = () if is_size(total) else tuple(n for n in others if 0 < n < total)
+        piece = self.pull.schedule.choose("piece", usual, *others)
         filters = self.node.op is conv  # their extents are the same at every call
         inside = min(len(levels), LEVELS + filters)
         while inside > 1 and math.prod(size for size, *_ in levels[-inside:]) > 2 * piece:
@@ -429,7 +419,7 @@ class Product:
             first = [affine({names.get(a, a): k for a, k in dim.items() if a not in point}) for dim in dims]
             return tuple(x + sum(k * point.get(a, 0) for a, k in d.items()) for x, d in zip(first, dims, strict=True))
 
-        ragged, r = bool(self.n % self.columns), Var("r")
+        ragged, r = not surely_divides(self.columns, self.n), Var("r")
         j = Var(self.column) - Var("column") if ragged else Var("lane")
         held = compute_dtype(self.dtype)
         points = itertools.product(*(range(self.extent[a]) for a in self.inside))
@@ -448,3 +438,41 @@ class Product:
         columns = over_columns(self.column, self.columns, Var(f"n_{self.column}") if ragged else None, stores)
         last = SCALAR.minimum(self._height() // window, (m - Var("row")) // window)
         return [Comment("epilogue"), For("r", Const(0, I64), last, (*lets, columns))]
+
+
+def _unit(
+    schedule: Schedule, blocks: int, panels: int, outer: int, panel: tuple[int, int], slow: bool, streamed: bool,
+    operands: tuple[int, int], batches: int, caches: tuple[int, int],
+) -> tuple[int, int]:  # fmt: skip
+    """See `Product._unit`; `panel` is its steps of k and its bytes, as are `operands` and `caches`, of two levels."""
+    (lhs, rhs), (l1, l2), (depth, size), choose = operands, caches, panel, schedule.choose
+    share = max(1, outer * blocks * panels // (FEW_SHARES if slow else SHARES))
+    if slow and streamed:
+        most = min(panels, PAGE, HELD // blocks)
+        return blocks, choose("run", most, *(n for n in RUNS if n < most))
+    held = min(HELD, share) if slow else share
+    stays = not slow and depth >= SHALLOW and lhs <= batches * l2 // 4
+    room = (l1 if stays else l2) // 2 // max(1, size)
+    most = max(1, min(panels, held, room))
+
+    def traffic(run: int) -> int:  # bytes of both operands that go by
+        return -(-blocks // (held // run)) * rhs + -(-panels // run) * lhs
+
+    run = min(range(1, most + 1), key=traffic) if slow else even(panels, most)
+    limit = HELD if slow else panels * blocks
+    run = choose("run", run, *(n for n in (run // 2, 2 * run, 4 * run, panels) if 0 < n <= min(panels, limit)))
+    group = even(blocks, held // run)
+    others = (1, group // 2, 2 * group, 4 * group, blocks)
+    return choose("group", group, *(n for n in others if 0 < n <= min(blocks, limit // run))), run
+
+
+def _another(runs: int, groups: int, run_step: int, next_matrix: int, slow: bool) -> int:
+    """Elements from a panel to the one that takes its place."""
+    if runs > 1:
+        return run_step if groups == 1 or not slow else 0
+    return next_matrix
+
+
+def _ahead_step(columns: int, blocks: int, another: int, slow: bool) -> int:
+    """Elements of each row of the following panel that a block of rows asks for."""
+    return -(-columns // max(1, blocks)) if another or slow else 0

@@ -80,7 +80,9 @@ class Const(_Arithmetic):
     dtype: DType
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Const) and repr(self.value) == repr(other.value) and self.dtype == other.dtype
+        if not isinstance(other, Const) or self.dtype != other.dtype:
+            return False
+        return self.value is other.value or repr(self.value) == repr(other.value)
 
 
 @_hashed

@@ -28,8 +28,10 @@ from tgc.backends.loops.ir import (
 )
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, logical
+from tgc.backends.loops.schedule import Schedule
 from tgc.ir import Node, Value
 from tgc.ops.movement import concat
+from tgc.sizes import call, surely_divides
 from tgc.types import I64, TensorType, is_complex
 
 BLOCK = 2048  # elements of a tile of a map that has one axis left
@@ -123,7 +125,7 @@ def _panelwise(pull: Pull, axes: Sequence[Axis], stores: Sequence[Store], tile: 
         return (For(row.var, first, SCALAR.minimum(row.extent, first + rows), (inner,)),)
 
     body = copy(stores)
-    if out.shape[cut] % width:  # only the last panel has places beyond the end
+    if not surely_divides(width, out.shape[cut]):  # only the last panel has places beyond the end
         inside = [Store(s.buffer, s.index, s.value.then) for s in stores if isinstance(s.value, Guard)]
         whole = pull.size(out, cut) >= (Var(panel.var) + 1) * width
         body = (If(whole, copy(inside), body),)
@@ -156,8 +158,7 @@ def _blockwise(
     last = axes[-1]
     others = [a for a in axes[:-1] if a is not across]
     beside, apart = -(-across.size // SQUARE), math.prod(a.size for a in others)
-    usual = STRIP if apart * beside >= STRIP * SHARES else 1
-    strip = pull.schedule.choose("strip", usual, *(n for n in (1, 2, 4, 8, 16) if n <= beside))
+    strip = call(_strip, pull.schedule, apart, beside, least=1)
     strips = Axis(f"{across.var}_strip", -(-beside // strip))
     pull.integer(f"n_{strips.var}", strips.size)
     lets = [Let(var, value) for var, value in unflatten([*others, strips], tile)]
@@ -176,6 +177,12 @@ def _blockwise(
     along = For("block", first, SCALAR.minimum(blocks, first + Var("strip")), (If(inside, whole, (cut,)),))
     loop = For("square", Const(0, I64), squares, (along,))
     return (*(Stack(b, SQUARE * SQUARE) for b in local), *lets, loop), apart * strips.size
+
+
+def _strip(schedule: Schedule, apart: int, beside: int) -> int:
+    """How many of the blocks that lie `beside` each other, `apart` times, one tile transposes."""
+    usual = STRIP if apart * beside >= STRIP * SHARES else 1
+    return schedule.choose("strip", usual, *(n for n in (1, 2, 4, 8, 16) if n <= beside))
 
 
 def _turned(
@@ -225,7 +232,7 @@ def _element(pull: Pull, v: Value, place: tuple[Expr, ...]) -> Expr:
     index = logical(v.type, place)
     inside: Expr | None = None
     for axis, size in v.type.layout.tiles if v.type.layout else ():
-        if v.shape[axis] % size:
+        if not surely_divides(size, v.shape[axis]):
             check = index[axis] < pull.size(v, axis)
             inside = check if inside is None else SCALAR.bit_and(inside, check)
     if inside is None:

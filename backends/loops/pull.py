@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +19,7 @@ from tgc.ir import Graph, Node, Value
 from tgc.ops.creation import number
 from tgc.ops.kinds import Elementwise, Movement
 from tgc.ops.scalar import COMPARISONS, PREDICATES, PRIMITIVES
+from tgc.sizes import is_size, key_of
 from tgc.types import BOOL, F32, F64, I64, NARROW, U32, DType, TensorType, is_complex, real_dtype
 
 
@@ -117,6 +118,10 @@ class _Element(Scalar):
 
     def fill(self, value: Any, dtype: DType) -> Expr:
         """A number of the graph: floats other than zero become parameters, so that 1/batch is no other kernel."""
+        if is_size(value):
+            name = f"k{self._pull.number(self._node.result)}"
+            self._pull.scalars[name] = Const(value, dtype)
+            return Var(name, dtype)
         constant = self.const(number(value), dtype)
         if is_complex(dtype):
             return constant
@@ -138,6 +143,9 @@ class _Element(Scalar):
 
     def size(self, axis: int) -> Expr:
         return self._pull.size(self._node.result, axis)
+
+    def given(self, number: int) -> Any:
+        return self._pull.given(self._node.result, number) if is_size(number) else number
 
     def load_flat(self, operand: int, index: Sequence[Expr]) -> Expr:
         """The element with the same row-major position as `index` has in the result."""
@@ -175,6 +183,7 @@ class Pull:
         self.buffers: dict[Value, Buffer] = {}
         self.sources: dict[Value, Callable[[Sequence[Expr]], Expr]] = {}
         self._memo: dict[tuple[Value, tuple[Expr, ...]], Expr] = {}
+        self._given: dict[Value, dict[Hashable, int]] = {}
         for k, v in enumerate(body.inputs):
             self.buffers[v] = self.buffer(f"x{k}", v.type)
 
@@ -199,6 +208,11 @@ class Pull:
     def size(self, value: Value, axis: int) -> Expr:
         """A size of a tensor as a run-time integer."""
         return self.integer(f"d{self.number(value)}_{axis}", value.shape[axis])
+
+    def given(self, value: Value, size: int) -> Expr:
+        """A size among the attributes of the node that makes `value`, as a run-time integer."""
+        known = self._given.setdefault(value, {})
+        return self.integer(f"p{self.number(value)}_{known.setdefault(key_of(size), len(known))}", size)
 
     @cached_property
     def _numbers(self) -> dict[Value, int]:

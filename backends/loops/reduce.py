@@ -39,10 +39,12 @@ from tgc.backends.loops.ir import (
 )  # fmt: skip
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import FOLD, SCALAR, Pull, compute_dtype, physical, rounded
+from tgc.backends.loops.schedule import Schedule
 from tgc.ir import Node, Value
 from tgc.ops.kinds import Elementwise, Reduce
 from tgc.ops.region import sweeps_before
 from tgc.passes.recompute import cost
+from tgc.sizes import call
 from tgc.types import I64, DType, TensorType
 
 STATE = 16 << 10  # bytes of state that a sweep over reduced rows keeps, at most: half of a first-level cache
@@ -200,7 +202,7 @@ class _Region:
         made = []
         for node in self.body.nodes:
             v = node.results[0]
-            if v.shape != self.kept_shape or isinstance(node.op, Reduce) or self.sweeps[v] == 0:
+            if isinstance(node.op, Reduce) or self.sweeps[v] == 0 or v.shape != self.kept_shape:
                 continue
             users = self.body.uses.get(v, ())
             if v in kept or any(u.result.shape != self.kept_shape or isinstance(u.op, Reduce) for u in users):
@@ -243,8 +245,9 @@ class _Region:
 def _order(domain: TensorType, inputs: Sequence[Value]) -> tuple[int, ...]:
     """The domain's axes from slowest to fastest, as the inputs of its shape lie in memory."""
     for v in inputs:
-        if v.shape == domain.shape and v.type.layout is not None and not v.type.layout.tiles:
-            return v.type.layout.order
+        layout = v.type.layout
+        if layout is not None and not layout.tiles and v.type.rank == domain.rank and v.shape == domain.shape:
+            return layout.order
     return tuple(range(domain.rank))
 
 
@@ -285,7 +288,7 @@ class _Rows:
         if not self.outer or not short or Var(self.outer[-1].var) in walk(bounds):
             return (*(Let(var, value) for var, value in unflatten(self.outer, Var("tile"))), *one), points
         last = self.outer[-1]
-        height = self.pull.schedule.choose("height", ROWS if points >= ROWS * SHARES else 1, 1, ROWS)
+        height = call(_height, self.pull.schedule, points, least=1)
         blocks = Axis("block", -(-last.size // height))
         self.pull.integer("n_block", blocks.size)
         names = frozenset(
@@ -374,10 +377,7 @@ class _Columns:
         results = {_result(f) for s in sweeps for f in s.folds}  # needed when the sweeps are over
         state = sum(b.dtype.itemsize for name, b in self.arrays.items() if name not in results)
         most = max(LEAST, 1 << (STATE // max(1, state)).bit_length() - 1)
-        width = most
-        while width > LEAST and points * -(-self.column.size // width) < SHARES:
-            width //= 2
-        width = self.pull.schedule.choose("width", width, *(n for n in (most // 8, most // 4, most // 2, most) if n))
+        width = call(_width, self.pull.schedule, most, points, self.column.size, least=1)
         blocks, tile = -(-self.column.size // width), Var("tile")
         count, block = self.pull.integer("blocks", blocks), self.pull.integer("block", width)
         body: list[Stmt] = [Let(v, x) for v, x in unflatten(self.outer, tile // count)]
@@ -424,3 +424,16 @@ class _Columns:
             stmts += [Let(n, x) for n, x in zip(names, steps, strict=True)]
             state = {Var(n, x.dtype): Var(m, x.dtype) for n, m, x in zip(f.names, names, steps, strict=True)}
         return [*stmts, *(self.put(n, state[Var(n, x.dtype)]) for n, x in zip(f.names, f.step, strict=True))]
+
+
+def _width(schedule: Schedule, most: int, points: int, columns: int) -> int:
+    """Kept elements of a block, `most` or fewer, so that there are pieces of work to share."""
+    width = most
+    while width > LEAST and points * -(-columns // width) < SHARES:
+        width //= 2
+    return schedule.choose("width", width, *(n for n in (most // 8, most // 4, most // 2, most) if n))
+
+
+def _height(schedule: Schedule, points: int) -> int:
+    """Kept points that are folded side by side."""
+    return schedule.choose("height", ROWS if points >= ROWS * SHARES else 1, 1, ROWS)

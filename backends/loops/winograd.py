@@ -34,12 +34,14 @@ from tgc.backends.loops.ir import (
 )
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull
+from tgc.backends.loops.schedule import Schedule
 from tgc.backends.loops.tiled import TileTarget, block_step, epilogue_stores, even, flat, over_columns
 from tgc.errors import BackendError
 from tgc.ir import Node
 from tgc.ops.window import POOLS
 from tgc.ops.winograd import MATRICES, TILE, WINDOW, TransformedProduct, WindowTransform
 from tgc.passes.tiles import LOW, tile_shape
+from tgc.sizes import call, surely_divides
 from tgc.types import F32, F64, I64, DType
 
 CHUNK, SPAN = 32, 4  # channels, and windows side by side, that are transformed at once
@@ -117,8 +119,7 @@ def lower_tiles(pull: Pull, name: str) -> list[Kernel]:
     lines = Buffer("lines", x.dtype, (elements, wide, CHUNK), (wide * CHUNK, CHUNK, 1))
     made = Buffer("made", x.dtype, (elements, SPAN, CHUNK), (SPAN * CHUNK, CHUNK, 1))
     chunks = -(-channels // CHUNK)
-    usual = max(1, min(chunks, SHARES // max(1, n * rows)))  # few windows of many channels are shared by channels
-    parts = pull.schedule.choose("channel_parts", usual, *(k for k in (1, 2, 4, 8) if k <= chunks))
+    parts = call(_parts, pull.schedule, chunks, n * rows, least=1)
     for axis, count in (("row", rows), ("part", parts)):
         pull.integer(f"n_{axis}", count)
     outer = unflatten([Axis("image", n), Axis("row", rows), Axis("part", parts)], Var("tile"))
@@ -170,6 +171,18 @@ def lower_tiles(pull: Pull, name: str) -> list[Kernel]:
     return [finish(name, pull, body, tiles=n * rows * parts, work=work)]
 
 
+def _parts(schedule: Schedule, chunks: int, lines: int) -> int:
+    """In how many parts the chunks of channels are shared out: few windows have many channels."""
+    usual = max(1, min(chunks, SHARES // max(1, lines)))
+    return schedule.choose("channel_parts", usual, *(k for k in (1, 2, 4, 8) if k <= chunks))
+
+
+def _group(schedule: Schedule, blocks: int, panels: int, stays: bool) -> int:
+    """Blocks of windows that meet a panel of filters together."""
+    group = even(blocks, min(GROUP, blocks * panels // SHARES) if stays else GROUP)
+    return schedule.choose("group", group, *range(1, min(GROUP, blocks) + 1))
+
+
 def lower_product(pull: Pull, name: str, target: TileTarget) -> list[Kernel]:
     """The kernel of a region with one `TransformedProduct`, elementwise ops behind it, transposes of its results."""
     (node,) = (n for n in pull.body.nodes if isinstance(n.op, TransformedProduct))
@@ -195,9 +208,7 @@ class _Product:
         filters = self.elements * self.depth * self.columns * self.dtype.itemsize  # bytes of a panel's
         self.blocks, self.panels = -(-self.windows // self.rows), -(-self.n // self.columns)
         self.stays = 2 * filters <= target.l2_bytes
-        share = self.blocks * self.panels // SHARES
-        group = even(self.blocks, min(GROUP, share) if self.stays else GROUP)
-        self.group = choose("group", group, *range(1, min(GROUP, self.blocks) + 1))
+        self.group = call(_group, pull.schedule, self.blocks, self.panels, self.stays, least=1)
         self.products = Buffer("products", self.dtype, (GROUP * self.elements * self.held,), (1,))
         self.sums = Buffer("sums", self.dtype, (TILE**2 * self.columns,), (1,))
         self.rows_at = Buffer("rows_at", I64, (GROUP * self.rows,), (1,))
@@ -235,7 +246,7 @@ class _Product:
         depth, width = pull.integer("n_c", self.depth), pull.integer("n_o", self.n)
         b_row = pull.integer("b_row", self.columns if self.packed else self.n)
         b_panel = pull.integer("b_panel", block_step(u.type, 2) if self.packed else self.columns)
-        whole = self.packed or self.n % self.columns == 0
+        whole = self.packed or surely_divides(self.columns, self.n)
         valid = Const(self.columns, I64) if whole else width - Var("column")
         a_q = pull.integer("a_q", self.windows * self.depth)
         levels = ((depth, Const(1, I64), b_row),)
@@ -270,7 +281,7 @@ class _Product:
             (Var("image"), corner[0] + k, corner[1] + l, Var("channel")): at_first + (k * TILE + l)
             for k, l in itertools.product(range(height), range(width))  # noqa: E741
         }
-        ragged = bool(self.n % self.columns)
+        ragged = not surely_divides(self.columns, self.n)
         j = Var("channel") - Var("column") if ragged else Var("lane")
         pull.sources[self.node.result] = lambda at: Load(self.sums, (points[tuple(at)] * self.columns + j,), self.dtype)
         stores = epilogue_stores(pull, (Var("image"), Var("pixel_row"), Var("pixel_column"), Var("channel")))

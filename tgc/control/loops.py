@@ -12,6 +12,7 @@ from tgc.errors import ShapeError, TraceError
 from tgc.ops import control
 from tgc.ops import scan as scanning
 from tgc.ops.arithmetic import as_tensor, result_type
+from tgc.sizes import is_size
 
 
 def scan(
@@ -56,14 +57,16 @@ def _length(rows: Leaves, length: int | None) -> int:
     for name, t in zip(rows.names, rows.types, strict=True):
         if not t.shape:
             raise ShapeError(f"scan: {name} is {t}; a loop over it needs a leading axis")
-    lengths = {t.shape[0]: name for name, t in zip(rows.names, rows.types, strict=True)}
+    lengths = [t.shape[0] for t in rows.types]
     if length is not None:
-        lengths.setdefault(int(length), "length")
-    if len(lengths) != 1:
-        found = ", ".join(f"{name} has {n} rows" if name != "length" else f"length={n}" for n, name in lengths.items())
+        lengths.append(length if is_size(length) else int(length))
+    if not lengths or any(n != lengths[0] for n in lengths):
+        named = {t.shape[0]: name for name, t in zip(rows.names, rows.types, strict=True)}
+        if length is not None:
+            named.setdefault(lengths[-1], "length")
+        found = ", ".join(f"{name} has {n} rows" if name != "length" else f"length={n}" for n, name in named.items())
         raise ShapeError(f"scan: {found or 'xs holds no tensor: length must be given'}")
-    (n,) = lengths
-    return n
+    return lengths[0]
 
 
 def while_loop(cond: Callable[[Any], Any], body: Callable[[Any], Any], init: Any) -> Any:

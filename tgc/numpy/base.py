@@ -9,6 +9,7 @@ import numpy as np
 
 from tgc.errors import AttributeSpecError, ConcretizationError, DTypeError, ShapeError
 from tgc.ops import arithmetic, movement
+from tgc.sizes import equal_shapes, is_size
 from tgc.trace import Tracer
 from tgc.types import BF16, F16, F32, F64, DType, Shape, as_dtype, is_complex, is_inexact, tensor_type
 
@@ -31,7 +32,7 @@ def as_array(x: ArrayLike) -> Array:
         parts = [as_array(v) for v in x]
         if any(isinstance(p, Tracer) for p in parts):
             dtype = arithmetic.result_type(*parts)
-            if len({p.shape for p in parts}) > 1:
+            if not all(equal_shapes(p.shape, parts[0].shape) for p in parts[1:]):
                 raise refuse("asarray", parts, "the parts of a sequence differ in shape")
             rows = (movement.reshape(arithmetic.as_tensor(p, dtype), shape=(1, *p.shape)) for p in parts)
             return movement.concat(*rows, axis=0)
@@ -56,7 +57,7 @@ def static(function: str, *numbers: Any) -> list[Any]:
         AttributeSpecError: one is traced, or no number.
     """
     for x in numbers:
-        if isinstance(x, Tracer) or np.ndim(x):
+        if isinstance(x, Tracer) or (not is_size(x) and np.ndim(x)):
             raise AttributeSpecError(f"{function} needs numbers that are known while tracing, not {x!r}")
     return [x.item() if isinstance(x, np.generic | np.ndarray) else x for x in numbers]
 

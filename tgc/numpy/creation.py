@@ -15,6 +15,7 @@ from tgc.errors import AttributeSpecError, DTypeError
 from tgc.numpy.base import Array, ArrayLike, DTypeLike, accumulator, as_array, check_device, sizes, static
 from tgc.ops import arithmetic, creation, elementwise
 from tgc.ops.arithmetic import as_tensor, dtype_of, result_type
+from tgc.sizes import is_size, larger
 from tgc.trace import Tracer
 from tgc.types import BOOL, F64, as_dtype, is_inexact
 
@@ -153,8 +154,8 @@ def arange(
         raise DTypeError("arange has no booleans")
     if by == 0:
         raise AttributeSpecError("arange: step is zero")
-    exact = all(isinstance(x, int) for x in (first, last, by))
-    n = max(-((first - last) // by) if exact else math.ceil((last - first) / by), 0)
+    exact = all(isinstance(x, int) or is_size(x) for x in (first, last, by))
+    n = larger(-((first - last) // by) if exact else math.ceil((last - first) / by), 0)
     # As NumPy: the step is the difference of the first two elements in the result's dtype.
     work = accumulator(to)
     begin, second = (as_tensor(as_tensor(x, to), work) for x in (first, first + by if n > 1 else first))

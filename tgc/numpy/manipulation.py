@@ -11,6 +11,7 @@ from tgc.errors import AttributeSpecError, ShapeError
 from tgc.numpy.base import Array, ArrayLike, Axes, DTypeLike, along, as_array, axes_of, axis_of, refuse, replace, sizes
 from tgc.ops import arithmetic, movement
 from tgc.ops.arithmetic import as_tensor, result_type
+from tgc.sizes import equal_shapes
 from tgc.trace import Tracer
 from tgc.types import as_dtype
 
@@ -159,7 +160,7 @@ def concatenate(arrays: Sequence[ArrayLike], /, axis: int | None = 0, dtype: DTy
 def stack(arrays: Sequence[ArrayLike], /, axis: int = 0, dtype: DTypeLike | None = None) -> Array:
     """Arrays of one shape joined along a new axis."""
     xs = [as_array(a) for a in arrays]
-    if len({x.shape for x in xs}) > 1:
+    if not all(equal_shapes(x.shape, xs[0].shape) for x in xs[1:]):
         raise refuse("stack", xs, "shapes differ")
     return concatenate([expand_dims(x, axis) for x in xs], axis, dtype)
 

@@ -11,9 +11,10 @@ from tgc.numpy.base import Array, ArrayLike, as_array, describe, refuse
 from tgc.numpy.creation import arange
 from tgc.numpy.indexing import along_axis, as_indices, bounded
 from tgc.numpy.manipulation import moveaxis, ravel
-from tgc.ops import dynamic, indexing, scatter
+from tgc.ops import dynamic, indexing, movement, scatter
 from tgc.ops.arithmetic import as_tensor, broadcast_to, dtype_of, is_weak, reshape, shape_of
 from tgc.ops.kinds import Primitive
+from tgc.sizes import Size, smaller
 from tgc.types import I64, is_complex, is_inexact
 
 __all__ = ["at", "dynamic_slice", "dynamic_update_slice", "put", "put_along_axis"]
@@ -145,6 +146,12 @@ def dynamic_slice(x: ArrayLike, starts: Sequence[ArrayLike], sizes: Sequence[int
         ShapeError: there is not one scalar start and one size an axis, or a size is larger than `x`.
     """
     x = as_array(x)
+    if len(starts) == len(sizes) == x.ndim and all(isinstance(s, int | Size) for s in starts):
+        ends = [n - k for n, k in zip(x.shape, sizes, strict=True)]
+        if all(k >= 0 and end >= 0 for k, end in zip(sizes, ends, strict=True)):
+            first = [smaller(s, end) if s > 0 else 0 for s, end in zip(starts, ends, strict=True)]
+            last = [a + k for a, k in zip(first, sizes, strict=True)]
+            return movement.slice_(x, start=first, stop=last, step=[1] * x.ndim)
     return dynamic.dynamic_slice(x, *_starts("dynamic_slice", x, starts), sizes=tuple(sizes))
 
 

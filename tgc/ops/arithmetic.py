@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from tgc.errors import AxisError, DTypeError, ShapeError
+from tgc.ir import recorder
 from tgc.ops import contraction, creation, elementwise, movement
 from tgc.ops.kinds import Elementwise
+from tgc.sizes import Size, integer, is_size
 from tgc.types import (
     BF16,
     BOOL,
@@ -37,10 +39,8 @@ from tgc.types import (
     is_inexact,
 )
 
-WEAK = (bool, int, float, complex)
-
-
-_WEAK_DTYPES = {bool: BOOL, int: I64, float: F64, complex: C128}
+WEAK = (bool, int, float, complex, Size)
+_WEAK_DTYPES = {bool: BOOL, int: I64, float: F64, complex: C128, Size: I64}
 
 
 def is_weak(x: Any) -> bool:
@@ -57,7 +57,7 @@ def dtype_of(x: Any) -> DType:
 
 def shape_of(x: Any) -> Shape:
     """The shape of a tensor, array or number."""
-    return tuple(x.shape) if hasattr(x, "shape") else np.shape(x)
+    return tuple(x.shape) if hasattr(x, "shape") else () if is_size(x) else np.shape(x)
 
 
 def result_type(*xs: Any) -> DType:
@@ -101,6 +101,10 @@ def as_tensor(x: Any, dtype: DType) -> Any:
         raise DTypeError(f"{dtype_of(x)} does not become {dtype}, without imaginary parts: take real or abs of it")
     if hasattr(x, "trace") and not isinstance(x, np.ndarray | np.generic):  # arrays have a method of that name
         return x if x.dtype == dtype else elementwise.cast(x, dtype=dtype)
+    if is_size(x):
+        if recorder() is not None and dtype in creation.SIZED:
+            return creation.fill((), dtype, x)
+        x = int(x)
     if is_weak(x) and isinstance(x, int) and dtype in INTS and not isinstance(x, bool):
         info = np.iinfo(dtype)
         if not info.min <= x <= info.max:
@@ -116,18 +120,23 @@ def broadcast_shapes(*shapes: Shape, op: str = "broadcast") -> Shape:
     Raises:
         ShapeError: they do not fit each other.
     """
-    try:
-        return np.broadcast_shapes(*shapes)
-    except ValueError as error:
-        raise ShapeError(f"{op}: shapes {', '.join(map(str, shapes))} cannot be broadcast together") from error
+    rank = max(map(len, shapes), default=0)
+    found: list[int] = [1] * rank
+    for shape in shapes:
+        for a, n in enumerate(shape, rank - len(shape)):
+            if n != 1 and found[a] != n:
+                if found[a] != 1:
+                    raise ShapeError(f"{op}: shapes {', '.join(map(str, shapes))} cannot be broadcast together")
+                found[a] = n
+    return tuple(found)
 
 
 def broadcast_to(x: Any, shape: Sequence[int]) -> Any:
     """`x` repeated along missing axes and axes of size one."""
     shape, old = tuple(shape), shape_of(x)
-    if old == shape:
-        return x
     lead = len(shape) - len(old)
+    if not lead and old == shape:
+        return x
     if lead < 0 or any(n not in (1, m) for n, m in zip(old, shape[lead:], strict=True)):
         raise ShapeError(f"cannot broadcast shape {old} to {shape}")
     axes = [a + lead for a, n in enumerate(old) if n == shape[a + lead]]
@@ -181,6 +190,8 @@ right_shift = _binary(e.shift_right, "right_shift", "x shifted right by y bits, 
 def _in_range(x: Any, other: Any) -> Any:
     """`x`, or where it is a Python integer beyond the integers of `other`'s dtype, an infinity: it compares alike."""
     dtype = dtype_of(other)
+    if is_size(x) and dtype in INTS and not is_weak(other):
+        x = int(x)
     if not is_weak(x) or not isinstance(x, int) or dtype not in INTS or is_weak(other):
         return x
     info = np.iinfo(dtype)
@@ -262,7 +273,7 @@ def astype(x: Any, dtype: Any) -> Any:
 
 def reshape(x: Any, shape: int | Sequence[int]) -> Any:
     """The same elements, row-major, under another shape; one size may be -1."""
-    sizes = [operator.index(n) for n in (shape if isinstance(shape, Sequence) else (shape,))]
+    sizes = [integer(n) for n in (shape if isinstance(shape, Sequence) else (shape,))]
     total = math.prod(shape_of(x))
     if sizes.count(-1) > 1:
         raise ShapeError(f"reshape to {tuple(sizes)}: only one size may be -1")

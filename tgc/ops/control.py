@@ -22,7 +22,7 @@ from tgc.ir import Builder, Graph, Value, rebuild
 from tgc.ops.control_batch import switch_batch, while_batch
 from tgc.ops.control_jvp import switch_jvp, while_jvp
 from tgc.ops.creation import full
-from tgc.ops.kinds import REPEATABLE, Control, integer, region, regions, texts
+from tgc.ops.kinds import REPEATABLE, Control, integer, places, region, regions
 from tgc.ops.samples import samples
 from tgc.types import BOOL, I32, I64, TensorType
 
@@ -103,7 +103,7 @@ def _no_gradient_of_while(*operands: Any, **attrs: Any) -> Any:
 
 while_loop = Control(
     "while_loop",
-    attrs={"cond": region, "body": region, "carries": integer, "places": texts},
+    attrs={"cond": region, "body": region, "carries": integer, "places": places},
     type_rule=_while_type,
     reference=_while,
     grad=_no_gradient_of_while,
@@ -161,7 +161,7 @@ def _switch_gradient(
 
 switch = Control(
     "switch",
-    attrs={"branches": regions, "places": texts},
+    attrs={"branches": regions, "places": places},
     optional=REPEATABLE,
     type_rule=_switch_type,
     reference=_switch,

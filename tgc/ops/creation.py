@@ -11,7 +11,8 @@ from tgc.errors import AttributeSpecError
 from tgc.ops.batch import by_attrs, sized
 from tgc.ops.kinds import Movement, Primitive, dtype, integer, integers, no_gradient, no_operands, scalar
 from tgc.ops.samples import case, reals, samples
-from tgc.types import BOOL, COMPLEXES, INTS, REALS, U32, DType, TensorType, is_float
+from tgc.sizes import is_size
+from tgc.types import BOOL, COMPLEXES, F32, F64, I64, INTS, REALS, U32, DType, TensorType, is_float
 
 
 def _created(op: Primitive, operands: Sequence[TensorType], *, dtype: Any, shape: Any, **attrs: Any) -> TensorType:
@@ -23,6 +24,8 @@ def _full_type(op: Primitive, operands: Sequence[TensorType], *, value: Any, **a
     created = _created(op, operands, **attrs)
     kinds = {BOOL: bool, **dict.fromkeys(INTS, int), **dict.fromkeys(COMPLEXES, tuple)}
     kind = kinds.get(created.dtype, float)
+    if is_size(value) and created.dtype in SIZED:
+        return created
     if type(value) is not kind:
         raise AttributeSpecError(f"full: {value!r} is no {kind.__name__}, as {created.dtype} needs; use `fill`")
     limits = np.iinfo(created.dtype) if kind is int else None
@@ -32,6 +35,7 @@ def _full_type(op: Primitive, operands: Sequence[TensorType], *, value: Any, **a
 
 
 Number: TypeAlias = bool | int | float | complex
+SIZED = frozenset({F32, F64, I64})  # dtypes of fills by a size that is a symbol
 
 
 def number(value: Any) -> Number:
@@ -53,6 +57,8 @@ full = Movement(
 
 def fill(shape: Sequence[int], dtype: DType, value: Any) -> Any:
     """A tensor filled with one number, converted to `dtype` as NumPy would."""
+    if is_size(value) and dtype in SIZED:
+        return full(shape=shape, dtype=dtype, value=value)
     if is_float(dtype):
         value = float(value)
     elif dtype in COMPLEXES:

@@ -7,7 +7,6 @@ together, and whose axes take the place of the axes that they index if those are
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +29,7 @@ from tgc.ops.arithmetic import (
     transpose,
     where,
 )
+from tgc.sizes import integer, is_size, larger, smaller
 from tgc.types import BOOL, I64, INTS, Shape
 
 
@@ -50,11 +50,34 @@ class Item:
 
     @property
     def is_array(self) -> bool:
-        return self.what is not None and not isinstance(self.what, slice | int)
+        return self.what is not None and not isinstance(self.what, slice) and not _is_int(self.what)
 
     def keeps(self, n: int) -> bool:
         """Whether an axis of size `n` stays as it is."""
-        return isinstance(self.what, slice) and self.what.indices(n) == (0, n, 1)
+        return isinstance(self.what, slice) and places(self.what, n) == (0, n, 1)
+
+
+def _is_int(x: Any) -> bool:
+    """An integer, or a size that stands for one."""
+    return isinstance(x, int) or is_size(x)
+
+
+def places(s: slice, n: int) -> tuple[int, int, int]:
+    """`s.indices(n)` for sizes too; those that a slice names are clipped to the axis at run time."""
+    if all(type(x) in (int, type(None)) for x in (s.start, s.stop, s.step, n)):
+        return s.indices(n)
+    step = 1 if s.step is None else integer(s.step)
+    if step == 0:
+        raise ShapeError("a slice cannot step by zero")
+    low, high = (0, n) if step > 0 else (-1, n - 1)
+
+    def end(x: Any, default: int) -> int:
+        if x is None:
+            return default
+        x = integer(x)
+        return larger(x + n, low) if x < 0 else smaller(x, high)
+
+    return end(s.start, low if step > 0 else high), end(s.stop, high if step > 0 else low), step
 
 
 def _is_tensor(k: Any) -> bool:
@@ -112,6 +135,8 @@ def _array(k: Any) -> Any:
     if isinstance(k, list | tuple) and any(_is_tensor(v) for v in k):
         parts = [reshape(as_tensor(v, I64), (1, *shape_of(v))) for v in k]
         return movement.concat(*parts, axis=0)
+    if is_size(k):
+        return k
     array = np.asarray(k)
     if isinstance(k, list | tuple) and not array.size:
         array = array.astype(I64)
@@ -133,12 +158,12 @@ def _in_range(k: Any, axis: int, n: int) -> Any:
     """An index counted from the front, as far as it is known."""
     if _is_tensor(k):
         return k
-    low, high = (k, k) if isinstance(k, int) else (k.min(initial=0), k.max(initial=-n))
+    low, high = (k, k) if _is_int(k) else (k.min(initial=0), k.max(initial=-n))
     if low < -n or high >= n:
-        if isinstance(k, int):
+        if _is_int(k):
             raise ShapeError(f"index {k} is out of bounds for axis {axis} of size {n}")
         raise OutOfRangeError(f"index {high if high >= n else low} is out of bounds for axis {axis} of size {n}")
-    return k % n if isinstance(k, int) else np.where(k < 0, k + n, k)
+    return k % n if _is_int(k) else np.where(k < 0, k + n, k)
 
 
 def index(x: Any, key: Any) -> Any:
@@ -154,11 +179,11 @@ def index(x: Any, key: Any) -> Any:
 def apply(x: Any, items: Sequence[Item]) -> Any:
     """A tensor indexed by the items of a key."""
     x = _basic(x, [i.basic for i in items])
-    kept = [i for i in items if not isinstance(i.what, int)]
+    kept = [i for i in items if not _is_int(i.what)]
     arrays = {axis: i.what for axis, i in enumerate(kept) if i.is_array}
     if not arrays:
         return x
-    used = [k for k, i in enumerate(items) if i.is_array or isinstance(i.what, int)]
+    used = [k for k, i in enumerate(items) if i.is_array or _is_int(i.what)]
     neighbors = used == list(range(used[0], used[-1] + 1))
     place = min(arrays) if neighbors else 0
     return _gather(x, arrays, place)
@@ -173,15 +198,15 @@ def _basic(x: Any, items: Sequence[Item]) -> Any:
             continue
         n = shape[axis]
         if isinstance(item.what, slice):
-            a, b, c = item.what.indices(n)
-            count = len(range(a, b, c))
+            a, b, c = places(item.what, n)
+            count = larger(-(-(b - a) // c), 0)
             if c < 0:
                 flip.append(axis)
                 a, b, c = (a + (count - 1) * c, a + 1, -c) if count else (0, 0, 1)
             a, b = (a, max(a, b)) if count else (0, 0)
             final.append(count)
         else:
-            i = operator.index(item.what)
+            i = integer(item.what)
             a, b, c = i, i + 1, 1
         start.append(a)
         stop.append(b)

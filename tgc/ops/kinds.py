@@ -29,6 +29,7 @@ import numpy as np
 from tgc.errors import AttributeSpecError, DTypeError, LinearAlgebraError, OutOfRangeError, ShapeError
 from tgc.ir import Attr, Graph, Op, recorder
 from tgc.ops.samples import Samples
+from tgc.sizes import equal_shapes, is_size
 from tgc.types import BOOL, FLOAT8S, SHORT_NAMES, DType, TensorType, as_dtype, type_of
 
 Grad: TypeAlias = Callable[..., tuple[Any, ...]]
@@ -51,7 +52,9 @@ def no_operands(operands: Sequence[Any], batched: Sequence[bool], **attrs: Any) 
 
 
 def integer(x: Any) -> int:
-    """Attribute check: an int."""
+    """Attribute check: an int or a size."""
+    if is_size(x):
+        return x  # type: ignore[no-any-return]
     if isinstance(x, bool) or not isinstance(x, int | np.integer):
         raise TypeError(f"expected an integer, got {x!r}")
     return int(x)
@@ -68,7 +71,9 @@ def pairs(x: Any) -> tuple[tuple[int, ...], ...]:
 
 
 def scalar(x: Any) -> bool | int | float | tuple[float, float]:
-    """Attribute check: a Python number (NumPy scalars are converted); a complex one as the pair of its parts."""
+    """Attribute check: a Python number (NumPy scalars are converted), a size, or the pair of a complex one's parts."""
+    if is_size(x):
+        return x  # type: ignore[no-any-return]
     x = x.item() if isinstance(x, np.generic | np.ndarray) else x
     if isinstance(x, complex):
         return x.real, x.imag
@@ -101,6 +106,11 @@ def text(x: Any) -> str:
 def texts(x: Any) -> tuple[str, ...]:
     """Attribute check: a tuple of strings."""
     return tuple(text(t) for t in x)
+
+
+def places(x: Any) -> tuple[str | tuple[str, int], ...]:
+    """Attribute check: places in memory, texts or, at offsets that are sizes, pairs."""
+    return tuple((text(p[0]), integer(p[1])) if isinstance(p, tuple) else text(p) for p in x)
 
 
 def region(x: Any) -> Graph:
@@ -237,7 +247,7 @@ class Elementwise(Primitive):
     def infer(self, operands: Sequence[TensorType], attrs: Mapping[str, Attr]) -> tuple[TensorType, ...]:
         domains = self.mixed or (self.domain,) * self.arity
         self.expect(operands, *domains)
-        if len({t.shape for t in operands}) > 1:
+        if not all(equal_shapes(t.shape, operands[0].shape) for t in operands[1:]):
             raise self.refuse("operand shapes differ", operands)
         if len({(domain, t.dtype) for domain, t in zip(domains, operands, strict=True)}) > len(set(domains)):
             raise DTypeError(f"{self.name}({', '.join(map(str, operands))}): operand dtypes differ")

@@ -162,7 +162,7 @@ slice_ = Movement(
     type_rule=_slice_type,
     reference=lambda x, *, start, stop, step: x[tuple(slice(*r) for r in zip(start, stop, step, strict=True))],
     element=lambda s, index, *, start, stop, step: s.load(
-        0, [i * c + a for i, a, c in zip(index, start, step, strict=True)]
+        0, [i * c + s.given(a) for i, a, c in zip(index, start, step, strict=True)]
     ),
     batch=by_attrs("slice", start=first(0), stop=sized, step=first(1)),
     grad=_slice_grad,
@@ -201,7 +201,7 @@ def _pad_element(s: Any, index: Sequence[Any], *, low: Any, high: Any, interior:
     inside = None
     places = []
     for axis, (i, a, b, k) in enumerate(zip(index, low, high, interior, strict=True)):
-        place = i - a
+        place = i - s.given(a)
         checks = []
         if a > 0:
             checks.append(place >= 0)

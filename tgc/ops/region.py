@@ -6,7 +6,7 @@ from typing import Any
 
 from tgc.errors import GradientError
 from tgc.ir import Graph, Value
-from tgc.ops.kinds import REPEATABLE, Reduce, Region, region, text, texts
+from tgc.ops.kinds import REPEATABLE, Reduce, Region, places, region, text
 from tgc.ops.samples import samples
 
 
@@ -21,7 +21,7 @@ def _after_differentiation(g: Any, *operands: Any, **attrs: Any) -> Any:
 
 fused = Region(
     "fused",
-    attrs={"body": region, "kind": text, "places": texts},
+    attrs={"body": region, "kind": text, "places": places},
     optional={**REPEATABLE, "schedule": text},  # decisions of its lowering that are not the backend's usual ones
     reference=interpreted,
     grad=_after_differentiation,

@@ -14,7 +14,7 @@ from tgc.ops.control import Joint, Run, fit, input_types, output_types, zeros
 from tgc.ops.control_batch import scan_batch
 from tgc.ops.control_jvp import scan_jvp
 from tgc.ops.elementwise import add, cast, mul, neg, select, sub
-from tgc.ops.kinds import REPEATABLE, Control, flag, integer, region, texts
+from tgc.ops.kinds import REPEATABLE, Control, flag, integer, places, region
 from tgc.ops.samples import samples
 from tgc.types import TensorType, is_inexact
 
@@ -196,7 +196,7 @@ def _keep(node: Node, both: Graph, kept: Sequence[Value], primal: Sequence[Value
 
 scan = Control(
     "scan",
-    attrs={"body": region, "length": integer, "reverse": flag, "carries": integer, "xs": integer, "places": texts},
+    attrs={"body": region, "length": integer, "reverse": flag, "carries": integer, "xs": integer, "places": places},
     optional=REPEATABLE,
     type_rule=_type,
     reference=_reference,

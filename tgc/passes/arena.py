@@ -47,6 +47,13 @@ def place(buffers: Sequence[Buffer], limit: int = 0) -> None:
             b.at = at
 
 
+def offsets(lives: Sequence[tuple[int, int]], sizes: Sequence[int], limit: int = 0) -> list[int]:
+    """The places of buffers of these first and last steps and sizes: see `place`."""
+    buffers = [Buffer(size, first, last) for (first, last), size in zip(lives, sizes, strict=True)]
+    place(buffers, limit)
+    return [b.at for b in buffers]
+
+
 def _end(buffers: Sequence[Buffer]) -> int:
     return max((b.at + b.size for b in buffers), default=0)
 
@@ -81,4 +88,4 @@ def _first_fit(taken: Sequence[tuple[int, int]], size: int) -> int:
     return best[1] if best else at
 
 
-__all__ = ["ALIGNMENT", "Buffer", "padded", "place"]
+__all__ = ["ALIGNMENT", "Buffer", "offsets", "padded", "place"]

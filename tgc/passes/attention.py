@@ -16,6 +16,7 @@ from tgc.ops import movement
 from tgc.ops.attention import Attention, attention, composed, composed_grad, logical
 from tgc.passes.decompose import emit_results
 from tgc.passes.manager import Target, refuse, register
+from tgc.sizes import hints_of
 
 Order = tuple[int, ...]
 
@@ -48,7 +49,7 @@ class ClaimAttention:
         if max(q[-1], v[-1]) * types[0].dtype.itemsize > self.limit:
             return f"rows of heads have more than {self.limit} bytes"
         if q[-2] * 2 < target.lanes(types[0].dtype):
-            return f"{q[-2]} queries fill no vector register, and their scores are few"
+            return f"{hints_of(q[-2])} queries fill no vector register, and their scores are few"
         return ""
 
 

@@ -42,6 +42,7 @@ from tgc.passes.groups import Group, merge, path_around, rank
 from tgc.passes.manager import Target, refuse, register
 from tgc.passes.recompute import inputs_of, recompute
 from tgc.passes.templates import unfit_contraction, unfit_map, unfit_reduce
+from tgc.sizes import key_of
 
 
 @register
@@ -208,7 +209,7 @@ class Partition:
         kind = self.kind(group.nodes)
         if kind == "reduce":
             fold = next(n for n in group.nodes if isinstance(n.op, Reduce))
-            return fold.operands[0].shape, fold.attrs["axes"], fold.attrs["chunks"]
+            return key_of(fold.operands[0].shape), fold.attrs["axes"], fold.attrs["chunks"]
         return (kind,) if kind == "map" else ()
 
     def _try(self, producer: Group, consumer: Group) -> None:

@@ -17,7 +17,7 @@ from tgc.ir import Builder, Graph, Node, Value
 from tgc.ops.kinds import Control
 from tgc.ops.movement import reshape
 from tgc.passes.arena import padded
-from tgc.passes.memory import Planner, Scratch, alike, may_overwrite, root, with_planned_bodies
+from tgc.passes.memory import Planner, Scratch, alike, kind_and_number, may_overwrite, root, with_planned_bodies
 
 Steps = Sequence[Node]
 
@@ -94,9 +94,9 @@ class Sequencer:
         self.results = {v.node for v in ends if v.node is not None}
         written: dict[Value, Node] = {}
         for v, place in ends.items():
-            kind, _, number = place.partition(":")
+            kind, number = kind_and_number(place)
             if kind == "in" and v.node is not None:
-                written[graph.inputs[int(number)]] = v.node
+                written[graph.inputs[number]] = v.node
         self.overwriters = {
             node: tuple(written[v] for v in roots if v in written and written[v] is not node)
             for node, roots in self.operands.items()

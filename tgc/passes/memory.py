@@ -13,14 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from tgc.ir import Builder, Graph, Node, Value, transform
 from tgc.ops.kinds import Control, Elementwise
 from tgc.ops.movement import reshape
 from tgc.ops.region import fused, sweeps_before
-from tgc.passes.arena import ALIGNMENT, Buffer, padded, place
+from tgc.passes.arena import ALIGNMENT, Buffer, offsets, padded
 from tgc.passes.manager import Target, register
+from tgc.sizes import call, calls, is_size, surely_equal
+
+Place: TypeAlias = str | tuple[str, int]
 
 
 def overwritable(node: Node, operand: int, result: int) -> bool:
@@ -163,7 +166,7 @@ class Scratch:
 
     @staticmethod
     def of(node: Node) -> Scratch:
-        at = max(map(arena_bytes, node.regions), default=0)
+        at = call(max, (0, *map(arena_bytes, node.regions)), least=0)
         buffers = {}
         for k in range(carries(node)):
             if not in_place(node.body, k):
@@ -182,7 +185,7 @@ class Planner:
             for v in node.operands:
                 self.last[root(v)] = step
         made = {r: step for step, node in enumerate(graph.nodes) for r in node.results}
-        self.place: dict[Value, str] = {}
+        self.place: dict[Value, Place] = {}
         roots = [root(v) for v in graph.outputs]
         self.last |= dict.fromkeys(roots, len(graph.nodes))
         for k, v in enumerate(roots):
@@ -196,7 +199,7 @@ class Planner:
                     target = f"in:{pairs[k]}"
             self.place[v] = target
 
-    def plan(self, limit: int = 0) -> Mapping[Node, tuple[str, ...]]:
+    def plan(self, limit: int = 0) -> Mapping[Node, tuple[Place, ...]]:
         """The places of each node that has some; `limit` is that of `arena.place`."""
         buffers: list[Buffer] = []
         holds: dict[Value, Buffer] = {}
@@ -219,11 +222,15 @@ class Planner:
             if isinstance(node.op, Control):
                 scratch[node] = Buffer(Scratch.of(node).size, step, step)
                 buffers.append(scratch[node])
-        place(buffers, limit)
-        self.place |= {v: f"arena:{buffer.at}" for v, buffer in holds.items()}
+        lives = tuple((b.first, b.last) for b in buffers)
+        for b, at in zip(
+            buffers, calls(offsets, lives, tuple(b.size for b in buffers), limit, count=len(buffers)), strict=True
+        ):
+            b.at = at
+        self.place |= {v: in_arena(buffer.at) for v, buffer in holds.items()}
         return {
             node: tuple(self.place[r] for r in node.results)
-            + ((f"arena:{scratch[node].at}",) if node in scratch else ())
+            + ((in_arena(scratch[node].at),) if node in scratch else ())
             for node in self.graph.nodes
             if node.op is fused or isinstance(node.op, Control)
         }
@@ -240,20 +247,33 @@ class Planner:
         return None
 
 
+def in_arena(at: int) -> Place:
+    """The place at a byte of the arena."""
+    return ("arena", at) if is_size(at) else f"arena:{at}"
+
+
+def kind_and_number(where: Place) -> tuple[str, int]:
+    """What a place is in, `arena`, `out` or `in`, and the byte or the number of the result or input."""
+    if isinstance(where, tuple):
+        return where
+    kind, _, number = where.partition(":")
+    return kind, int(number)
+
+
 def alike(a: Value, b: Value) -> bool:
     """Whether one value fits where the other one lies: kernels address a buffer in one dtype."""
-    return a.type.nbytes == b.type.nbytes and a.dtype.itemsize == b.dtype.itemsize
+    return surely_equal((a.type.nbytes,), (b.type.nbytes,)) and a.dtype.itemsize == b.dtype.itemsize
 
 
 def arena_bytes(graph: Graph) -> int:
     """Size of the arena that a planned graph needs."""
-    most = 0
+    ends = [0]
     for node in graph.nodes:
         sizes = [padded(r.type.nbytes) for r in node.results]
         if isinstance(node.op, Control):
             sizes.append(Scratch.of(node).size)
         for size, where in zip(sizes, node.attrs.get("places", ()), strict=False):
-            kind, _, at = str(where).partition(":")
+            kind, at = kind_and_number(where)
             if kind == "arena":
-                most = max(most, int(at) + size)
-    return most
+                ends.append(at + size)
+    return call(max, tuple(ends), least=0)

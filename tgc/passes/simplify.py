@@ -13,6 +13,7 @@ from tgc.ops.creation import full
 from tgc.ops.kinds import Elementwise, Primitive, Reduce
 from tgc.passes.manager import Target, register
 from tgc.passes.rules import RULES, Rule
+from tgc.sizes import is_size, surely_equal
 
 Rewrite = Callable[[Builder, Node], Value | None]
 
@@ -48,7 +49,7 @@ def _broadcast(builder: Builder, node: Node) -> Value | None:
     x = node.operands[0]
     axes: tuple[int, ...] = node.attrs["axes"]
     shape = node.result.shape
-    if shape == x.shape:
+    if len(axes) == len(shape) and shape == x.shape:
         return x
     if inner := _inner(node, movement.broadcast):
         first: tuple[int, ...] = inner.attrs["axes"]
@@ -66,7 +67,7 @@ def _nothing_moved(builder: Builder, node: Node) -> Value | None:
     x, a = node.operands[0], node.attrs
     match node.op.name:
         case "slice":
-            same = x.shape == node.result.shape and all(k == 1 for k in a["step"])
+            same = surely_equal(x.shape, node.result.shape) and all(k == 1 for k in a["step"])
         case "pad":
             same = not any((*a["low"], *a["high"], *a["interior"]))
         case "reverse":
@@ -145,7 +146,13 @@ def _add(builder: Builder, node: Node) -> Value | None:
 
 def _is_frame_of_zeros(pad: Node) -> bool:
     around = (*pad.attrs["low"], *pad.attrs["high"])
-    return min(around, default=0) >= 0 and not any(pad.attrs["interior"]) and str(pad.attrs["value"]) in ("0", "0.0")
+    return min(around, default=0) >= 0 and not any(pad.attrs["interior"]) and _is_plus_zero(pad)
+
+
+def _is_plus_zero(node: Node) -> bool:
+    """Whether the number of a fill or of padding is 0, and not -0."""
+    value = node.attrs["value"]
+    return not is_size(value) and str(value) in ("0", "0.0")
 
 
 def _concat(builder: Builder, node: Node) -> Value | None:
@@ -174,7 +181,7 @@ def _is(v: Value, op: Primitive, operand: Value) -> bool:
 
 def _is_zero(v: Value) -> bool:
     """Whether a value is filled with 0, and not with -0."""
-    return v.node is not None and v.node.op is full and str(v.node.attrs["value"]) in ("0", "0.0")
+    return v.node is not None and v.node.op is full and _is_plus_zero(v.node)
 
 
 def _emit(builder: Builder, node: Node, op: Primitive, operands: Sequence[Value], **attrs: Any) -> Value:

@@ -13,6 +13,7 @@ from tgc.ops.movement import reshape
 from tgc.ops.reduce import reduce_sum
 from tgc.passes.manager import Target, register
 from tgc.passes.tiles import channelwise
+from tgc.sizes import is_size
 
 SMALL = 1 << 14  # elements of a product that are too few for the threads to share
 IMAGES = 1 << 24  # multiplications of a gradient by a filter from which on sharing the images pays for a further launch
@@ -61,6 +62,8 @@ class Split:
 
         Gradients of depthwise convolutions share nothing else but their channels among threads.
         """
+        if is_size(new[0].shape[0]):
+            return None  # its divisors are the sizes' own
         axes = conv_kernel_grad.axis_map(*(v.type for v in new), **node.attrs)
         size, work = node.result.type.size, math.prod(axes.extents.values())
         chunks = max(n for n in range(1, self.products + 1) if new[0].shape[0] % n == 0)
@@ -80,6 +83,8 @@ class Split:
             return None
         size, long = node.result.type.size, new[0].shape[sides[0][0]]
         work = size * math.prod(new[0].shape[a] for a in sides[0])
+        if is_size(size) or is_size(long):
+            return None  # one program for short and long ones
         few = size <= SMALL and long >= MULTIPLE * math.sqrt(size)
         if not few or work < self.least * self.products or long % self.products:
             return None

@@ -13,6 +13,7 @@ from tgc.ops.kinds import Contraction, Elementwise, Movement, Reduce
 from tgc.ops.window import POOLS
 from tgc.ops.winograd import TILE, TransformedProduct
 from tgc.passes.tiles import channelwise, windowed
+from tgc.sizes import equal_shapes, hints_of, key_of
 
 
 def _dependents(closure: Iterable[Node], roots: set[Node]) -> set[Node]:
@@ -30,10 +31,13 @@ def _recomputed(closure: Sequence[Node], exempt: Iterable[Node] = ()) -> str:
     for node in closure:
         if not isinstance(node.op, Movement) or node in exempt or not node.operands:
             continue
-        reads = node.op.reads(*(v.type for v in node.operands), **node.attrs)
         for v in node.operands:
-            if reads > 1 and v.node in own and _costs(v, own):
-                return f"{node.op.name} reads each element {reads:g} times, which would compute it as often"
+            if v.node in own and _costs(v, own):
+                reads = node.op.reads(*(v.type for v in node.operands), **node.attrs)
+                if reads > 1:
+                    return (
+                        f"{node.op.name} reads each element {hints_of(reads):g} times, which would compute it as often"
+                    )
             if v.node in own and _checked(v, own) and node.op.name in _GUARDED:
                 return f"{node.op.name} cannot guard an index check"
     return ""
@@ -59,7 +63,7 @@ def _checked(v: Value, own: set[Node]) -> bool:
 
 def unfit_map(closure: Sequence[Node], results: Sequence[Value]) -> str:
     """Why the nodes of a closure are no map with these results."""
-    types = {(v.shape, v.type.layout) for v in results}
+    types = {(key_of(v.shape), v.type.layout) for v in results}
     if len(types) > 1:
         return f"results of different shapes: {', '.join(sorted(str(v.type) for v in results))}"
     return _recomputed(closure)
@@ -74,7 +78,7 @@ def unfit_contraction(root: Node, nodes: Sequence[Node], closure: Sequence[Node]
             return reason
         shape = pools[0].result.shape
         late = [n.operands[0] if n.op is movement.transpose else n.result for n in nodes if n.result in results]
-        if any(v.shape != shape for v in late):
+        if not all(equal_shapes(v.shape, shape) for v in late):
             return "what is pooled is needed elsewhere"
     behind = _dependents(closure, {root})
     for node in nodes:
@@ -82,8 +86,8 @@ def unfit_contraction(root: Node, nodes: Sequence[Node], closure: Sequence[Node]
             continue
         if not isinstance(node.op, Elementwise):
             return f"{node.op.name} is not elementwise"
-        if node.result.shape not in (made, shape):
-            return f"the epilogue has shape {shape}, {node.op.name} {node.result.shape}"
+        if not any(equal_shapes(node.result.shape, s) for s in (made, shape)):
+            return f"the epilogue has shape {hints_of(shape)}, {node.op.name} {hints_of(node.result.shape)}"
     if any(v.node in closure for v in root.operands):
         return "a contraction reads its operands from memory"
     for node in behind - {root, *pools}:
@@ -115,7 +119,11 @@ def _unfit_pools(root: Node, pools: Sequence[Node]) -> str:
 
 def _transposed(node: Node, shape: tuple[int, ...], closure: Sequence[Node]) -> bool:
     """Whether a node is a transpose of what an epilogue computes, and the last to use it: elements are stored so."""
-    own = node.op is movement.transpose and node.operands[0].shape == shape and node.operands[0].type.layout is None
+    own = (
+        node.op is movement.transpose
+        and equal_shapes(node.operands[0].shape, shape)
+        and node.operands[0].type.layout is None
+    )
     return own and not any(v is node.result for n in closure for v in n.operands)
 
 
@@ -129,17 +137,24 @@ def unfit_reduce(nodes: Sequence[Node], closure: Sequence[Node], results: Sequen
     full, axes = first.operands[0].shape, first.attrs["axes"]
     kept = first.result.shape
     for n in folds:
-        if n.operands[0].shape != full or n.attrs["axes"] != axes or n.attrs["chunks"] != first.attrs["chunks"]:
-            return f"folds of {full} along {axes} and of {n.operands[0].shape} along {n.attrs['axes']}"
+        if (
+            not equal_shapes(n.operands[0].shape, full)
+            or n.attrs["axes"] != axes
+            or n.attrs["chunks"] != first.attrs["chunks"]
+        ):
+            return (
+                f"folds of {hints_of(full)} along {axes} and of {hints_of(n.operands[0].shape)} along {n.attrs['axes']}"
+            )
     behind = _dependents(closure, set(folds))
     back = tuple(a for a in range(len(full)) if a not in axes)
     spreads = set()
     for node in behind:
         if isinstance(node.op, Elementwise):
-            if node.result.shape not in (full, kept):
-                return f"{node.op.name} of shape {node.result.shape} behind a fold of {full}"
+            if not any(equal_shapes(node.result.shape, s) for s in (full, kept)):
+                return f"{node.op.name} of shape {hints_of(node.result.shape)} behind a fold of {hints_of(full)}"
         elif node.op is movement.broadcast:
-            if node.operands[0].shape != kept or node.attrs["axes"] != back or node.result.shape != full:
+            of_kept = equal_shapes(node.operands[0].shape, kept) and equal_shapes(node.result.shape, full)
+            if node.attrs["axes"] != back or not of_kept:
                 return "a broadcast other than back along the folded axes"
             spreads.add(node)
         elif not isinstance(node.op, Reduce):
@@ -147,8 +162,8 @@ def unfit_reduce(nodes: Sequence[Node], closure: Sequence[Node], results: Sequen
     if kept == full and len(behind) > len(folds):
         return "a fold over nothing"
     for v in results:
-        if v.shape not in (full, kept):
-            return f"a result of shape {v.shape} beside a fold of {full}"
+        if not any(equal_shapes(v.shape, s) for s in (full, kept)):
+            return f"a result of shape {hints_of(v.shape)} beside a fold of {hints_of(full)}"
     rank = len(full)
     size = first.operands[0].type.size
     if spreads and rank and rank - 1 in back and size > COLUMN_LIMIT:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tgc.ops.kinds import AxisMap
+from tgc.sizes import is_size
 from tgc.types import DType
 
 
@@ -34,7 +35,10 @@ def tile_shape(target: Shaped, dtype: DType, m: int, n: int) -> tuple[int, int]:
     """
     lanes = target.lanes(dtype)
     wide = [v for v in WIDTHS if most_rows(target, v) >= LEAST]
-    vectors = 1 if n <= lanes else min(wide, key=lambda v: -(-n // (v * lanes)) * v)
+    if is_size(n):  # one kernel for all of them
+        vectors = wide[0]
+    else:
+        vectors = 1 if n <= lanes else min(wide, key=lambda v: -(-n // (v * lanes)) * v)
     return 1 if m == 1 else most_rows(target, vectors), vectors * lanes
 
 

@@ -10,9 +10,11 @@ from tgc.ir import Builder, Graph, Node, Value, transform
 from tgc.ops import contraction, movement, winograd
 from tgc.passes.decompose import emit_traced
 from tgc.passes.manager import Target, refuse, register
+from tgc.sizes import hints_of
 from tgc.types import F32
 
 VECTOR = 16  # channels, of which both operands need a multiple
+PARTS = 100  # of a time, in which the limit is counted
 BYTE = 8  # operations in the time that a byte takes to or from memory, about
 
 
@@ -72,7 +74,9 @@ def _unfit(node: Node, constant: bool, most: float) -> str:
         moved = 2 * filters + 3 * data // c * o
     taken = 2 * winograd.WINDOW**2 * windows * c * o + BYTE * moved
     direct = 2 * n * h * width * winograd.FILTER**2 * c * o
-    return "" if taken <= most * direct else f"it would take {taken / direct:.2f} of the direct convolution's time"
+    if taken * PARTS <= round(most * PARTS) * direct:
+        return ""
+    return f"it would take {hints_of(taken) / hints_of(direct):.2f} of the direct convolution's time"
 
 
 def _windows(x: Any, shape: Sequence[int], padding: Any) -> Any:
