@@ -43,7 +43,7 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"runtime"}),
-    frozenset({"eager", "gradients", "jit", "transforms"}),
+    frozenset({"eager", "families", "gradients", "jit", "transforms"}),
     frozenset({FACADE}),
     frozenset({"__main__", "cli"}),
 )

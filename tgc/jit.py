@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import operator
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,13 +16,16 @@ import numpy as np
 import optree
 
 from tgc.collector import collector_paused
+from tgc.config import config
 from tgc.errors import DTypeError, ShapeError, TraceError
+from tgc.families import Family, Sizes
 from tgc.ir import Value, recorder
 from tgc.locks import Lock
 from tgc.runtime.address import address_of
 from tgc.runtime.lowered import Lowered
 from tgc.runtime.profile import Profile
 from tgc.runtime.registry import Executable, get_backend
+from tgc.sizes import Symbols
 from tgc.trace import Tracer, trace
 from tgc.types import BOOL, C128, F64, I64, TensorType, as_dtype, type_of
 
@@ -37,7 +42,19 @@ class LoweredFunction(Lowered):
 
     def compile(self) -> Compiled:
         """Machine code, behind a function of the same arguments (static ones left out)."""
-        return Compiled(super().compile(), self.graph.inputs, self.arguments, self.results, self.donated, self.backend)
+        return self._wrapper()(super().compile())
+
+    def template(self, symbols: Symbols) -> Callable[[Sequence[int]], Compiled]:
+        """A function of the values of `symbols`, which are sizes in the graph, that makes what `compile` does."""
+        made = get_backend(self.backend).template(self.compilation.result, self.donated, symbols)
+        wrapped = self._wrapper()
+        return lambda values: wrapped(made(values))
+
+    def _wrapper(self) -> Callable[[Executable], Compiled]:
+        """What makes compiled functions of executables; it keeps no stage of the compilation."""
+        inputs, structures = self.graph.inputs, (self.arguments, self.results)
+        donated, backend = self.donated, self.backend
+        return lambda executable: Compiled(executable, inputs, *structures, donated, backend)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +116,12 @@ class Compiled:
         return optree.tree_unflatten(self.results, self.executable(_native(arrays)))
 
 
+INSTANCES = 256  # of programs for many sizes, that are kept for the sizes of the latest calls; up to twice as many are
+
+
 class Jit:
-    """A function that is traced and compiled once for each structure, shapes and dtypes of its arguments.
+    """A function that is traced and compiled once for each structure and dtypes of its arguments, and for few of their
+    sizes: see `tgc.families`.
 
     Programs are kept here, so that those of another `Jit` of the same function, with another limit, are others.
     """
@@ -121,7 +142,10 @@ class Jit:
         self._f, self._backend, self._memory_limit = f, backend, _limit(memory_limit)
         self._name = getattr(f, "__name__", "main").strip("<>")
         self._donate, self._static = _named(f, donate, "donate"), _named(f, static, "static")
-        self._entries: dict[Any, Compiled] = {}
+        self._entries: dict[Any, Compiled] = {}  # those in use, by all that a call must have in common with them
+        self._instances: dict[Any, Compiled] = {}  # those of them that are cheap to make again
+        self._older: dict[Any, Compiled] = {}  # the same, not used for some time
+        self._families: dict[Any, Family[Compiled]] = {}
         self._lock = Lock()
         get_backend(backend)
 
@@ -149,11 +173,66 @@ class Jit:
         key = (structure, tuple(signature), fixed)
         entry = self._entries.get(key)
         if entry is None:
-            with self._lock, collector_paused():
+            with self._lock:
                 entry = self._entries.get(key)
                 if entry is None:
-                    entry = self._entries[key] = self._trace(dynamic, fixed).compile()
+                    entry = self._made(key, arrays, dynamic, fixed)
         return entry, arrays
+
+    def _made(self, key: Any, arrays: Sequence[np.ndarray], dynamic: Any, fixed: Any) -> Compiled:
+        """The program for arguments that none is at hand for: an instance of one for many sizes, if there is one."""
+        if key in self._older:
+            return self._keep(key, self._older.pop(key))
+        if self._memory_limit is not None or self._autotune:  # what is computed again, or measured, is for one size
+            return self._compiled_alone(key, dynamic, fixed)
+        structure, signature, _ = key
+        kind = structure, tuple((dtype, len(shape), *rest) for dtype, shape, *rest in signature), fixed
+        family = self._families.setdefault(kind, Family())
+        sizes = tuple(n for a in arrays for n in a.shape)
+        found = family.find(sizes)
+        if found is None:
+            family.learn(sizes)
+            symbols, named = family.symbols(sizes)
+            if not symbols.hints:
+                return self._compiled_alone(key, dynamic, fixed)
+            if not self._learned(family, symbols, named, dynamic, fixed):
+                made = self._compiled_alone(key, dynamic, fixed)  # or the error, if it is the function's own
+                family.give_up()
+                return made
+            found = family.find(sizes)
+            assert found is not None, "guards hold for the sizes that they were made for"
+        return self._keep(key, found)
+
+    def _compiled_alone(self, key: Any, dynamic: Any, fixed: Any) -> Compiled:
+        """A program for these sizes alone."""
+        with collector_paused():
+            made = self._entries[key] = self._trace(dynamic, fixed).compile()
+        return made
+
+    def _learned(self, family: Family[Compiled], symbols: Symbols, sizes: Sizes, dynamic: Any, fixed: Any) -> bool:
+        """Give a family a program for many sizes. False if it cannot be made: some functions need plain numbers."""
+        try:
+            with collector_paused():
+                lowered = self._trace(dynamic, fixed, sizes)
+                asked = symbols.asked
+                str(lowered.results)
+                if symbols.asked > asked:
+                    raise TraceError("what the results are structured by holds sizes")
+                family.add(lowered.template(symbols), symbols, sizes)
+        except Exception as error:  # noqa: BLE001 -- the program for these sizes alone says what else is wrong
+            if config().debug >= 1:
+                sys.stderr.write(f"tgc: @{self._name} gets a program for one size alone: {error}\n")
+            return False
+        return True
+
+    def _keep(self, key: Any, entry: Compiled) -> Compiled:
+        """Keep an instance; those that have not been used while `INSTANCES` others came are dropped."""
+        if len(self._instances) >= INSTANCES:
+            self._older, self._instances = self._instances, {}
+            for old in self._older:
+                self._entries.pop(old, None)
+        self._entries[key] = self._instances[key] = entry
+        return entry
 
     def profile(self, *args: Any, **kwargs: Any) -> Profile:
         """The profile of such a call: see `Compiled.profile`."""
@@ -194,11 +273,15 @@ class Jit:
         args = [values[i] if i in values else next(others) for i in range(n)]
         return args, {**kwargs, **{k: v for k, v in values.items() if isinstance(k, str)}}
 
-    def _trace(self, dynamic: Any, fixed: Any) -> LoweredFunction:
+    def _trace(self, dynamic: Any, fixed: Any, sizes: Sizes | None = None) -> LoweredFunction:
+        """The function on tracers of the arguments' types, or of `sizes` in their place."""
         paths, leaves, structure = optree.tree_flatten_with_path(dynamic)
         statics = sum(1 for k, *_ in fixed if isinstance(k, int))
         names = _input_names(self._f, paths, {k for k, *_ in fixed}, statics)
         types = [argument_type(x) for x in leaves]
+        if sizes is not None:
+            rest = iter(sizes)
+            types = [TensorType(t.dtype, tuple(itertools.islice(rest, t.rank))) for t in types]
         result: list[optree.PyTreeSpec] = []
 
         def flat(*tracers: Tracer) -> list[Any]:
@@ -226,8 +309,10 @@ def jit(
 ) -> Any:
     """Compile a function of arrays.
 
-    The function is traced once for each structure (pytree), shapes and dtypes of its arguments, NumPy arrays and
-    numbers; results are NumPy arrays in the structure that it returns.
+    The function is traced once for each structure (pytree) and dtypes of its arguments, NumPy arrays and numbers, and
+    for few of their sizes: those that differ from call to call become symbols, on which the traced function can do
+    arithmetic as on integers. What it makes a plain number of (by `range`, `float`, as a key or in a text, or to cut a
+    NumPy array) it is traced for anew. Results are NumPy arrays in the structure that it returns.
 
     Args:
         f: the function; without it, a decorator is returned.

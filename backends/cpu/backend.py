@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,8 +17,9 @@ from tgc.backends.cpu.flatten import Numbered
 from tgc.backends.cpu.loader import Loader, cache_entries, load_entries, load_kernels, source_key, toolchain
 from tgc.backends.cpu.places import overwritten
 from tgc.backends.cpu.plan import Plan, make_plan
-from tgc.backends.cpu.program import CpuProgram
+from tgc.backends.cpu.program import Arenas, CpuProgram
 from tgc.backends.cpu.target import CpuTarget
+from tgc.backends.cpu.template import Template
 from tgc.backends.loops.ir import Kernel
 from tgc.backends.loops.lower import lower
 from tgc.collector import collector_paused
@@ -30,6 +31,7 @@ from tgc.ops.region import fused
 from tgc.runtime.cache import KernelCache, content_key
 from tgc.runtime.profile import Profile, Roofline
 from tgc.runtime.registry import Executable
+from tgc.sizes import Symbols, pin
 
 PLAN_SHARE = 0.25  # of the cache that one plan, with its constants, may take
 
@@ -120,6 +122,31 @@ class CpuBackend:
 
         Under a key, the plan is put there too, unless the graph has opaque regions: they call Python.
         """
+        launched, addresses, callbacks = self._launched(graph)
+        plan = make_plan(graph, donated, launched, tuple(addresses), self.driver.threads)
+        if key is not None and self.cache.plans and not callbacks and plan.nbytes <= self.cache.limit * PLAN_SHARE:
+            self.cache.put(self._plan_key(key), plan.to_bytes(), {"plan": plan.name})
+        return CpuProgram(plan, _every(addresses, callbacks), self.driver, callbacks)
+
+    def template(self, graph: Graph, donated: Sequence[int], symbols: Symbols) -> Callable[[Sequence[int]], CpuProgram]:
+        """A function of the values of `symbols`, which are sizes in the graph, that makes what `compile` does."""
+        for node in opaque_nodes(graph):  # routines of Python's are bound to their sizes
+            for v in (*node.operands, *node.results):
+                pin(v.shape)
+        launched, addresses, callbacks = self._launched(graph)
+        driver, arenas, every = self.driver, Arenas(), _every(addresses, callbacks)
+        made = Template(graph, donated, launched, tuple(addresses), driver.threads, symbols)
+
+        def program(values: Sequence[int]) -> CpuProgram:
+            plan = made.plan(values)
+            return CpuProgram(plan, every, driver, callbacks, arenas, lambda: made.told(plan, values))
+
+        return program
+
+    def _launched(
+        self, graph: Graph
+    ) -> tuple[dict[Node, list[Numbered]], dict[tuple[str, str], int], dict[int, Callback]]:
+        """The numbered kernels or callback of each fused node, kernels with their addresses, and callbacks."""
         launches = self.launches(graph)
         named = [(launch.source, launch.kernel.name) for launch in launches]
         entries = cache_entries(named, self.target)
@@ -128,13 +155,11 @@ class CpuBackend:
         launched: dict[Node, list[Numbered]] = {}
         for launch, entry in zip(launches, entries, strict=True):
             launched.setdefault(launch.node, []).append((launch.kernel, numbers[entry]))
-        callbacks = {len(numbers) + k: (node, Callback(node)) for k, node in enumerate(opaque_nodes(graph))}
-        launched |= {node: [(callback, k)] for k, (node, callback) in callbacks.items()}
-        plan = make_plan(graph, donated, launched, tuple(addresses), self.driver.threads)
-        if key is not None and self.cache.plans and not callbacks and plan.nbytes <= self.cache.limit * PLAN_SHARE:
-            self.cache.put(self._plan_key(key), plan.to_bytes(), {"plan": plan.name})
-        every = [*addresses.values(), *(callback.address for _, callback in callbacks.values())]
-        return CpuProgram(plan, every, self.driver, {k: callback for k, (_, callback) in callbacks.items()})
+        callbacks: dict[int, Callback] = {}
+        for k, node in enumerate(opaque_nodes(graph), len(numbers)):
+            callbacks[k] = Callback(node)
+            launched[node] = [(callbacks[k], k)]
+        return launched, addresses, callbacks
 
     def load(self, key: str) -> CpuProgram | None:
         """The program that was compiled under a key, on this machine by this version; None if the cache lacks it."""
@@ -154,3 +179,8 @@ class CpuBackend:
         """Where the time of a call of what `compile` returned goes; no array is overwritten."""
         assert isinstance(executable, CpuProgram)
         return profiler.profile(executable, arrays, self.roofline)
+
+
+def _every(addresses: Mapping[tuple[str, str], int], callbacks: Mapping[int, Callback]) -> list[int]:
+    """The addresses of kernels, then those of callbacks."""
+    return [*addresses.values(), *(callback.address for callback in callbacks.values())]

@@ -8,6 +8,7 @@ tensors are, which of two buffers holds a carry, how often a loop has run.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -20,8 +21,9 @@ from tgc.ir import Constant, Graph, Node, Value
 from tgc.ops import control, scan
 from tgc.ops.kinds import Control
 from tgc.ops.movement import reshape
-from tgc.passes.memory import Scratch, in_place
-from tgc.types import TensorType
+from tgc.passes.memory import Scratch, in_place, kind_and_number
+from tgc.sizes import call, hints_of, is_size
+from tgc.types import DType, TensorType
 
 Place: TypeAlias = tuple[int, int]
 Numbered: TypeAlias = tuple[Kernel | Callback, int]  # a kernel or what stands for one, and its number
@@ -34,12 +36,43 @@ MORE, SHARE = 64, 1 << 18  # and so many at most where each still has so much wo
 
 def parts_of(kernel: Kernel | Callback, threads: int) -> int:
     """How many parts of a launch so many threads take."""
+    return call(_parts, kernel.parts, kernel.work, kernel.tiles, threads)
+
+
+def _parts(given: int, work: int, tiles: int, threads: int) -> int:
     parts = 1
-    if threads > 1 and kernel.parts:
-        parts = kernel.parts
-    elif threads > 1 and kernel.work >= GRAIN:
-        parts = max(PARTS * threads, min(MORE, kernel.work // SHARE))
-    return max(min(parts, kernel.tiles), 1)
+    if threads > 1 and given:
+        parts = given
+    elif threads > 1 and work >= GRAIN:
+        parts = max(PARTS * threads, min(MORE, work // SHARE))
+    return max(min(parts, tiles), 1)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of integers, some of which may be sizes that are symbols.
+
+    Attributes:
+        rows: as they are in this compilation.
+        sizes: those integers; `places` says where they are, counted through all rows.
+    """
+
+    rows: Int64s
+    sizes: tuple[int, ...]
+    places: Int64s
+
+    @staticmethod
+    def of(rows: Sequence[Sequence[int]], width: int) -> Table:
+        numbers = tuple(n for row in rows for n in row)
+        places = [k for k, n in enumerate(numbers) if is_size(n)]
+        found = np.array(hints_of(numbers) if places else numbers, np.int64).reshape(-1, width)
+        return Table(found, tuple(numbers[k] for k in places), np.array(places, np.int64))
+
+    def at(self, values: Sequence[int]) -> Int64s:
+        """The rows for values of the sizes."""
+        rows = self.rows.copy()
+        rows.reshape(-1)[self.places] = values
+        return rows
 
 
 class Flattener:
@@ -58,10 +91,9 @@ class Flattener:
         self._rows: list[list[int]] = []
         self._arguments: list[Place] = []
 
-    def tables(self) -> tuple[Int64s, Int64s]:
+    def tables(self) -> tuple[Table, Table]:
         """Rows and arguments of the frame; kernels are given by `STEERING` and their number."""
-        rows = np.array(self._rows, np.int64).reshape(-1, LAUNCH_WORDS)
-        return rows, np.array(self._arguments, np.int64).reshape(-1, 2)
+        return Table.of(self._rows, LAUNCH_WORDS), Table.of(self._arguments, 2)
 
     def graph(self, graph: Graph, inputs: Sequence[Place], outputs: Sequence[Place], arena: int = 0) -> None:
         """The rows of a graph whose inputs and outputs lie at the given places, its memory at byte `arena`."""
@@ -74,17 +106,17 @@ class Flattener:
                 place[node.result] = operands[0]
                 continue
             places = []
-            for text in node.attrs["places"]:
-                kind, _, number = text.partition(":")
+            for where in node.attrs["places"]:
+                kind, number = kind_and_number(where)
                 match kind:
                     case "arena":
-                        places.append((ARENA, arena + int(number)))
+                        places.append((ARENA, arena + number))
                     case "out":
-                        places.append(outputs[int(number)])
+                        places.append(outputs[number])
                     case "in":
-                        places.append(inputs[int(number)])
+                        places.append(inputs[number])
                     case _:
-                        raise BackendError(f"{text!r} is no place in memory")
+                        raise BackendError(f"{where!r} is no place in memory")
             place.update(zip(node.results, places, strict=False))
             if isinstance(node.op, Control):
                 _CONTROL[node.op](self, node, operands, places[:-1], places[-1][1])
@@ -230,5 +262,9 @@ _CONTROL: Mapping[Any, Any] = {
 
 def _bits(number: Const) -> int:
     """The bits of a number, as a kernel's argument holds them."""
-    array = np.asarray(number.value, number.dtype)
+    return call(_bits_of, number.value, number.dtype)
+
+
+def _bits_of(value: bool | int | float, dtype: DType) -> int:
+    array = np.asarray(value, dtype)
     return int(array.view(f"i{array.itemsize}"))

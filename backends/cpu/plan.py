@@ -21,7 +21,7 @@ from tgc.errors import BackendError
 from tgc.ir import Graph, Node, Value
 from tgc.ops.work import flops, traffic
 from tgc.passes.arena import ALIGNMENT
-from tgc.passes.memory import arena_bytes, match_donations, root
+from tgc.passes.memory import Place, arena_bytes, match_donations, root
 from tgc.runtime.address import aligned
 from tgc.runtime.profile import itemsize
 from tgc.types import BY_SHORT_NAME, SHORT_NAMES, TensorType
@@ -156,6 +156,19 @@ def make_plan(
         launched: the kernels or the callback of each fused node, with the number of each.
         kernels: where they are kept, by number.
     """
+    flat, donations, moved = flattened(graph, donated, launched, threads)
+    rows, arguments = (table.rows for table in flat.tables())
+    facts, owners = facts_of(flat.owners)
+    return Plan(
+        graph.name, kernels, rows, arguments, owners, facts, flat.words, arena_bytes(graph), len(graph.inputs),
+        constants_of(flat), tuple(v.type for v in graph.outputs), donations, moved, largest_of(graph),
+    )  # fmt: skip
+
+
+def flattened(
+    graph: Graph, donated: Sequence[int], launched: Mapping[Node, Sequence[Numbered]], threads: int
+) -> tuple[Flattener, Mapping[int, int], frozenset[int]]:
+    """The rows of a graph, and the donations and the moved results of its plan."""
     # bases: zero, the arena, inputs, results; then constants, and the words that steer loops
     inputs = [(2 + i, 0) for i in range(len(graph.inputs))]
     results = [(2 + len(inputs) + k, 0) for k in range(len(graph.outputs))]
@@ -167,14 +180,15 @@ def make_plan(
     flat.graph(graph, inputs, places)
     for k in sorted(moved):
         flat.copy(results[k], inputs[donations[k]], graph.outputs[k].type)
-    rows, arguments = flat.tables()
-    facts, owners = _facts(flat.owners)
-    return Plan(
-        graph.name, kernels, rows, arguments, owners, facts, flat.words, arena_bytes(graph), len(inputs),
-        {base: aligned(to_storage(_data(c.digest, c.data), c.value.type), ALIGNMENT)
-         for base, c in flat.constants.values()},
-        tuple(v.type for v in graph.outputs), donations, frozenset(moved), _largest(graph),
-    )  # fmt: skip
+    return flat, donations, frozenset(moved)
+
+
+def constants_of(flat: Flattener) -> dict[int, np.ndarray]:
+    """Base -> array as it lies in memory."""
+    return {
+        base: aligned(to_storage(_data(c.digest, c.data), c.value.type), ALIGNMENT)
+        for base, c in flat.constants.values()
+    }
 
 
 def to_storage(array: np.ndarray, type: TensorType) -> np.ndarray:
@@ -196,7 +210,7 @@ def to_storage(array: np.ndarray, type: TensorType) -> np.ndarray:
     return np.ascontiguousarray(padded.reshape(split).transpose(axes))
 
 
-def _facts(owners: Sequence[tuple[Node, Kernel | Callback] | None]) -> tuple[tuple[Fact, ...], Int64s]:
+def facts_of(owners: Sequence[tuple[Node, Kernel | Callback] | None]) -> tuple[tuple[Fact, ...], Int64s]:
     """The facts of each launch, and the index of its own for each row."""
     facts: list[Fact] = []
     indices = np.full(len(owners), -1, np.int64)
@@ -213,13 +227,13 @@ def _facts(owners: Sequence[tuple[Node, Kernel | Callback] | None]) -> tuple[tup
     return tuple(facts), indices
 
 
-def _made_at(result: Value) -> str:
+def _made_at(result: Value) -> Place:
     """The place at which a result of the graph is computed."""
     v = root(result)
-    return str(v.node.attrs["places"][v.index]) if v.node is not None else ""
+    return v.node.attrs["places"][v.index] if v.node is not None else ""
 
 
-def _largest(graph: Graph) -> str:
+def largest_of(graph: Graph) -> str:
     """The value that takes most memory, where that is said."""
     made = [v for node in graph.nodes for v in node.results]
     if not made and not graph.outputs:

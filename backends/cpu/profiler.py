@@ -92,7 +92,7 @@ def profile(program: CpuProgram, arrays: Sequence[np.ndarray], roofline: Rooflin
 
 def _rows(program: CpuProgram, rounds: Sequence[dict[int, tuple[int, int]]], roofline: Roofline) -> list[Row]:
     """A row for each node that launched, one for all copies, one for the steering of loops."""
-    plan = program.plan
+    plan = program.told()
     gathered: dict[int | str, list[int]] = {}  # rows of the frame, by the number of a node or what they do
     for k in sorted(rounds[0]):
         steering = "copy" if plan.rows[k, 0] == COPY else "loops and branches"

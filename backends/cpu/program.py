@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +26,31 @@ class _Call:
 
     frame: Frame
     bases: np.ndarray
-    arena: np.ndarray
+    arena: np.ndarray | None
+
+
+class Arenas:
+    """Memory between operands and results that several programs share: as many pieces as there have been calls of them
+    at once, each as large as the largest program needs that has used it.
+    """
+
+    def __init__(self) -> None:
+        self._free: deque[np.ndarray] = deque()
+
+    def take(self, size: int) -> np.ndarray:
+        """A piece of at least `size` bytes."""
+        try:
+            arena = self._free.pop()
+        except IndexError:
+            return np.empty(size, np.uint8)
+        if arena.nbytes >= size:
+            return arena
+        del arena  # before there is a larger one
+        return np.empty(size, np.uint8)
+
+    def give(self, arena: np.ndarray) -> None:
+        """Give back what `take` gave."""
+        self._free.append(arena)
 
 
 class CpuProgram:
@@ -37,12 +61,21 @@ class CpuProgram:
         addresses: of its kernels, and of the callbacks behind them.
         driver: what runs it.
         callbacks: by number among the kernels.
+        arenas: where calls take memory from; it is the program's own if there are none.
+        told: makes the plan with what errors and profiles tell, where that is not in it.
     """
 
     def __init__(
-        self, plan: Plan, addresses: Sequence[int], driver: Driver, callbacks: Mapping[int, Callback] | None = None
+        self,
+        plan: Plan,
+        addresses: Sequence[int],
+        driver: Driver,
+        callbacks: Mapping[int, Callback] | None = None,
+        arenas: Arenas | None = None,
+        told: Callable[[], Plan] | None = None,
     ) -> None:
-        self.plan, self.driver = plan, driver
+        self.plan, self.driver, self._arenas = plan, driver, arenas
+        self.told = told or (lambda: plan)
         self._callbacks = callbacks or {}
         self._idle: deque[_Call] = deque()
         self._launches = plan.launches(addresses)
@@ -61,9 +94,10 @@ class CpuProgram:
         plan = self.plan
         if self._need >= LARGE:
             self._check_memory(available_bytes())
-        arena = np.empty(plan.arena + ALIGNMENT, np.uint8)
+        arena = np.empty(plan.arena + ALIGNMENT, np.uint8) if self._arenas is None else None
         bases = np.zeros(plan.words, np.int64)
-        bases[ARENA] = arena.ctypes.data + (-arena.ctypes.data) % ALIGNMENT
+        if arena is not None:
+            bases[ARENA] = _begin(arena)
         for base, c in plan.constants.items():
             bases[base] = c.ctypes.data
         return _Call(self.driver.frame(self._launches, plan.arguments, bases), bases, arena)
@@ -72,7 +106,7 @@ class CpuProgram:
         """Systems grant memory that they do not have, and end the process that uses it."""
         if self._need > available:
             raise OutOfMemoryError(
-                f"{self.plan.name} needs {_gib(self._need)}, and {_gib(available)} can be had; {self.plan.largest}"
+                f"{self.plan.name} needs {_gib(self._need)}, and {_gib(available)} can be had; {self.told().largest}"
             )
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -83,9 +117,12 @@ class CpuProgram:
             OutOfRangeError: an index computed in the graph lies outside of its axis.
             LinearAlgebraError: a matrix has no such factorization or inverse.
         """
-        call = self._call()
+        call, arenas, taken = self._call(), self._arenas, None
         try:
             bases = call.bases
+            if arenas is not None:
+                taken = arenas.take(self.plan.arena + ALIGNMENT)
+                bases[ARENA] = _begin(taken)
             held = []
             for base, a in enumerate(arrays, 2):
                 flags = a.flags
@@ -105,16 +142,25 @@ class CpuProgram:
                 results[k] = arrays[source].reshape(shape)
             return results  # type: ignore[return-value]
         finally:
+            if arenas is not None and taken is not None:
+                arenas.give(taken)
             self._idle.append(call)
 
     def _fail(self, row: int) -> None:
         if callback := self._callbacks.get(int(self.plan.rows[row, 0]) - STEERING):
             callback.fail()
-        fact = self.plan.facts[self.plan.owners[row]]
+        told = self.told()
+        fact = told.facts[told.owners[row]]
         where = f" at {', '.join(fact.loc)}" if fact.loc else ""
         if not fact.checked:
             raise BackendError(f"kernel {fact.kernel}{where} raised an exception")
         raise OutOfRangeError(f"an index is out of range in kernel {fact.kernel}({fact.operands}){where}")
+
+
+def _begin(arena: np.ndarray) -> int:
+    """The address of the first byte in it that is aligned."""
+    address = address_of(arena)
+    return address + -address % ALIGNMENT
 
 
 def _gib(size: int) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from tgc.errors import BackendError
 from tgc.ir import Graph
 from tgc.passes.manager import Pass, Target
 from tgc.runtime.profile import Profile
+from tgc.sizes import Symbols
 
 
 class Executable(Protocol):
@@ -41,6 +42,9 @@ class Backend(Protocol):
 
     def load(self, key: str) -> Executable | None:
         """What was kept under a key, by this process or another one."""
+
+    def template(self, graph: Graph, donated: Sequence[int], symbols: Symbols) -> Callable[[Sequence[int]], Executable]:
+        """A function of the values of `symbols`, which are sizes in the graph, that makes executables for them."""
 
     def profile(self, executable: Executable, arrays: Sequence[np.ndarray]) -> Profile:
         """Where the time of a call of what `compile` returned goes; no array is overwritten."""
