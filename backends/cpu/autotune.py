@@ -273,7 +273,7 @@ class _Trial:
         )
         places = [(base, 0) for base in range(1, len(self.bases))]
         flat.launch(self.node, places[: len(self.operands)], places[len(self.operands) :])
-        rows, arguments = flat.tables()
+        rows, arguments = (table.rows for table in flat.tables())
         rows[:, 0] = addresses
         return self.tuner.driver.frame(rows, arguments, self.bases)
 

@@ -53,6 +53,9 @@ class Ops:
         self.training = training
         self.updates: dict[str, Any] = {}
 
+    def first(self, x: Any, n: Any) -> Any:
+        return x[:n]
+
     def gelu(self, x: Any) -> Any:
         return tf.nn.gelu(x, approximate=False)
 

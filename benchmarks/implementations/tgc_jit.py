@@ -44,6 +44,9 @@ class Ops:
         self.training = training
         self.updates: dict[str, Any] = {}
 
+    def first(self, x: Any, n: int) -> Any:
+        return tnp.dynamic_slice(x, (0,) * x.ndim, (n, *x.shape[1:]))
+
     def matmul(self, x: Any, y: Any, tx: bool = False, ty: bool = False) -> Any:
         return (x.mT if tx else x) @ (y.mT if ty else y)
 

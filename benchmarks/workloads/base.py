@@ -7,6 +7,7 @@ is trained, and `ops` are the operations beyond `+ - *`, in the terms of NumPy w
     reshape(x, shape)  transpose(x, order)
     matmul(x, y, tx, ty)                               the last two axes of x, y transposed first if asked to
     dense(x, w, b)  embed(table, ids)  layer_norm(x, scale, bias)
+    first(x, n)                                        the first n rows
     conv(x, w, b, stride, padding, dilation, groups)   padding: pixels on each side
     conv_transpose, conv_input_grad, conv_kernel_grad  those of `conv`, see convolutions.py
     max_pool(x, size, stride, padding)  mean_pixels(x)  flatten(x)

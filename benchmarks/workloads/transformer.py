@@ -50,7 +50,7 @@ def encoder(ops: Any, p: Any, x: Any, layers: int = LAYERS) -> Any:
 def blocks(ops: Any, p: Any, x: Any, *, causal: bool, layers: int = LAYERS) -> Any:
     """Normalized f32[n,time,width] of tokens i32[n,time]."""
     n, time = x.shape
-    h = ops.embed(p["words"], x) + p["places"][:time]
+    h = ops.embed(p["words"], x) + ops.first(p["places"], time)
     for k in range(layers):
         a = _norm(ops, p, f"{k}.norm1", h)
         heads = (ops.reshape(_dense(ops, p, f"{k}.{part}", a), (n, time, HEADS, WIDTH // HEADS)) for part in "qkv")
