@@ -17,6 +17,10 @@ T = TypeVar("T")
 Sizes: TypeAlias = tuple[int, ...]  # those of all axes of all arguments, in order
 
 
+class RecompilationWarning(UserWarning):
+    """A function is compiled for each size of its arguments, because it cannot be traced with symbols for them."""
+
+
 @dataclass(frozen=True)
 class Dynamic(Generic[T]):
     """A program whose sizes are symbols.

@@ -6,7 +6,7 @@ import functools
 import inspect
 import itertools
 import operator
-import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,9 +16,8 @@ import numpy as np
 import optree
 
 from tgc.collector import collector_paused
-from tgc.config import config
 from tgc.errors import DTypeError, ShapeError, TraceError
-from tgc.families import Family, Sizes
+from tgc.families import Family, RecompilationWarning, Sizes
 from tgc.ir import Value, recorder
 from tgc.locks import Lock
 from tgc.runtime.address import address_of
@@ -195,9 +194,11 @@ class Jit:
             symbols, named = family.symbols(sizes)
             if not symbols.hints:
                 return self._compiled_alone(key, dynamic, fixed)
-            if not self._learned(family, symbols, named, dynamic, fixed):
-                made = self._compiled_alone(key, dynamic, fixed)  # or the error, if it is the function's own
+            if (error := self._learned(family, symbols, named, dynamic, fixed)) is not None:
+                made = self._compiled_alone(key, dynamic, fixed)  # or an error, if it is the function's own
                 family.give_up()
+                what = f"{self._name} is compiled for each size of its arguments: with sizes that are symbols"
+                warnings.warn(f"{what} it raised {error!r}", RecompilationWarning, stacklevel=4)
                 return made
             found = family.find(sizes)
             assert found is not None, "guards hold for the sizes that they were made for"
@@ -209,8 +210,10 @@ class Jit:
             made = self._entries[key] = self._trace(dynamic, fixed).compile()
         return made
 
-    def _learned(self, family: Family[Compiled], symbols: Symbols, sizes: Sizes, dynamic: Any, fixed: Any) -> bool:
-        """Give a family a program for many sizes. False if it cannot be made: some functions need plain numbers."""
+    def _learned(
+        self, family: Family[Compiled], symbols: Symbols, sizes: Sizes, dynamic: Any, fixed: Any
+    ) -> Exception | None:
+        """Give a family a program for many sizes; why it cannot be made, if so: some functions need plain numbers."""
         try:
             with collector_paused():
                 lowered = self._trace(dynamic, fixed, sizes)
@@ -219,11 +222,9 @@ class Jit:
                 if symbols.asked > asked:
                     raise TraceError("what the results are structured by holds sizes")
                 family.add(lowered.template(symbols), symbols, sizes)
-        except Exception as error:  # noqa: BLE001 -- the program for these sizes alone says what else is wrong
-            if config().debug >= 1:
-                sys.stderr.write(f"tgc: @{self._name} gets a program for one size alone: {error}\n")
-            return False
-        return True
+        except Exception as error:  # noqa: BLE001 -- user code may raise anything where it meets a symbol
+            return error
+        return None
 
     def _keep(self, key: Any, entry: Compiled) -> Compiled:
         """Keep an instance; those that have not been used while `INSTANCES` others came are dropped."""
