@@ -38,10 +38,10 @@ SECONDS = 0.2  # of a measurement of one request
 
 
 def stream(requests: int) -> list[np.ndarray]:
-    """Tokens i32[texts,time] of so many sizes, the same in every process."""
+    """Tokens i32[texts,time] of so many sizes, the same in every process; a longer stream begins as a shorter one."""
     rng = np.random.default_rng(0)
     lengths = TIME - SHORTEST + 1
-    sizes = rng.choice(TEXTS * lengths, requests, replace=False)
+    sizes = rng.permutation(TEXTS * lengths)[:requests]
     shapes = [(1 + int(k) // lengths, SHORTEST + int(k) % lengths) for k in sizes]
     return [rng.integers(0, WORDS, shape, dtype=np.int32) for shape in shapes]
 
