@@ -40,8 +40,9 @@ NEEDS = {"avx512": "x86-64-v4", "avx2": "x86-64-v3", "baseline": "x86-64"}
 
 ABOUT = """\
 Milliseconds of a call with no instructions beyond a level: AVX-512 (x86-64-v4), AVX2 (x86-64-v3) or SSE2 (the least
-that x86-64 has; the peers know no lower level than SSE4). The same restriction holds for every implementation of a
-table; its workers run in turns. *Scaling*: the time with one thread over that with all."""
+that x86-64 has). Peers are told the same by their own variables, the lowest of which is SSE4; libraries in them may not
+obey (MKL on AMD's processors, some of XLA's code), which shows in times that stay as they are. The workers of a table
+run in turns. *Scaling*: the time with one thread over that with all."""
 
 COLUMNS = ("tgc", "torch", "jax")
 FULL, QUICK = Settings(rounds=4, seconds=0.5, choice=0.3), Settings(rounds=1, seconds=0.1, choice=0.05)
