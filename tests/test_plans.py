@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import tgc
 import tgc.numpy as tnp
 from tgc import nn
 from tgc.backends.cpu.backend import PLAN_SHARE, CpuBackend
+from tgc.backends.cpu.loader import PLANNING
 from tgc.backends.cpu.plan import Plan
 from tgc.errors import LinearAlgebraError, OutOfRangeError
 from tgc.runtime import lowered
@@ -144,6 +146,16 @@ def test_plans_are_those_of_a_machine(tmp_path: Path) -> None:
         other.target = replace(other.target, **change)
         assert other.load("key") is None
     assert new(tmp_path, plans=False).load("key") is None
+
+
+def test_the_key_covers_all_that_plans_a_graph() -> None:
+    """What the folders of the key import is in one of them, or a module at the top, which are in it too."""
+    package = Path(tgc.__file__).parent
+    texts = [file.read_text(encoding="utf-8") for folder in PLANNING for file in (package / folder).glob("*.py")]
+    imported = {name for text in texts for name in re.findall(r"^from tgc\.(\w+)", text, re.MULTILINE)}
+    folders = {folder.split("/")[0] for folder in PLANNING}
+    assert {"sizes", "ops", "ir"} <= imported
+    assert all(name in folders or (package / f"{name}.py").is_file() for name in imported), imported
 
 
 def test_a_plan_without_its_kernels_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

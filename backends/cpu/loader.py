@@ -25,6 +25,7 @@ _IMPORT = re.compile(
     re.MULTILINE | re.VERBOSE,
 )
 _COMPILER = "tgc.backends.cpu.compile"
+PLANNING = ("sizes", "ops", "passes", "runtime", "backends/loops", "backends/cpu")  # folders of what plans a graph
 
 
 class Loader:
@@ -166,8 +167,7 @@ def toolchain() -> tuple[tuple[str, str], ...]:
 def source_key() -> str:
     """A hash of the text of all that plans a graph: the passes, the ops, the backends and what they stand on."""
     package = _ROOT / "tgc"
-    folders = ("ops", "passes", "runtime", "backends/loops", "backends/cpu")
-    files = [*package.glob("*.py"), *(file for folder in folders for file in (package / folder).glob("*.py"))]
+    files = [*package.glob("*.py"), *(file for folder in PLANNING for file in (package / folder).glob("*.py"))]
     texts = ((file.relative_to(package).as_posix(), file.read_text(encoding="utf-8")) for file in sorted(files))
     return content_key(*(part for text in texts for part in text))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -11,7 +11,7 @@ import numpy as np
 from tgc.backends.cpu.flatten import Numbered
 from tgc.backends.cpu.plan import Kernels, Plan, constants_of, facts_of, flattened, largest_of
 from tgc.ir import Graph, Node, with_sizes
-from tgc.ops.kinds import Control
+from tgc.passes.manager import every_node
 from tgc.passes.memory import arena_bytes
 from tgc.sizes import Symbols
 from tgc.types import TensorType
@@ -54,15 +54,7 @@ class Template:
     def told(self, plan: Plan, values: Sequence[int]) -> Plan:
         """The plan with what errors and profiles tell."""
         graph = with_sizes(self._graph, self._symbols.at(values))
-        same = dict(zip(_every(self._graph), _every(graph), strict=True))
+        same = dict(zip(every_node(self._graph), every_node(graph), strict=True))
         owners = [None if owner is None else (same[owner[0]], owner[1]) for owner in self._owners]
         facts, indices = facts_of(owners)
         return replace(plan, facts=facts, owners=indices, largest=largest_of(graph))
-
-
-def _every(graph: Graph) -> Iterator[Node]:
-    """The nodes of a graph and of the bodies of its control flow."""
-    for node in graph.nodes:
-        yield node
-        for body in node.regions if isinstance(node.op, Control) else ():
-            yield from _every(body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +16,11 @@ from tgc.collector import collector_paused
 from tgc.config import Config, config
 from tgc.errors import ConfigError, PassError, StepLimitError
 from tgc.interpret import interpret
-from tgc.ir import Graph, Node
+from tgc.ir import Graph
 from tgc.ops.control import step_limit
-from tgc.ops.kinds import Control
 from tgc.ops.region import fused
 from tgc.passes import PASSES, PIPELINE, parse_pipeline, run
-from tgc.passes.manager import Compilation
+from tgc.passes.manager import Compilation, every_node
 from tgc.passes.memory import Memory, arena_bytes, match_donations
 from tgc.passes.rematerialize import Rematerialize
 from tgc.runtime.cache import content_key
@@ -100,14 +99,14 @@ class Lowered:
         lines = []
         for name, graph in self.stages.items():
             ops: dict[str, int] = {}
-            for node in _nodes(graph):
+            for node in every_node(graph):
                 ops[node.op.name] = ops.get(node.op.name, 0) + 1
             lines.append(f"{name}: {sum(ops.values())} nodes ({', '.join(f'{n} {k}' for k, n in sorted(ops.items()))})")
         for result, source in match_donations(self.graph, self.donated).items():
             lines.append(f"result {result} takes the memory of input {self.graph.inputs[source].name}")
         if self.memory_limit is not None:
             lines.append(f"the arena takes {arena_bytes(self.compilation.result)} of {self.memory_limit} bytes")
-            again = [n for n in _nodes(self.compilation.result) if "again" in n.attrs]
+            again = [n for n in every_node(self.compilation.result) if "again" in n.attrs]
             names = ", ".join(n.body.name if n.op is fused else n.op.name for n in again) or "none"
             lines.append(f"kernels that run again, their results not kept: {names}")
         return "\n".join([*lines, *map(str, self.compilation.refusals)])
@@ -140,14 +139,6 @@ class Lowered:
             save_graph(graph, folder / f"{k:02d}-{name}.tgir")
         for name, source in get_backend(self.backend).sources(made.result).items():
             (folder / f"{name}.py").write_text(source)
-
-
-def _nodes(graph: Graph) -> Iterator[Node]:
-    """The nodes of a graph and of the bodies of its control flow."""
-    for node in graph.nodes:
-        yield node
-        for body in node.regions if isinstance(node.op, Control) else ():
-            yield from _nodes(body)
 
 
 STEPS = 1000  # of a while loop after which a check gives up
