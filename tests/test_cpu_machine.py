@@ -25,6 +25,7 @@ from tgc.backends.cpu import compile_many
 from tgc.backends.cpu import loader as loading
 from tgc.backends.cpu.driver import Driver
 from tgc.backends.cpu.loader import Loader, load_kernels
+from tgc.backends.cpu.lowering_rules import RAISED
 from tgc.backends.cpu.target import X86_LEVELS, CpuTarget, thread_count
 from tgc.errors import BackendError
 from tgc.runtime.cache import CacheWarning, KernelCache
@@ -155,7 +156,7 @@ ARRAYS = {
         ("return 0", 0),
         ("return lo + 41", 41),
         ("return x[0] == 1", 1),
-        ("for i in range(0, 3, lo): x[0] = i", compiler.RAISED),
+        ("for i in range(0, 3, lo): x[0] = i", RAISED),
     ],
 )
 def test_kernels_return_a_status(driver: Driver, load: Callable[[str], int], body: str, status: int) -> None:
@@ -438,10 +439,13 @@ def test_a_symbol_is_loaded_once(loader: Loader) -> None:
 
 def test_code_that_does_not_link_is_an_error(loader: Loader) -> None:
     source = """
-        from numba import types
-        absent = types.ExternalFunction("tgc_no_such_function", types.int64(types.int64))
-        def kernel(lo, hi, part):
-            return absent(lo)
+        import numpy as np
+        from tgc.backends.cpu.vmath_ops import library, primitive
+        def absent_f64(x):
+            return library("tgc_no_such_function", None, x)
+        absent = primitive(np.float64)(absent_f64)
+        def kernel(x: f64[:], lo, hi, part):
+            x[lo] = absent(x[lo])
         """
     with pytest.raises(BackendError, match=r"code of kernel_.* calls tgc_no_such_function, which this process lacks"):
         compiler.compile_kernel(textwrap.dedent(source), "kernel", HOST)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tgc.backends.cpu.compile import kernel_llvm
-from tgc.backends.cpu.interleave import COUNT
+from tgc.backends.cpu.lowering import INTERLEAVED as COUNT
 from tgc.backends.cpu.target import CpuTarget
 
 SOURCE = """

@@ -1,4 +1,4 @@
-"""Kernel source text -> object code, through Numba's typing and lowering and LLVM's optimizer, each run once.
+"""Kernel source text -> object code, by way of LLVM IR (`lowering.py`) and LLVM's optimizer.
 
 A kernel source is a Python module that imports what it uses and defines the kernel as a function:
 
@@ -22,13 +22,13 @@ in order, by their annotations (never evaluated, so the names need no import):
 touch. Where a kernel works in place, the buffer must be one parameter, read and written, not two parameters.
 
 The kernel returns None (success) or an integer status, 0 for success. It cannot raise; where something that it calls
-does, such as range() with a step of 0, the status is `RAISED`.
+does, such as range() with a step of 0, the status is `lowering_rules.RAISED`.
 
-Kernels are nopython Numba restricted to numbers, pointers, branches and loops, and calls of device functions and
-intrinsics, NumPy scalar functions and njit functions. Not run are the passes for closures, `raise`, `literal_unroll`
-and inline="always" functions. A variable has one type: assigned both an integer and a float, it is a float throughout.
-Floating point is strict: what may be reordered or fused says so itself (`scalars.fold_add`, the tiles of `tile.py`);
-integers wrap, and division by zero follows NumPy.
+Kernels are written in a part of Numba's nopython Python: numbers, pointers and tuples of numbers; assignments, loops
+over range(), `while`, `if`, `return`; operators, and calls of device functions and intrinsics, of what Numba knows of
+NumPy on scalars, and of njit functions. A variable has one type: assigned both an integer and a float, it is a float
+throughout. Floating point is strict: what may be reordered or fused says so itself (`scalars.fold_add`, the tiles of
+`tile.py`); integers wrap, and division by zero follows NumPy.
 """
 
 # mypy: disable-error-code="assignment, attr-defined, misc, name-defined, no-untyped-call"
@@ -40,29 +40,23 @@ import functools
 import linecache
 import os
 import types as python_types
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 from llvmlite.binding import ffi
-from numba.core import cpu, errors, funcdesc, types, typing
+from numba.core import types
 from numba.core.codegen import CPUCodeLibrary
-from numba.core.compiler import CompilerBase, Flags
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.compiler_machinery import LoweringPass, PassManager, register_pass
-from numba.core.registry import cpu_target
-from numba.core.typed_passes import IRLegalization, NopythonTypeInference
-from numba.core.untyped_passes import FixupArgs, IRProcessing, TranslateByteCode
 
-from tgc.backends.cpu.interleave import InterleavingLower
 from tgc.backends.cpu.loader import kernel_symbol
+from tgc.backends.cpu.lowering import lower
+from tgc.backends.cpu.lowering_rules import contexts
 from tgc.backends.cpu.target import CpuTarget
 from tgc.errors import BackendError
 from tgc.runtime.cache import content_key
-
-RAISED = 1 << 32  # status of a kernel in which an exception was raised, beyond those that kernels return
 
 SCALARS: dict[str, Any] = {
     "i8": types.int8, "i16": types.int16, "i32": types.int32, "i64": types.int64,
@@ -105,7 +99,7 @@ def kernel_assembly(source: str, name: str, target: CpuTarget) -> str:
     return str(_target_machine(target).emit_assembly(module))
 
 
-def kernel_function(source: str, name: str) -> Callable[..., Any]:
+def kernel_function(source: str, name: str) -> python_types.FunctionType:
     """The kernel `name` of `source` as a Python function; tracebacks and debuggers show the text of `source`.
 
     Raises:
@@ -139,12 +133,12 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_enter_compiler, after_in_parent=_leave_compiler, after_in_child=_leave_compiler)
 
 
-# --- Numba: Python function -> LLVM IR ------------------------------------------------------------------------------
+# --- Python function -> LLVM IR -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class _Lowered:
-    """Unoptimized LLVM IR of a kernel, and the libraries of the njit functions that it calls."""
+    """Unoptimized LLVM IR of a kernel, and the libraries of what Numba compiled for it."""
 
     symbol: str
     text: str
@@ -153,24 +147,18 @@ class _Lowered:
 
 def _lower(source: str, name: str, symbol: str) -> _Lowered:
     function = kernel_function(source, name)
-    arguments = (*_argument_types(function), types.int64, types.int64, types.int64)
-    typing_context, target_context = _contexts()
-    library = _Library(target_context.codegen(), symbol)
-    try:
-        with global_compiler_lock:
-            pipeline = _Pipeline(typing_context, target_context, library, arguments, None, _flags(), {})
-            body, context = pipeline.compile_extra(function)
-    except errors.NumbaError as error:
-        raise BackendError(f"kernel {name} does not compile: {error}") from error
-    module = library.module
-    _add_entry(context, module, body, symbol)
-    for value in module.global_values:  # the entry point is all that other code may see
-        if isinstance(value, ir.GlobalVariable) and value.linkage == "common":
-            value.linkage = "internal"
-    return _Lowered(symbol, str(module), tuple(dict.fromkeys(library.linked)))
+    parameters = (*_argument_types(function), types.int64, types.int64, types.int64)
+    typing_context, context = contexts()
+    library = _Library(context.codegen(), symbol)
+    with global_compiler_lock, context.push_code_library(library):
+        typing_context.refresh()  # the source may have declared something
+        context.refresh()
+        body = lower(function, parameters, symbol)
+        _add_entry(context, body, parameters, symbol)
+    return _Lowered(symbol, str(body.module), tuple(dict.fromkeys(library.linked)))
 
 
-def _argument_types(function: Callable[..., Any]) -> Iterator[Any]:
+def _argument_types(function: python_types.FunctionType) -> Iterator[Any]:
     """Numba types of the parameters that come from `args`."""
     code = function.__code__
     names = code.co_varnames[: code.co_argcount]
@@ -187,133 +175,30 @@ def _argument_types(function: Callable[..., Any]) -> Iterator[Any]:
         yield types.CPointer(scalar) if annotation.endswith("[:]") else scalar
 
 
-@functools.cache
-def _flags() -> Flags:
-    flags = Flags()
-    flags.error_model = "numpy"
-    flags.fastmath = cpu.FastMathOptions(False)  # sums that may be reordered say so: see `scalars.fold_add`
-    flags.noalias = True
-    flags.enable_ssa = False  # LLVM does the same, faster
-    flags.nrt = False
-    return flags
-
-
-class _TypingContext(typing.Context):
-    """Numba's context with a memory for calls on numbers and pointers, which take most of type inference."""
-
-    _resolved: dict[Any, Any]
-
-    def _resolve_user_function_type(self, func: Any, args: Any, kws: Any, literals: Any = None) -> Any:
-        plain = not kws and all(isinstance(a, types.Number | types.Boolean | types.CPointer) for a in args)
-        known = self._resolved.get((func, args)) if plain else None
-        if known is not None:
-            return known
-        found = super()._resolve_user_function_type(func, args, kws, literals)
-        if plain and isinstance(func, types.Function | types.NumberClass):
-            self._resolved[func, args] = found
-        return found
-
-
-class _TargetContext(cpu.CPUContext):
-    """Numba's context with a memory for the sizes of types, each of which takes LLVM a module to find."""
-
-    _sizes: dict[str, int]
-
-    def get_abi_sizeof(self, ty: ir.Type) -> int:
-        text = str(ty)
-        if text not in self._sizes:
-            self._sizes[text] = super().get_abi_sizeof(ty)
-        return self._sizes[text]
-
-
-@functools.cache
-def _contexts() -> tuple[_TypingContext, _TargetContext]:
-    """Contexts that share all declarations with Numba's own: what is njit there can be called here."""
-    typing_context = _TypingContext.__new__(_TypingContext)
-    typing_context.__dict__ = cpu_target.typing_context.__dict__
-    typing_context._resolved = {}
-    target_context = _TargetContext.__new__(_TargetContext)
-    target_context.__dict__ = {**cpu_target.target_context.__dict__, "_sizes": {}}
-    return typing_context, target_context
-
-
 class _Library(CPUCodeLibrary):
-    """Collects what lowering produces; Numba's own libraries optimize at once, and twice."""
+    """Collects what a rule of Numba's has compiled on its own to be called; Numba's own libraries optimize at once."""
 
     def __init__(self, codegen: Any, name: str) -> None:
         self._codegen = codegen
         self._name = name
         self._reload_init: set[Any] = set()
         self.linked: list[Any] = []
-        self.module: ir.Module = None
-
-    def add_ir_module(self, ir_module: ir.Module) -> None:
-        self.module = ir_module
 
     def add_linking_library(self, library: Any) -> None:
         library._ensure_finalized()
         self.linked.append(library)
 
 
-def _name_in_module(name: str, argument_types: Any, *, abi_tags: Any = (), uid: Any = None) -> str:
-    """Numba's own names are numbered through the process, which would make the same kernel's code differ."""
-    return f"tgc.{name}"
-
-
-@register_pass(mutates_CFG=True, analysis_only=False)
-class _Lowering(LoweringPass):
-    """Typed Numba IR -> llvmlite module, in the pipeline's library."""
-
-    _name = "tgc_lowering"
-
-    def __init__(self) -> None:
-        LoweringPass.__init__(self)
-
-    def run_pass(self, state: Any) -> bool:
-        context = state.targetctx
-        body = funcdesc.PythonFunctionDescriptor.from_specialized_function(
-            state.func_ir, state.typemap, state.return_type, state.calltypes,
-            mangler=_name_in_module, inline=False, noalias=state.flags.noalias, abi_tags=(),
-        )  # fmt: skip
-        with context.push_code_library(state.library):
-            InterleavingLower(context, state.library, body, state.func_ir, metadata=state.metadata).lower()
-        state.cr = body, context
-        return True
-
-
-class _Pipeline(CompilerBase):
-    """Numba's nopython pipeline, less the passes that kernels do not need."""
-
-    def define_pipelines(self) -> list[PassManager]:
-        passes = PassManager("tgc_kernel")
-        for step in (TranslateByteCode, FixupArgs, IRProcessing, NopythonTypeInference, IRLegalization, _Lowering):
-            passes.add_pass(step, step._name)
-        passes.finalize()
-        return [passes]
-
-
-def _add_entry(context: Any, module: ir.Module, body: Any, symbol: str) -> None:
-    """Define `symbol`, which has the C ABI of kernels, as a call of the function that Numba lowered."""
-    function = module.get_global(body.llvm_func_name)
-    function.linkage = "internal"
-    function.attributes.add("noinline")  # its pointer parameters carry noalias
-    entry = ir.Function(module, _ABI, symbol)
+def _add_entry(context: Any, body: ir.Function, parameters: Sequence[Any], symbol: str) -> None:
+    """Define `symbol`, which has the C ABI of kernels, as a call of the kernel's body."""
+    entry = ir.Function(body.module, _ABI, symbol)
     entry.args[0].name = "args"
     builder = ir.IRBuilder(entry.append_basic_block())
     arguments = []
-    for k, kind in enumerate(body.argtypes[:-3]):
+    for k, kind in enumerate(parameters[: -len(TILE_RANGE)]):
         word = builder.load(builder.gep(entry.args[0], [_I64(k)]))
         arguments.append(_from_word(context, builder, word, kind))
-    arguments += entry.args[1:]
-    status, result = context.call_conv.call_function(builder, function, body.restype, body.argtypes, arguments)
-    with builder.if_then(status.is_error, likely=False):
-        builder.ret(_I64(RAISED))
-    if isinstance(body.restype, types.Integer | types.Boolean):
-        builder.ret(context.cast(builder, result, body.restype, types.int64))
-    elif body.restype == types.none:
-        builder.ret(_I64(0))
-    else:
-        raise BackendError(f"kernel {symbol} returns a {body.restype}; a kernel returns an integer status or None")
+    builder.ret(builder.call(body, [*arguments, *entry.args[1:]]))
 
 
 def _from_word(context: Any, builder: ir.IRBuilder, word: ir.Value, kind: Any) -> ir.Value:
