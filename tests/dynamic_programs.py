@@ -172,7 +172,7 @@ def ones(*shape: int) -> np.ndarray:
 
 
 def requests(count: int, seed: int = 0) -> list[np.ndarray]:
-    """Tokens [batch, time] of so many different sizes."""
+    """Tokens [batch, time] of so many different sizes; times for which attention is one region on all targets."""
     rng = np.random.default_rng(seed)
     sizes = rng.choice(8 * 40, count, replace=False)
-    return [rng.integers(0, 50, (1 + int(k) // 40, 4 + int(k) % 40)) for k in sizes]
+    return [rng.integers(0, 50, (1 + int(k) // 40, 8 + int(k) % 40)) for k in sizes]

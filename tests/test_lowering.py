@@ -77,6 +77,7 @@ BODIES = {
     ),
     "while": "k = 0\nwhile k < 4:\n  k += 1\n  if k == 2: continue\n  out[k] = k",
     "statements after a return": "out[0] = 1\nif hi > lo:\n  return 0\n  out[0] = 2\nout[1] = 2",
+    "several targets": "a = c = x[1]; out[0] = out[1] = a + c",
     "exchange": "a, c = x[0], n[1]\na, c = c, a\nout[0] = a\nout[1] = c\nn[0], n[1] = n[1], n[0]\nout[2] = n[0]",
     "augmented": "out[0] += 3; out[0] *= x[1]; n[1] -= 2; f[0] /= 3; b[0] += 255; out[1] = n[1] + f[0] + b[0]",
     "functions": "for i in range(lo, hi): out[i] = pick(x[i], f[i]) + pick(n[i], 3)",

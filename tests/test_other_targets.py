@@ -13,6 +13,7 @@ from test_models import lowered
 
 from tgc.backends.cpu.backend import CpuBackend, Launch
 from tgc.backends.cpu.compile import compile_kernel, kernel_assembly
+from tgc.backends.cpu.loader import units_of, with_units
 from tgc.backends.cpu.target import CpuTarget
 from tgc.passes import PIPELINE, parse_pipeline, run
 from tgc.passes.memory import Memory
@@ -38,8 +39,8 @@ def launches(made: Callable[[], Any], target: CpuTarget) -> list[Launch]:
 def test_a_training_step_compiles_for_neon(made: Callable[[], Any]) -> None:
     found = launches(made, NEON)
     assert len(found) > 20
-    for launch in found:
-        code = compile_kernel(launch.source, launch.kernel.name, NEON).code
+    for source, name in with_units((launch.source, launch.kernel.name) for launch in found):
+        code = compile_kernel(source, name, NEON).code
         assert code[:4] == b"\x7fELF"
         assert struct.unpack_from("<H", code, 18) == (AARCH64,)
 
@@ -48,5 +49,5 @@ def test_register_tiles_use_neon() -> None:
     """Multiply-adds of vectors of four."""
     tiled = [x for x in launches(MODELS["transformer"], NEON) if "tile(" in x.source]
     assert tiled
-    assembly = kernel_assembly(tiled[0].source, tiled[0].kernel.name, NEON)
+    assembly = kernel_assembly(*units_of(tiled[0].source)[0], NEON)
     assert len(re.findall(r"^\s+fmla\s+v\d+\.4s", assembly, re.MULTILINE)) >= 16

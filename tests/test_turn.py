@@ -20,11 +20,11 @@ CODES = [code for code in pointers.SCALARS if not code.startswith("c")]
 
 @functools.cache
 def kernel(code: str, lanes: int) -> Any:
-    pointer = getattr(pointers, f"ptr_{code}")
+    pointer, micro_kernel = getattr(pointers, f"ptr_{code}"), turn(lanes, code)
 
     @njit
     def run(block, source, step):
-        turn(pointer(block), pointer(source), step, lanes)
+        micro_kernel(pointer(block), pointer(source), step)
 
     return run
 
@@ -50,7 +50,7 @@ def test_transposes_a_block(code: str, lanes: int, step: int) -> None:
 
 def test_the_python_twin_does_the_same() -> None:
     block, source, expected = blocks("f32", 20)
-    turn(pointers.ptr_f32(block.ctypes.data), pointers.ptr_f32(source.ctypes.data), 20, 16)
+    turn(16, "f32")(pointers.ptr_f32(block.ctypes.data), pointers.ptr_f32(source.ctypes.data), 20)
     np.testing.assert_array_equal(block, expected)
 
 

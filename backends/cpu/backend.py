@@ -14,7 +14,15 @@ from tgc.backends.cpu.callback import Callback, opaque_nodes
 from tgc.backends.cpu.driver import Driver
 from tgc.backends.cpu.emit import emit
 from tgc.backends.cpu.flatten import Numbered
-from tgc.backends.cpu.loader import Loader, cache_entries, load_entries, load_kernels, source_key, toolchain
+from tgc.backends.cpu.loader import (
+    Loader,
+    cache_entries,
+    load_entries,
+    load_kernels,
+    source_key,
+    toolchain,
+    with_units,
+)
 from tgc.backends.cpu.places import overwritten
 from tgc.backends.cpu.plan import Plan, make_plan
 from tgc.backends.cpu.program import Arenas, CpuProgram
@@ -148,13 +156,14 @@ class CpuBackend:
     ) -> tuple[dict[Node, list[Numbered]], dict[tuple[str, str], int], dict[int, Callback]]:
         """The numbered kernels or callback of each fused node, kernels with their addresses, and callbacks."""
         launches = self.launches(graph)
-        named = [(launch.source, launch.kernel.name) for launch in launches]
-        entries = cache_entries(named, self.target)
-        addresses = dict(zip(entries, load_kernels(named, self.target, self.cache, self.loader), strict=True))
-        numbers = {entry: k for k, entry in enumerate(addresses)}
+        units = with_units((launch.source, launch.kernel.name) for launch in launches)
+        entries = cache_entries(units, self.target)
+        addresses = dict(zip(entries, load_kernels(units, self.target, self.cache, self.loader), strict=True))
+        numbers = {unit: k for k, unit in enumerate(units)}
         launched: dict[Node, list[Numbered]] = {}
-        for launch, entry in zip(launches, entries, strict=True):
-            launched.setdefault(launch.node, []).append((launch.kernel, numbers[entry]))
+        for launch in launches:
+            number = numbers[launch.source, launch.kernel.name]
+            launched.setdefault(launch.node, []).append((launch.kernel, number))
         callbacks: dict[int, Callback] = {}
         for k, node in enumerate(opaque_nodes(graph), len(numbers)):
             callbacks[k] = Callback(node)

@@ -51,7 +51,7 @@ from numba.core import types
 from numba.core.codegen import CPUCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 
-from tgc.backends.cpu.loader import kernel_symbol
+from tgc.backends.cpu.loader import kernel_symbol, units_of
 from tgc.backends.cpu.lowering import lower
 from tgc.backends.cpu.lowering_rules import contexts
 from tgc.backends.cpu.target import CpuTarget
@@ -78,24 +78,24 @@ class KernelObject:
 
 
 def compile_kernel(source: str, name: str, target: CpuTarget) -> KernelObject:
-    """Compile the kernel `name` of a kernel source (see the module's text).
+    """Compile the kernel, or the micro-kernel, `name` of a kernel source (see the module's text).
 
     Raises:
         BackendError: the source is no kernel, or Numba cannot compile it; the cause is chained.
     """
     symbol = kernel_symbol(source, name, target)
-    return KernelObject(symbol, _emit(_lower(source, name, symbol), target))
+    return KernelObject(symbol, _emit(_lower(source, name, target), target))
 
 
 def kernel_llvm(source: str, name: str, target: CpuTarget, *, optimized: bool = True) -> str:
     """The LLVM IR of a kernel, as text."""
-    lowered = _lower(source, name, kernel_symbol(source, name, target))
+    lowered = _lower(source, name, target)
     return str(_optimize(lowered, target)) if optimized else lowered.text
 
 
 def kernel_assembly(source: str, name: str, target: CpuTarget) -> str:
     """The assembly of a kernel."""
-    module = _optimize(_lower(source, name, kernel_symbol(source, name, target)), target)
+    module = _optimize(_lower(source, name, target), target)
     return str(_target_machine(target).emit_assembly(module))
 
 
@@ -138,24 +138,34 @@ if hasattr(os, "register_at_fork"):
 
 @dataclass(frozen=True, slots=True)
 class _Lowered:
-    """Unoptimized LLVM IR of a kernel, and the libraries of what Numba compiled for it."""
+    """Unoptimized LLVM IR of a kernel, what it is linked with, and libraries of what Numba compiled for it."""
 
     symbol: str
     text: str
+    links: frozenset[str]
     libraries: tuple[Any, ...]
 
 
-def _lower(source: str, name: str, symbol: str) -> _Lowered:
-    function = kernel_function(source, name)
-    parameters = (*_argument_types(function), types.int64, types.int64, types.int64)
+def _lower(source: str, name: str, target: CpuTarget) -> _Lowered:
+    symbol, function = kernel_symbol(source, name, target), kernel_function(source, name)
     typing_context, context = contexts()
+    if made := getattr(function, "micro_kernel", None):
+        module = context.create_module(symbol)
+        made.define(module).name = symbol
+        return _Lowered(symbol, str(module), frozenset(), ())
+    parameters = (*_argument_types(function), types.int64, types.int64, types.int64)
     library = _Library(context.codegen(), symbol)
     with global_compiler_lock, context.push_code_library(library):
         typing_context.refresh()  # the source may have declared something
         context.refresh()
         body = lower(function, parameters, symbol)
         _add_entry(context, body, parameters, symbol)
-    return _Lowered(symbol, str(body.module), tuple(dict.fromkeys(library.linked)))
+    units = {function.__globals__[unit[1]].micro_kernel.symbol: unit for unit in units_of(source)}
+    links = {kernel_symbol(*unit, target): body.module.globals.get(called) for called, unit in units.items()}
+    for link, declared in links.items():
+        if declared is not None:
+            declared.name = link
+    return _Lowered(symbol, str(body.module), frozenset(links), tuple(dict.fromkeys(library.linked)))
 
 
 def _argument_types(function: python_types.FunctionType) -> Iterator[Any]:
@@ -241,7 +251,8 @@ def _optimize(lowered: _Lowered, target: CpuTarget) -> Any:
     builder.getModulePassManager().run(module, builder)
     for function in module.functions:
         name = function.name
-        if function.is_declaration and not name.startswith("llvm.") and llvm.address_of_symbol(name) is None:
+        known = name.startswith("llvm.") or name in lowered.links
+        if function.is_declaration and not known and llvm.address_of_symbol(name) is None:
             raise BackendError(f"the code of {lowered.symbol} calls {name}, which this process lacks")
     return module
 

@@ -240,8 +240,10 @@ class Emitter:
                 return self.window_tile(s)
             case Turn():
                 block, source = s.block.name, self.moved(s.source, s.at)
-                lanes = self.target.lanes(s.source.dtype)
-                return [f"{self.use('turn', 'turn')}({block}, {source}, {self.expr(s.step)}, {lanes})"]
+                lanes, code = self.target.lanes(s.source.dtype), storage_name(s.source.dtype)
+                name = f"turn_{code}"
+                self.tiles[name] = f"{name} = {self.use('turn', 'turn')}({lanes}, {code!r})"
+                return [f"{name}({block}, {source}, {self.expr(s.step)})"]
             case Comment():
                 return [f"# {s.text}"]
 

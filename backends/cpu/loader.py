@@ -24,6 +24,7 @@ _IMPORT = re.compile(
     r"""^\s* (?: from \s+ (tgc\.backends[\w.]*) \s+ import \s+ (\([^)]*\) | .+) | import \s+ (tgc\.backends[\w.]*) )""",
     re.MULTILINE | re.VERBOSE,
 )
+_MICRO_KERNEL = re.compile(r"^(\w+) = (tile|window_tile|turn)\(.*\)$", re.MULTILINE)
 _COMPILER = "tgc.backends.cpu.compile"
 PLANNING = ("sizes", "ops", "passes", "runtime", "backends/loops", "backends/cpu")  # folders of what plans a graph
 
@@ -51,7 +52,7 @@ class Loader:
             return symbol in self._addresses
 
     def load(self, objects: Mapping[str, bytes]) -> dict[str, int]:
-        """Addresses of the given symbols, each defined by its object file.
+        """Addresses of the given symbols, each defined by its object file, which may call others of them.
 
         A symbol names its content: one that was loaded before is not loaded again, and needs no file.
 
@@ -62,6 +63,8 @@ class Loader:
             new = {symbol: code for symbol, code in objects.items() if symbol not in self._addresses}
             if new:
                 builder = llvm.JITLibraryBuilder().add_current_process()
+                for symbol in objects.keys() & self._addresses.keys():
+                    builder.import_symbol(symbol, self._addresses[symbol])
                 for symbol, code in new.items():
                     builder.add_object_img(code).export_symbol(symbol)
                 try:
@@ -84,17 +87,34 @@ def load_kernels(
         BackendError: a kernel does not compile or link.
     """
     kernels = list(kernels)
-    entries = cache_entries(kernels, target)
+    units = with_units(kernels)
+    entries = cache_entries(units, target)
     objects, missing = _stored(entries, cache, loader)
     if missing:
         from tgc.backends.cpu.compile_many import compile_kernels
 
-        wanted = {symbol: kernel for (_, symbol), kernel in zip(entries, kernels, strict=True) if symbol in missing}
+        wanted = {symbol: unit for (_, symbol), unit in zip(entries, units, strict=True) if symbol in missing}
         for key, result in zip(missing.values(), compile_kernels([wanted[s] for s in missing], target), strict=True):
             objects[result.symbol] = result.code
             cache.put(key, result.code, {"symbol": result.symbol, **dict(toolchain()), "target": target.key})
     addresses = loader.load(objects)
-    return [addresses[symbol] for _, symbol in entries]
+    symbols = dict(zip(units, (symbol for _, symbol in entries), strict=True))
+    return [addresses[symbols[kernel]] for kernel in kernels]
+
+
+def with_units(kernels: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The kernels `(source, name)` and the micro-kernels that they call, these first, each once."""
+    kernels = list(dict.fromkeys(kernels))
+    return list(dict.fromkeys([*(unit for source, _ in kernels for unit in units_of(source)), *kernels]))
+
+
+def units_of(source: str) -> list[tuple[str, str]]:
+    """The micro-kernels that a kernel's source makes, as `(source, name)` of their own (see `micro.py`)."""
+    return [
+        (f"from tgc.backends.cpu.{maker} import {maker}\n\n{match[0]}\n", match[1])
+        for match in _MICRO_KERNEL.finditer(source)
+        for maker in [match[2]]
+    ]
 
 
 def load_entries(entries: Sequence[tuple[str, str]], cache: KernelCache, loader: Loader) -> list[int] | None:

@@ -123,8 +123,10 @@ class _Walk(Expressions):
 
     def statement(self, node: ast.stmt) -> None:
         match node:
-            case ast.Assign(targets=[target]):
-                self.assign(target, self.expression(node.value))
+            case ast.Assign():
+                operand = self.expression(node.value)
+                for target in node.targets:
+                    self.assign(target, operand)
             case ast.AugAssign(target=ast.Name() as target):
                 operands = self.name(target), self.expression(node.value)
                 self.assign(target, self.call(OPERATORS[type(node.op)], operands))

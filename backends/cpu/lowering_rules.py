@@ -40,6 +40,7 @@ class _TargetContext(cpu.CPUContext):
     to find.
     """
 
+    links_micro_kernels = True  # see `micro.py`
     _sizes: dict[str, int]
 
     @functools.cached_property

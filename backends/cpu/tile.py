@@ -6,12 +6,11 @@ van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008). Up to 
 offsets replace im2col: the k levels walk (kernel row, kernel column, channel), the table says where each output pixel
 starts, so pixels may wrap around image rows, skip by strides or repeat a clamped last one.
 
-The machine code is one function of its own per tile shape inside the kernel's module, not inlined: its register
-allocation does not depend on the code around the call, several calls share it, and it shows up by name in profiles.
+The machine code is one function of its own per tile shape, not inlined (`micro.py`): its register allocation does not
+depend on the code around the call, all kernels share it, and it shows up by name in profiles.
 """
 
 import functools
-import inspect
 import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,14 +19,15 @@ from typing import Any, Literal
 
 from llvmlite import ir
 from numba import types
-from numba.core.errors import TypingError
 
-from tgc.backends.cpu.pointers import device
+from tgc.backends.cpu.micro import I32, I64, POINTER, micro_kernel
 
 SCALARS = {"f32": (types.float32, ir.FloatType(), 4), "f64": (types.float64, ir.DoubleType(), 8)}  # ..., bytes
 STEPS = 4  # of k in a turn of the innermost loop: where a core runs two threads, each decodes half as much
 FETCH = 2  # steps of k for which one line is asked for
-I1, _I32, I64, POINTER = ir.IntType(1), ir.IntType(32), ir.IntType(64), ir.PointerType()
+# optsize keeps LLVM from unrolling the k loop further: it would hoist the broadcasts of several steps and spill the
+# accumulators (measured: 12x32 at 49 instead of 115 GFLOP/s).
+OPTIONS = ("noinline", "nounwind", "optsize")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,61 +104,16 @@ def tile(
             c[m * c_row + n] = c[m * c_row + n] + total if accumulate else total
 
     twin.__doc__ = f"The micro-kernel of {shape}; see ``tile``."
-    return micro_kernel(shape, signature, twin, emit)
+    return micro_kernel(shape.symbol, signature, twin, functools.partial(_body, shape), OPTIONS)
 
 
-def micro_kernel(
-    shape: "Shape", signature: Any, twin: Callable[..., None], emit: Callable[[Any, Any], Any]
-) -> Callable[..., None]:
-    """A device function that calls what `emit` defines in the caller's module, once for all calls; `twin` says what it
-    computes. Its arguments must be those of `signature`, by the names of the twin's parameters.
+def _body(shape: Shape, function: Any) -> None:
+    """Append the code of a tile to its LLVM function (llvmlite.ir).
+
+    The parameters are those of the tile with the tuples spread out: (a, rows_at, a_strides..., b, b_strides...,
+    extents..., c, c_row, n_valid, accumulate, ahead, ahead_step). Accumulators and places are variables on the stack,
+    which LLVM turns into registers.
     """
-
-    def rule(*given: Any) -> tuple[Any, Callable[..., Any]]:
-        for name, have, want in zip(inspect.signature(twin).parameters, given, signature.args, strict=True):
-            if not _accepts(want, have):
-                raise TypingError(f"{shape.name}: {name} must be {want}, not {have}")
-        return signature, codegen
-
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        function = builder.module.globals.get(shape.symbol) or emit(builder.module, shape)
-        flat: list[Any] = []
-        for value, kind in zip(arguments, signature.args, strict=True):
-            tuple_of = kind.count if isinstance(kind, types.UniTuple) else 0
-            flat += [builder.extract_value(value, i) for i in range(tuple_of)] or [value]
-        builder.call(function, flat)
-        return context.get_dummy_value()
-
-    twin.__name__ = twin.__qualname__ = shape.name
-    return device(rule)(twin)
-
-
-def _accepts(want: Any, have: Any) -> bool:
-    match want:
-        case types.CPointer():
-            return bool(have == want)
-        case types.UniTuple():
-            kinds = list(have) if isinstance(have, types.UniTuple | types.Tuple) else []
-            return len(kinds) == len(want) and all(isinstance(kind, types.Integer) for kind in kinds)
-        case _:
-            return isinstance(have, types.Integer | types.Boolean)
-
-
-def emit(module: Any, shape: Shape) -> Any:
-    """Define the LLVM function of a tile in ``module`` (llvmlite.ir) and return it.
-
-    Its parameters are those of the tile with the tuples spread out: (a, rows_at, a_strides..., b, b_strides...,
-    extents..., c, c_row, n_valid, accumulate, ahead, ahead_step) -> void. Accumulators and places are variables on the
-    stack, which LLVM turns into registers.
-    """
-    levels = [I64] * shape.levels
-    parameters = [POINTER, POINTER, *levels, POINTER, *levels, *levels, POINTER, I64, I64, I1, POINTER, I64]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), parameters), shape.symbol)
-    function.linkage = "internal"
-    # optsize keeps LLVM from unrolling the k loop further: it would hoist the broadcasts of several steps and spill the
-    # accumulators (measured: 12x32 at 49 instead of 115 GFLOP/s).
-    function.attributes = ir.values.FunctionAttributes(["noinline", "nounwind", "optsize"])
-
     arguments = iter(function.args)
     a, rows_at = itertools.islice(arguments, 2)
     a_strides = list(itertools.islice(arguments, shape.levels))
@@ -173,7 +128,7 @@ def emit(module: Any, shape: Shape) -> Any:
     row_starts = [columns.address(a, offset) for offset in offsets]
     sums = [variable(builder, ir.Constant(columns.vector, None)) for _ in range(shape.rows * shape.vectors)]
     line = variable(builder, ahead)
-    fetch = intrinsic(module, "llvm.prefetch.p0", ir.VoidType(), [POINTER, _I32, _I32, _I32])
+    fetch = intrinsic(function.module, "llvm.prefetch.p0", ir.VoidType(), [POINTER, I32, I32, I32])
 
     def over(level: int, a_from: Any, b_from: Any) -> None:
         """The loops from `level` inwards, from these places in A and B on."""
@@ -186,9 +141,7 @@ def emit(module: Any, shape: Shape) -> Any:
                     if inner:
                         if step % FETCH == 0:
                             ahead = builder.load(line)
-                            builder.call(
-                                fetch, [ahead, _I32(0), _I32(2), _I32(1)]
-                            )  # to read, to the second level, data
+                            builder.call(fetch, [ahead, I32(0), I32(2), I32(1)])  # to read, to the second level, data
                             further = builder.mul(ahead_step, I64(min(size, FETCH)))
                             builder.store(columns.address(ahead, further), line)
                         _step(columns, [columns.address(start, at[0]) for start in row_starts], b, at[1], sums)
@@ -201,7 +154,6 @@ def emit(module: Any, shape: Shape) -> Any:
     over(0, I64(0), I64(0))
     write(columns, c, c_row, accumulate, sums)
     builder.ret_void()
-    return function
 
 
 def variable(builder: Any, value: Any) -> Any:
@@ -282,24 +234,24 @@ class Columns:
         address = self.address(row, I64(i * self.shape.lanes))
         if not self.masks:
             return self.builder.load(address, align=self.align, typ=self.vector)
-        parameters = [POINTER, _I32, self.masks[i].type, self.vector]
+        parameters = [POINTER, I32, self.masks[i].type, self.vector]
         load = intrinsic(self.builder.module, f"llvm.masked.load.{self.suffix}.p0", self.vector, parameters)
-        return self.builder.call(load, [address, _I32(self.align), self.masks[i], ir.Constant(self.vector, None)])
+        return self.builder.call(load, [address, I32(self.align), self.masks[i], ir.Constant(self.vector, None)])
 
     def store(self, value: Any, row: Any, i: int) -> None:
         address = self.address(row, I64(i * self.shape.lanes))
         if not self.masks:
             self.builder.store(value, address, align=self.align)
             return
-        parameters = [self.vector, POINTER, _I32, self.masks[i].type]
+        parameters = [self.vector, POINTER, I32, self.masks[i].type]
         store = intrinsic(self.builder.module, f"llvm.masked.store.{self.suffix}.p0", ir.VoidType(), parameters)
-        self.builder.call(store, [value, address, _I32(self.align), self.masks[i]])
+        self.builder.call(store, [value, address, I32(self.align), self.masks[i]])
 
 
 def _splat(builder: Any, scalar: Any, lanes: int) -> Any:
     undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
-    first_lane = ir.Constant(ir.VectorType(_I32, lanes), None)
-    return builder.shuffle_vector(builder.insert_element(undefined, scalar, _I32(0)), undefined, first_lane)
+    first_lane = ir.Constant(ir.VectorType(I32, lanes), None)
+    return builder.shuffle_vector(builder.insert_element(undefined, scalar, I32(0)), undefined, first_lane)
 
 
 def intrinsic(module: Any, name: str, result: Any, parameters: list[Any]) -> Any:

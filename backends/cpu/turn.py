@@ -5,38 +5,59 @@ the upper half (a perfect shuffle; Stone, "Parallel Processing with the Perfect 
 column c. That is fewer instructions than elements, and reads of many lines of memory are under way at once.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
 from numba import types
 
-from tgc.backends.cpu.pointers import NUMPY, device
+from tgc.backends.cpu.micro import I64, micro_kernel
+from tgc.backends.cpu.pointers import NUMPY, SCALARS
 from tgc.backends.loops.ir import SQUARE
 
 
-def _rule(block: Any, source: Any, step: Any, lanes: Any) -> tuple[Any, Callable[..., Any]] | None:
-    if not (isinstance(lanes, types.IntegerLiteral) and isinstance(source, types.CPointer) and block == source):
-        return None
-    width = NUMPY[source.dtype](0).itemsize
-    n = min(SQUARE, lanes.literal_value)
+@functools.cache
+def turn(lanes: int, code: str) -> Callable[..., None]:
+    """The micro-kernel for elements of a type, such as `f32`, a device function::
 
-    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        to, origin, stride, _ = arguments
-        i64, vector = ir.IntType(64), ir.VectorType(ir.IntType(8 * width), n)
+        turn(block, source, step)
 
-        def place(base: Any, row: int, row_step: Any, column: int) -> Any:
-            at = builder.add(builder.mul(row_step, i64(row)), i64(column))
-            return builder.bitcast(builder.gep(base, [at]), vector.as_pointer())
+        block[c * SQUARE + r] = source[r * step + c]
 
-        for row in range(0, SQUARE, n):
-            for column in range(0, SQUARE, n):
-                rows = [builder.load(place(origin, row + r, stride, column), align=width) for r in range(n)]
-                for c, turned in enumerate(_transposed(builder, rows)):
-                    builder.store(turned, place(to, column + c, i64(SQUARE), row), align=width * n)
-        return context.get_dummy_value()
+    for r and c below ``SQUARE``. ``block`` and ``source`` are pointers to elements, real numbers; ``block`` is 64-byte
+    aligned. ``lanes``, a power of two, is the number of such elements in a vector register of the target.
+    """
+    element = SCALARS[code][0]
+    pointer = types.CPointer(element)
 
-    return types.void(block, source, types.int64, lanes), codegen
+    def twin(block: Any, source: Any, step: int) -> None:
+        for r in range(SQUARE):
+            for c in range(SQUARE):
+                block[c * SQUARE + r] = source[r * step + c]
+
+    twin.__doc__ = f"Turns {SQUARE}x{SQUARE} elements of {code}; see ``turn``."
+    body = functools.partial(_body, NUMPY[element](0).itemsize, min(SQUARE, lanes))
+    return micro_kernel(f"turn_{code}.v{lanes}", types.void(pointer, pointer, types.int64), twin, body)
+
+
+def _body(width: int, n: int, function: Any) -> None:
+    """Append the code to an LLVM function: elements of `width` bytes, `n` in a vector."""
+    to, origin, stride = function.args
+    element = ir.IntType(8 * width)
+    vector = ir.VectorType(element, n)
+    builder = ir.IRBuilder(function.append_basic_block("entry"))
+
+    def place(base: Any, row: int, row_step: Any, column: int) -> Any:
+        at = builder.add(builder.mul(row_step, I64(row)), I64(column))
+        return builder.gep(base, [at], source_etype=element)
+
+    for row in range(0, SQUARE, n):
+        for column in range(0, SQUARE, n):
+            rows = [builder.load(place(origin, row + r, stride, column), align=width, typ=vector) for r in range(n)]
+            for c, turned in enumerate(_transposed(builder, rows)):
+                builder.store(turned, place(to, column + c, I64(SQUARE), row), align=width * n)
+    builder.ret_void()
 
 
 def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
@@ -48,18 +69,3 @@ def _transposed(builder: Any, rows: list[Any]) -> list[Any]:
         pairs = zip(rows[: n // 2], rows[n // 2 :], strict=True)
         rows = [builder.shuffle_vector(low, high, mask) for low, high in pairs for mask in masks]
     return rows
-
-
-@device(_rule)
-def turn(block: Any, source: Any, step: int, lanes: int) -> None:
-    """``block[c * SQUARE + r] = source[r * step + c]`` for r and c below ``SQUARE``.
-
-    Both are pointers to the same kind of elements, real ones; ``block`` is 64-byte aligned. ``lanes``, a constant and
-    a power of two, is the number of such elements in a vector register of the target.
-    """
-    for r in range(SQUARE):
-        for c in range(SQUARE):
-            block[c * SQUARE + r] = source[r * step + c]
-
-
-__all__ = ["turn"]

@@ -16,19 +16,8 @@ from typing import Any, Literal
 from llvmlite import ir
 from numba import types
 
-from tgc.backends.cpu.tile import (
-    I1,
-    I64,
-    POINTER,
-    SCALARS,
-    Columns,
-    Shape,
-    intrinsic,
-    micro_kernel,
-    variable,
-    while_at_least,
-    write,
-)
+from tgc.backends.cpu.micro import I64, micro_kernel
+from tgc.backends.cpu.tile import OPTIONS, SCALARS, Columns, Shape, intrinsic, variable, while_at_least, write
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,21 +80,13 @@ def window_tile(
             c[m * c_row + n] = c[m * c_row + n] + total if accumulate else total
 
     twin.__doc__ = f"The micro-kernel of {shape}; see ``window_tile``."
-    return micro_kernel(shape, signature, twin, emit)
+    return micro_kernel(shape.symbol, signature, twin, functools.partial(_body, shape), OPTIONS)
 
 
-def emit(module: Any, shape: WindowShape) -> Any:
-    """Define the LLVM function of a tile in ``module`` (llvmlite.ir) and return it.
-
-    Its parameters are those of the tile with the tuples spread out. Accumulators and places are variables on the stack,
-    which LLVM turns into registers.
+def _body(shape: WindowShape, function: Any) -> None:
+    """Append the code of a tile to its LLVM function (llvmlite.ir), whose parameters are those of the tile with the
+    tuples spread out. Accumulators and places are variables on the stack, which LLVM turns into registers.
     """
-    levels = [I64] * shape.levels
-    parameters = [POINTER, I64, *levels, POINTER, *levels, *levels, POINTER, I64, I64, I1]
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), parameters), shape.symbol)
-    function.linkage = "internal"
-    function.attributes = ir.values.FunctionAttributes(["noinline", "nounwind", "optsize"])  # see tile.emit
-
     arguments = iter(function.args)
     a, unit = itertools.islice(arguments, 2)
     a_strides = list(itertools.islice(arguments, shape.levels))
@@ -137,7 +118,6 @@ def emit(module: Any, shape: WindowShape) -> Any:
     over(0, I64(0), I64(0))
     write(columns, c, c_row, accumulate, sums)
     builder.ret_void()
-    return function
 
 
 def _taps(columns: Columns, taps: int, line: Any, unit: Any, filters: Any, step: Any, sums: list[Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -144,7 +143,9 @@ class _Element(Scalar):
     def size(self, axis: int) -> Expr:
         return self._pull.size(self._node.result, axis)
 
-    def given(self, number: int) -> Any:
+    def given(self, number: int, axis: int | None = None) -> Any:
+        if axis is not None:
+            return self._pull.integer(f"p{self._pull.number(self._node.result)}_{axis}", number)
         return self._pull.given(self._node.result, number) if is_size(number) else number
 
     def load_flat(self, operand: int, index: Sequence[Expr]) -> Expr:
@@ -184,6 +185,7 @@ class Pull:
         self.sources: dict[Value, Callable[[Sequence[Expr]], Expr]] = {}
         self._memo: dict[tuple[Value, tuple[Expr, ...]], Expr] = {}
         self._given: dict[Value, dict[Hashable, int]] = {}
+        self._numbers: dict[Value, int] = {}
         for k, v in enumerate(body.inputs):
             self.buffers[v] = self.buffer(f"x{k}", v.type)
 
@@ -212,16 +214,13 @@ class Pull:
     def given(self, value: Value, size: int) -> Expr:
         """A size among the attributes of the node that makes `value`, as a run-time integer."""
         known = self._given.setdefault(value, {})
-        return self.integer(f"p{self.number(value)}_{known.setdefault(key_of(size), len(known))}", size)
-
-    @cached_property
-    def _numbers(self) -> dict[Value, int]:
-        order = (*self.body.inputs, *(r for n in self.body.nodes for r in n.results))
-        return {v: i for i, v in enumerate(order)}
+        return self.integer(f"q{self.number(value)}_{known.setdefault(key_of(size), len(known))}", size)
 
     def number(self, value: Value) -> int:
-        """The position of a value in the region, for names."""
-        return self._numbers[value]
+        """A number for names. They are given as they are asked for, so that regions of the same form, whose nodes are
+        in another order, have the same kernel.
+        """
+        return self._numbers.setdefault(value, len(self._numbers))
 
     def forget(self) -> None:
         """Drop memoized expressions, after `sources` changed."""

@@ -162,7 +162,11 @@ slice_ = Movement(
     type_rule=_slice_type,
     reference=lambda x, *, start, stop, step: x[tuple(slice(*r) for r in zip(start, stop, step, strict=True))],
     element=lambda s, index, *, start, stop, step: s.load(
-        0, [i * c + s.given(a) for i, a, c in zip(index, start, step, strict=True)]
+        0,
+        [
+            i * c + s.given(a, axis if c > 1 else None)
+            for axis, (i, a, c) in enumerate(zip(index, start, step, strict=True))
+        ],
     ),
     batch=by_attrs("slice", start=first(0), stop=sized, step=first(1)),
     grad=_slice_grad,
@@ -201,14 +205,14 @@ def _pad_element(s: Any, index: Sequence[Any], *, low: Any, high: Any, interior:
     inside = None
     places = []
     for axis, (i, a, b, k) in enumerate(zip(index, low, high, interior, strict=True)):
-        place = i - s.given(a)
+        place = i - s.given(a, axis if a or b or k else None)
         checks = []
-        if a > 0:
+        if a > 0 or b > 0:  # on either side: that there is none on the other makes no other kernel
             checks.append(place >= 0)
         if k > 0:
             checks.append(s.eq(place % (k + 1), s.const(0, I64)))
             place = place // (k + 1)
-        if b > 0:
+        if a > 0 or b > 0:
             checks.append(place < s.dim(0, axis))
         places.append(place)
         for check in checks:
