@@ -36,14 +36,15 @@ def collector_paused() -> Iterator[None]:
         yield
     finally:
         with _lock:
-            _within -= 1
-            ends = _within == 0 and _resumes
-            if ends:
-                gc.enable()
-        if ends:
+            last = _within == 1 and _resumes
+        if last:  # before it runs on its own, which would go over all objects there are
             gc.collect(0)  # the youngest objects: all that has been made inside, and nothing older
             if _trim is not None:
                 _trim(0)
+        with _lock:
+            _within -= 1
+            if _within == 0 and _resumes:
+                gc.enable()
 
 
 def _trim_function() -> Callable[[int], int] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import ml_dtypes
@@ -115,13 +115,17 @@ class TensorType:
     dtype: DType
     shape: Shape
     layout: Layout | None = None
+    _hash: int | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if len(self.shape) > MAX_RANK:
             raise ShapeError(f"a tensor has at most {MAX_RANK} axes, not {len(self.shape)}")
 
     def __hash__(self) -> int:
-        return hash((self.dtype, key_of(self.shape) if self.symbolic else self.shape, self.layout))
+        if self._hash is None:
+            shape = key_of(self.shape) if self.symbolic else self.shape
+            object.__setattr__(self, "_hash", hash((self.dtype, shape, self.layout)))
+        return self._hash  # type: ignore[return-value]
 
     def __str__(self) -> str:
         shape = ",".join(map(str, hints_of(self.shape)))  # a text for readers decides nothing

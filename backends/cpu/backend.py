@@ -11,7 +11,7 @@ import numpy as np
 from tgc.backends.cpu import profiler, roofline
 from tgc.backends.cpu.autotune import Autotune, Tuner
 from tgc.backends.cpu.callback import Callback, opaque_nodes
-from tgc.backends.cpu.driver import Driver
+from tgc.backends.cpu.driver import Driver, launch_loop
 from tgc.backends.cpu.emit import emit
 from tgc.backends.cpu.flatten import Numbered
 from tgc.backends.cpu.loader import (
@@ -158,7 +158,9 @@ class CpuBackend:
         launches = self.launches(graph)
         units = with_units((launch.source, launch.kernel.name) for launch in launches)
         entries = cache_entries(units, self.target)
-        addresses = dict(zip(entries, load_kernels(units, self.target, self.cache, self.loader), strict=True))
+        # with what is compiled for them goes what runs them, which `driver` then finds
+        found = load_kernels([*units, *launch_loop()], self.target, self.cache, self.loader)
+        addresses = dict(zip(entries, found, strict=False))
         numbers = {unit: k for k, unit in enumerate(units)}
         launched: dict[Node, list[Numbered]] = {}
         for launch in launches:

@@ -19,7 +19,8 @@ from tgc.errors import BackendError
 
 KERNELS_PER_PROCESS = 3  # at least: a fork costs about as much as compiling one of them
 UNSEEN = 2.0  # seconds that a compilation lasts before the terminal tells of it
-PATIENCE = 30.0  # seconds that a fork may take longer than this process; then its kernels are compiled here
+PATIENCE = 30.0  # seconds that forks may take for their next kernel; then the rest is compiled here
+TURN = 0.002  # seconds between looks at how far they are
 
 _NUMBER = struct.Struct("<q")
 _RESULT = struct.Struct("<qq")  # number of the kernel, bytes of its object code, which follow
@@ -28,8 +29,9 @@ _RESULT = struct.Struct("<qq")  # number of the kernel, bytes of its object code
 def compile_kernels(kernels: Sequence[tuple[str, str]], target: CpuTarget) -> list[KernelObject]:
     """Compile all `(source, name)`.
 
-    On Linux up to `target.threads` processes share the work: this one, and forks of it, which end with it.
-    TGC_COMPILE_PROCESSES sets another number. What a fork does not deliver, for whatever reason, is compiled here.
+    On Linux up to `target.threads` forks of this process share the work, and end with it: what compilers leave behind
+    goes with them. TGC_COMPILE_PROCESSES sets another number. What a fork does not deliver, for whatever reason, is
+    compiled here.
 
     Raises:
         BackendError: a kernel does not compile, or TGC_COMPILE_PROCESSES is no positive integer.
@@ -88,29 +90,24 @@ def _share(
     processes: int,
     progress: _Progress,
 ) -> dict[int, bytes]:
-    """Object code by number of the kernel, from this process and its forks; not of those that failed."""
+    """Object code by number of the kernel, from forks of this process; not of those that failed."""
     jobs, write_end = os.pipe()
     forks: list[tuple[int, int]] = []
     try:
         # The processes take numbers from one pipe until it is empty. A pipe holds at least 64 KiB.
         os.write(write_end, b"".join(_NUMBER.pack(k) for k in numbers[: (1 << 16) // _NUMBER.size]))
         os.close(write_end)
-        forks = _fork_workers(jobs, kernels, target, processes - 1)
+        forks = _fork_workers(jobs, kernels, target, processes)
+        _wait(jobs, [process for process, _ in forks], len(kernels), progress)
         found: dict[int, bytes] = {}
-        while record := os.read(jobs, _NUMBER.size):
-            k: int = _NUMBER.unpack(record)[0]
-            progress.at(k)
-            found[k] = compile_kernel(*kernels[k], target).code
-        deadline = time.monotonic() + PATIENCE
-        for process, results in forks:
-            _wait(process, deadline)
+        for _, results in forks:
             found |= _read(results)
         return found
     finally:
         os.close(jobs)
         for process, results in forks:
             os.close(results)
-            _wait(process, 0.0)
+            _end(process)
 
 
 def _fork_workers(
@@ -118,18 +115,23 @@ def _fork_workers(
 ) -> list[tuple[int, int]]:
     """Forks that compile what they read from the pipe `jobs`: process number, and the file with its results."""
     forks = []
-    for _ in range(count):
-        results = os.memfd_create("tgc-kernels")
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on forks of processes with threads
-                process = os.fork()
-        except OSError:  # no more processes, or no memory for one
-            os.close(results)
-            break
-        if process == 0:
-            _work(jobs, results, kernels, target)
-        forks.append((process, results))
+    often = gc.get_threshold()
+    gc.set_threshold(0)  # in the forks: a collection would touch, and so copy, all objects of this process
+    try:
+        for _ in range(count):
+            results = os.memfd_create("tgc-kernels")
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 on forks of threaded processes
+                    process = os.fork()
+            except OSError:  # no more processes, or no memory for one
+                os.close(results)
+                break
+            if process == 0:
+                _work(jobs, results, kernels, target)
+            forks.append((process, results))
+    finally:
+        gc.set_threshold(*often)
     return forks
 
 
@@ -137,7 +139,6 @@ def _work(jobs: int, results: int, kernels: Sequence[tuple[str, str]], target: C
     """In a fork: compile kernels until none is left, and end. The parent deals with those that do not compile."""
     status = 1
     try:
-        gc.disable()  # a collection would touch, and so copy, all objects of the parent
         while record := os.read(jobs, _NUMBER.size):
             k: int = _NUMBER.unpack(record)[0]
             with suppress(BackendError):
@@ -148,15 +149,37 @@ def _work(jobs: int, results: int, kernels: Sequence[tuple[str, str]], target: C
         os._exit(status)
 
 
-def _wait(process: int, deadline: float) -> None:
-    """Wait for a fork to end; end it at the deadline."""
-    with suppress(ChildProcessError):  # its status was already collected, here or by a handler of SIGCHLD
-        while os.waitpid(process, os.WNOHANG) == (0, 0):
-            if time.monotonic() > deadline:
-                os.kill(process, signal.SIGKILL)
-                os.waitpid(process, 0)
-                return
-            time.sleep(0.001)
+def _wait(jobs: int, processes: Sequence[int], count: int, progress: _Progress) -> None:
+    """Wait for forks to end, unless they take no next job for too long."""
+    import fcntl  # here, for no other systems have them
+    import termios
+
+    running, waiting, taken = set(processes), bytearray(4), -1
+    while running:
+        fcntl.ioctl(jobs, termios.FIONREAD, waiting)
+        k = count - int.from_bytes(waiting, sys.byteorder) // _NUMBER.size - 1  # the last that was taken
+        if k != taken:
+            taken, deadline = k, time.monotonic() + PATIENCE
+        if time.monotonic() > deadline:
+            return
+        progress.at(k)
+        time.sleep(TURN)
+        running = {process for process in running if not _ended(process, os.WNOHANG)}
+
+
+def _ended(process: int, options: int = 0) -> bool:
+    """Whether a fork has ended, or another handler of SIGCHLD has collected its status."""
+    try:
+        return os.waitpid(process, options) != (0, 0)
+    except ChildProcessError:
+        return True
+
+
+def _end(process: int) -> None:
+    """End a fork that runs."""
+    if not _ended(process, os.WNOHANG):
+        os.kill(process, signal.SIGKILL)
+        _ended(process)
 
 
 def _read(results: int) -> dict[int, bytes]:

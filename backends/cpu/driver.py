@@ -112,8 +112,7 @@ class Driver:
     """
 
     def __init__(self, target: CpuTarget, cache: KernelCache, loader: Loader) -> None:
-        source = Path(__file__).with_name("launch.py").read_text(encoding="utf-8")
-        run, helper = load_kernels([(source, "run"), (source, "helper")], target, cache, loader)
+        run, helper = load_kernels(launch_loop(), target, cache, loader)
         self._run = _Kernel(run)
         self._team = _Team(_Kernel(helper), target.threads)
 
@@ -139,6 +138,12 @@ class Driver:
         if self._team.dormant:
             self._team.start()
         return self._run(frame.address, first, len(frame.launches) if last is None else last, 0)  # type: ignore[no-any-return]
+
+
+def launch_loop() -> list[tuple[str, str]]:
+    """The native half, as kernels `(source, name)`: the launch loop, and where its helpers live."""
+    source = Path(__file__).with_name("launch.py").read_text(encoding="utf-8")
+    return [(source, "run"), (source, "helper")]
 
 
 class _Team:

@@ -11,7 +11,7 @@ sizes: they are run-time integers whose values travel beside it, so one kernel s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
@@ -172,20 +172,31 @@ def children(x: Expr) -> tuple[Expr, ...]:
             return ()
 
 
-def walk(roots: Sequence[Expr]) -> Iterator[Expr]:
+def read_by(x: Expr) -> frozenset[str | Buffer]:
+    """The names of variables and the buffers that an expression reads."""
+    known: frozenset[str | Buffer] | None = getattr(x, "_read_by", None)
+    if known is None:
+        own: list[str | Buffer] = [x.name] if isinstance(x, Var) else [x.buffer] if isinstance(x, Load) else []
+        known = frozenset(own).union(*map(read_by, children(x)))
+        object.__setattr__(x, "_read_by", known)  # expressions share operands, and are asked over and over
+    return known
+
+
+def walk(roots: Sequence[Expr]) -> list[Expr]:
     """Every distinct expression under `roots`, operands before their users."""
     seen: set[Expr] = set()
+    found: list[Expr] = []
 
-    def visit(x: Expr) -> Iterator[Expr]:
-        if x in seen:
-            return
-        seen.add(x)
-        for child in children(x):
-            yield from visit(child)
-        yield x
+    def visit(x: Expr) -> None:
+        if x not in seen:
+            seen.add(x)
+            for child in children(x):
+                visit(child)
+            found.append(x)
 
     for root in roots:
-        yield from visit(root)
+        visit(root)
+    return found
 
 
 def substitute(x: Expr, replace: Callable[[Expr], Expr | None], memo: dict[Expr, Expr]) -> Expr:

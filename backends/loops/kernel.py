@@ -25,6 +25,7 @@ from tgc.backends.loops.ir import (
     Var,
     WindowTile,
     children,
+    read_by,
     walk,
 )  # fmt: skip
 from tgc.backends.loops.pull import Pull
@@ -174,21 +175,16 @@ def _shared(stmts: Sequence[Let | Store], fresh: Iterator[int], local: frozenset
             index = tuple(names.visit(i) for i in stmt.index)
             value = names.visit(stmt.value)
             names.out.append(Store(stmt.buffer, index, value))
-        changed = stmt.name if isinstance(stmt, Let) else None
-        array = stmt.buffer if isinstance(stmt, Store) and stmt.buffer.name in local else None
-        stale = [x for x in names.named if any(_depends(y, changed, array) for y in walk([x]))]
-        for x in stale:
-            del names.named[x]
+        changed = stmt.name if isinstance(stmt, Let) else stmt.buffer
+        if isinstance(stmt, Let) or stmt.buffer.name in local:
+            for x in [x for x in names.named if changed in read_by(x)]:
+                del names.named[x]
     return tuple(names.out)
 
 
 def _address(x: Expr) -> bool:
     """Whether an expression is integer arithmetic that addressing takes along, not worth a name."""
     return isinstance(x, Apply) and x.primitive in ("add", "sub", "mul", "floor_div", "mod")
-
-
-def _depends(x: Expr, name: str | None, buffer: Buffer | None) -> bool:
-    return (isinstance(x, Var) and x.name == name) or (isinstance(x, Load) and x.buffer == buffer)
 
 
 def share(body: Sequence[Stmt], fresh: Iterator[int], local: frozenset[str]) -> tuple[Stmt, ...]:
