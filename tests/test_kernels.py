@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import bdb
 import inspect
+import itertools
 import os
 import re
 import subprocess
@@ -24,12 +25,13 @@ import tgc
 import tgc.numpy as tnp
 from tgc import nn
 from tgc.backends.cpu.backend import CpuBackend, Launch
-from tgc.backends.cpu.compile import kernel_assembly, kernel_function, kernel_llvm
+from tgc.backends.cpu.compile import compile_kernel, kernel_assembly, kernel_function, kernel_llvm
 from tgc.backends.cpu.emit import storage_name
-from tgc.backends.cpu.loader import kernel_key
+from tgc.backends.cpu.loader import Loader, kernel_key, kernel_symbol, units_of, with_units
 from tgc.backends.cpu.plan import to_storage
 from tgc.backends.cpu.pointers import SCALARS, Pointer
 from tgc.backends.cpu.target import X86_LEVELS, CpuTarget
+from tgc.errors import BackendError
 from tgc.interpret import interpret
 from tgc.jit import LoweredFunction
 from tgc.ops import REGISTRY
@@ -281,7 +283,7 @@ def test_a_debugger_stops_in_a_kernel() -> None:
     function = kernel_function(launch.source, launch.kernel.name)
     assert inspect.getsource(function).rstrip() in launch.source
     lines = launch.source.splitlines()
-    line = next(k for k, text in enumerate(lines, 1) if "r5 = " in text)
+    line = next(k for k, text in enumerate(lines, 1) if "r1 = " in text)
     out = np.empty_like(x)
     debugger, traced = Stops(), sys.gettrace()
     try:
@@ -293,8 +295,8 @@ def test_a_debugger_stops_in_a_kernel() -> None:
         sys.settrace(traced)
         debugger.clear_all_breaks()
     assert [s["i0"] for s in debugger.seen] == [0, 1, 2]
-    np.testing.assert_allclose([s["r1"] for s in debugger.seen], x.max(axis=1))
-    np.testing.assert_allclose([s["acc5_0"] for s in debugger.seen], np.exp(x - x.max(1, keepdims=True)).sum(1), 1e-6)
+    np.testing.assert_allclose([s["r0"] for s in debugger.seen], x.max(axis=1))
+    np.testing.assert_allclose([s["acc1_0"] for s in debugger.seen], np.exp(x - x.max(1, keepdims=True)).sum(1), 1e-6)
     np.testing.assert_allclose(out, interpret(low.graph, x)[0], rtol=1e-6)
 
 
@@ -399,6 +401,46 @@ def test_names_and_threads_are_no_part_of_a_kernel() -> None:
     assert keys(other_name, x, w) == keys(lambda x, w: nn.softmax(x @ w), x, w)
     alone, many = (CpuTarget.of(AVX512.triple, AVX512.features, threads=n) for n in (1, 8))
     assert keys(other_name, x, w, target=alone) == keys(other_name, x, w, target=many)
+
+
+def test_numbers_of_movements_are_no_part_of_a_kernel() -> None:
+    x = normal(12, 8)
+    padded = [lambda x, w=w: tnp.pad(x, (w, (0, 0))) for w in ((1, 2), (3, 3), (0, 4), (2, 0))]
+    assert len({tuple(keys(f, x)) for f in padded}) == 1
+    strided = [lambda x, a=a, b=b: x[a::2, b::2] + 1 for a, b in itertools.product((0, 1), repeat=2)]
+    assert len({tuple(keys(f, x)) for f in strided}) == 1
+
+
+def test_the_order_of_numbers_is_no_part_of_a_kernel() -> None:
+    x, y = normal(4, 8), normal(4, 8)
+
+    def first(x: Any, y: Any) -> Any:
+        five = tnp.full((4, 8), 5.0, np.float32)
+        return (x * 2 + y * 3) / five
+
+    assert keys(first, x, y) == keys(lambda x, y: (x * 2 + y * 3) / 5, x, y)
+
+
+def test_micro_kernels_are_shared() -> None:
+    """Two products with other epilogues: other kernels, which are linked with the same register tile."""
+    low = [tgc.jit(f).lower(normal(20, 8), normal(8, 64)) for f in (lambda x, y: x @ y, lambda x, y: tnp.exp(x @ y))]
+    host = CpuTarget.host()
+    one, other = (launches(program)[-1] for program in low)
+    assert one.source != other.source
+    units = units_of(one.source)
+    assert units
+    assert units == units_of(other.source)
+    found = with_units((launch.source, launch.kernel.name) for launch in (one, other))
+    assert found == [*units, (one.source, one.kernel.name), (other.source, other.kernel.name)]
+    symbols = [kernel_symbol(*unit, host) for unit in units]
+    objects = {kernel_symbol(*k, host): compile_kernel(*k, host).code for k in found}
+    assert all(symbol.encode() in objects[kernel_symbol(*found[-1], host)] for symbol in symbols)
+    loader = Loader()
+    with pytest.raises(BackendError, match="cannot link"):
+        loader.load(dict(list(objects.items())[-1:]))
+    first = loader.load(dict(list(objects.items())[:-1]))
+    again = loader.load(objects)
+    assert all(again[symbol] == first[symbol] for symbol in symbols)
 
 
 def test_keys_differ_where_code_does() -> None:

@@ -9,13 +9,16 @@ import pytest
 from fuzz_draft import OPS
 from test_passes import FEATURES, TARGET, applied, ops, traced
 
+import tgc
 from tgc import numpy as tnp
 from tgc.backends.cpu.target import X86_LEVELS, CpuTarget
 from tgc.interpret import interpret
 from tgc.ops.contraction import dot
+from tgc.ops.scan import scan
 from tgc.ops.window import window_argmax, window_gather, window_scatter
 from tgc.passes import run
 from tgc.passes.fold import Fold
+from tgc.passes.hoist import Hoist
 from tgc.passes.layout import Layout, SinkTransposes
 from tgc.passes.tiles import LOW, heights, tile_shape
 from tgc.runtime.lowered import check_pass
@@ -125,6 +128,20 @@ def test_a_large_matrix_is_read_as_it_lies(f: Any, x: str, y: str, turned: bool)
         large = max(made.inputs, key=lambda v: v.type.size)
         assert large in product.operands
     assert applied(Layout(), made)[0] == made
+
+
+@pytest.mark.parametrize(("steps", "packed"), [(1, False), (2, False), (3, True), (64, True)])
+def test_what_a_scan_reads_at_each_step_is_packed_once(steps: int, packed: bool) -> None:
+    """The rows of all steps count: 32 of each."""
+
+    def f(h: Any, w: Any) -> Any:
+        return tgc.scan(lambda h, _: (h @ w, None), h, None, length=steps)[0]
+
+    made = run([Layout(), Hoist()], traced(f, "f32[32,256]", "f32[256,256]"), TARGET, check_pass).result
+    assert [name for name in ops(made) if name != "full"] == (["relayout", "scan"] if packed else ["scan"])
+    (loop,) = (node for node in made.nodes if node.op is scan)
+    assert ops(loop.body) == ["dot"]
+    assert str(loop.operands[-1].type) == "f32[256,256]" + "{1,0;1:64}" * packed
 
 
 def test_filters_are_packed() -> None:

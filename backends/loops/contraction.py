@@ -107,7 +107,8 @@ class Product:
         )
         self.panels, self.blocks = -(-self.n // self.columns), self.high + low
         wide = self.packed is None and self.panels >= PAGE // 2
-        stride = max((self.rhs_step[a] for a in self.roles.k), default=0) * rhs.dtype.itemsize
+        steps = [self.rhs_step[a] for a in self.roles.k if self.extent[a] != 1]
+        stride = min(steps, default=0) * rhs.dtype.itemsize
         most = target.l2_bytes * (self.blocks if stride % SAME_SET else 1)
         self.streamed = wide and self.blocks <= HELD // 4 and rhs.nbytes > most
         if self.packed is None and self.rhs_step[self.column] != 1 and self.n > 1:

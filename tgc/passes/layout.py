@@ -9,7 +9,8 @@ Four rewrites, each of which turns movement of data into addressing:
 - A dot reads transposed operands in place: their axes are renamed. Beside few rows or columns a large matrix is read as
   it lies, as the left operand or the right.
 - Right operands of contractions get a layout with contiguous columns, packed in panels as wide as a register tile if
-  they are constants, or large and read by many rows. The relayout of a constant is folded.
+  they are constants, or large and read by many rows, those of all steps of a scan taken together. The relayout of a
+  constant is folded, that of what is the same at each step hoisted.
 - Large left operands whose rows are the fastest axis are packed in blocks of rows as high as a register tile.
 """
 
@@ -21,9 +22,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tgc.ir import Attr, Builder, Graph, Node, Value, transform
-from tgc.ops import contraction, movement, winograd
+from tgc.ops import contraction, movement, scan, winograd
 from tgc.ops.creation import full
-from tgc.ops.kinds import Contraction, Elementwise, Reduce
+from tgc.ops.kinds import Contraction, Control, Elementwise, Reduce
 from tgc.passes.manager import Target, refuse, register
 from tgc.passes.tiles import tile_shape
 
@@ -141,14 +142,25 @@ class Layout:
     """Rename axes of dots that read transposes, and give right operands of contractions contiguous columns."""
 
     name: ClassVar[str] = "layout"
+    whole: ClassVar[bool] = True
     pack: bool = True
 
     def __call__(self, graph: Graph, target: Target) -> Graph:
+        return self._laid_out(graph, target, {})
+
+    def _laid_out(self, graph: Graph, target: Target, steps: Mapping[Value, int]) -> Graph:
+        """`graph` and its bodies. `steps` has the inputs that are the same at each of so many steps of a scan."""
         constants = set(graph.data)
         adopted: set[Value] = set()
+        same = dict(steps)  # what is made of these alone is the same, too
+        for node in graph.nodes:
+            if node.operands and all(v in same for v in node.operands):
+                same |= dict.fromkeys(node.results, min(same[v] for v in node.operands))
 
         def rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
             adopted.update(v for old, v in zip(node.operands, new, strict=True) if old in constants)
+            if isinstance(node.op, Control):
+                return builder.emit(node.op, new, self._bodies(node, target), node.loc)
             if node.op is winograd.product:
                 filters = _contiguous(builder, node, list(new), new[1].type.rank - 1, True, target)
                 return builder.emit(node.op, (new[0], filters), node.attrs, node.loc)
@@ -164,7 +176,10 @@ class Layout:
                     attrs = {key: sides[::-1] for key, sides in attrs.items()}
             columns = _columns(op, operands, attrs)
             if columns is not None:
-                panels = self.pack and (operands[1] in adopted or _worth_packing(op, operands, attrs, columns, target))
+                times = same.get(node.operands[0 if turned else 1], 1)
+                panels = self.pack and (
+                    operands[1] in adopted or _worth_packing(op, operands, attrs, columns, target, times)
+                )
                 operands[1] = _contiguous(builder, node, operands, columns, panels, target)
             if op is contraction.dot and self.pack and columns is not None:
                 operands[0] = _packed_rows(builder, node, operands, attrs, columns, target)
@@ -178,6 +193,22 @@ class Layout:
             return (product,)
 
         return transform(graph, rewrite)
+
+    def _bodies(self, node: Node, target: Target) -> Mapping[str, Attr]:
+        """The attributes of a node of control flow, its bodies laid out."""
+
+        def laid_out(attr: Attr) -> Attr:
+            if isinstance(attr, tuple):
+                return tuple(map(laid_out, attr))
+            if not isinstance(attr, Graph):
+                return attr
+            steps: dict[Value, int] = {}
+            if node.op is scan.scan:
+                varying = node.attrs["carries"] + node.attrs["xs"]
+                steps = dict.fromkeys(attr.inputs[varying:], node.attrs["length"])
+            return self._laid_out(attr, target, steps)
+
+        return {key: laid_out(attr) for key, attr in node.attrs.items()}
 
 
 def _absorb(operands: list[Value], attrs: dict[str, Any]) -> tuple[list[Value], dict[str, Any], Perm]:
@@ -253,9 +284,10 @@ ROWS = 96  # of a product for which its right operand is packed at each call: th
 
 
 def _worth_packing(
-    op: Contraction, operands: list[Value], attrs: Mapping[str, Any], columns: int, target: Target
+    op: Contraction, operands: list[Value], attrs: Mapping[str, Any], columns: int, target: Target, times: int
 ) -> bool:
-    """Whether a right operand that is no constant is so large, and read so often, that packing it pays.
+    """Whether a right operand that is no constant, and multiplied so many times, is so large, and read so often, that
+    packing it pays.
 
     A panel is read in one stream and stays in the second-level cache for all rows, if it fits; columns of a wide matrix
     cost a page a row, rows that are a power of two apart share few sets of the cache, and arrays that users pass do not
@@ -272,7 +304,7 @@ def _worth_packing(
     _, width = tile_shape(target, rhs.dtype, rows, rhs.shape[columns])
     panel = summed * width * rhs.dtype.itemsize
     least = target.l2_bytes // (2 if batch else 8)
-    return rows >= ROWS and matrix >= least and panel <= target.l2_bytes
+    return rows * times >= ROWS and matrix >= least and panel <= target.l2_bytes
 
 
 def _packed_rows(
