@@ -30,7 +30,7 @@ from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, logical
 from tgc.backends.loops.schedule import Schedule
 from tgc.ir import Node, Value
-from tgc.ops.movement import concat
+from tgc.passes.templates import joined
 from tgc.sizes import call, surely_divides
 from tgc.types import I64, TensorType, is_complex
 
@@ -45,8 +45,8 @@ def lower_map(pull: Pull, name: str) -> list[Kernel]:
     body = pull.body
     out = body.outputs[0].type
     work = math.prod(out.storage) * max(1, len(body.nodes))
-    if (pieces := _pieces(body.outputs)) is not None:
-        loop, tiles = _piecewise(pull, pieces)
+    if (node := joined(body.nodes, body.outputs)) is not None:
+        loop, tiles = _piecewise(pull, node)
         return [finish(name, pull, loop, tiles=tiles, work=work)]
     axes = [Axis(f"i{k}", n) for k, n in enumerate(out.storage)]
     place = tuple(Var(a.var) for a in axes)
@@ -74,27 +74,30 @@ def lower_map(pull: Pull, name: str) -> list[Kernel]:
     return [finish(name, pull, loop, tiles=tiles, work=work)]
 
 
-def _pieces(outputs: Sequence[Value]) -> Node | None:
-    """The only result, if it is made of pieces along its last axis, in rows."""
-    (node, *others) = [v.node for v in outputs]
-    if others or node is None or node.op is not concat or outputs[0].type.layout is not None:
-        return None
-    return node if node.attrs["axis"] == outputs[0].type.rank - 1 > 0 else None
-
-
 def _piecewise(pull: Pull, node: Node) -> tuple[tuple[Stmt, ...], int]:
-    """A loop for each piece of a row, rather than a question at each element."""
+    """A loop for each piece of a row that `node` joins, rather than a question at each element; one loop for all of
+    them and the other results, if there are any.
+    """
     rows = [Axis(f"i{k}", n) for k, n in enumerate(node.result.shape[:-1])]
     for axis in rows:
         pull.integer(f"n_{axis.var}", axis.size)
     row = tuple(Var(a.var) for a in rows)
     loops: list[Stmt] = []
     start: Expr = Const(0, I64)
+    outputs = pull.body.outputs
+    whole = pull.result(outputs.index(node.result))
+    others = [(pull.result(k), v) for k, v in enumerate(outputs) if v is not node.result]
+    together = [Store(y, (*row, Var("j")), pull.at(v, (*row, Var("j")))) for y, v in others]
     for k, piece in enumerate(node.operands):
-        j, size = Var(f"j{k}"), pull.size(piece, len(rows))
-        store = Store(pull.result(0), (*row, start + j), pull.at(piece, (*row, j)))
-        loops.append(For(j.name, Const(0, I64), size, (store,)))
+        j, size = Var("j" if others else f"j{k}"), pull.size(piece, len(rows))
+        store = Store(whole, (*row, start + j), pull.at(piece, (*row, j)))
+        if others:
+            together.append(store)
+        else:
+            loops.append(For(j.name, Const(0, I64), size, (store,)))
         start = start + size
+    if others:
+        loops.append(For("j", Const(0, I64), pull.size(node.operands[0], len(rows)), tuple(together)))
     lets = [Let(var, value) for var, value in unflatten(rows, Var("tile"))]
     return (*lets, *loops), math.prod(a.size for a in rows)
 

@@ -64,9 +64,26 @@ def _checked(v: Value, own: set[Node]) -> bool:
 def unfit_map(closure: Sequence[Node], results: Sequence[Value]) -> str:
     """Why the nodes of a closure are no map with these results."""
     types = {(key_of(v.shape), v.type.layout) for v in results}
-    if len(types) > 1:
+    if len(types) > 1 and joined(closure, results) is None:
         return f"results of different shapes: {', '.join(sorted(str(v.type) for v in results))}"
     return _recomputed(closure)
+
+
+def joined(nodes: Iterable[Node], results: Sequence[Value]) -> Node | None:
+    """The one of the nodes of a map that joins rows of pieces as they are made: where that is the only result, or the
+    others all have the shape of a piece.
+    """
+    made = {v.node for v in results if v.node is not None and v.node.op is movement.concat}
+    if len(made) != 1:
+        return None
+    (node,) = made
+    last = node.result.type.rank - 1
+    if not node.attrs["axis"] == last > 0 or node.result.type.layout is not None:
+        return None
+    others = [v for v in results if v is not node.result]
+    pieces = {(key_of(v.shape), v.type.layout) for v in (*node.operands, *others)}
+    ends = not any(v is node.result for user in nodes for v in user.operands)
+    return node if ends and (not others or len(pieces) == 1) else None
 
 
 def unfit_contraction(root: Node, nodes: Sequence[Node], closure: Sequence[Node], results: Sequence[Value]) -> str:
@@ -171,4 +188,4 @@ def unfit_reduce(nodes: Sequence[Node], closure: Sequence[Node], results: Sequen
     return _recomputed(closure, spreads)
 
 
-__all__ = ["unfit_contraction", "unfit_map", "unfit_reduce"]
+__all__ = ["joined", "unfit_contraction", "unfit_map", "unfit_reduce"]
