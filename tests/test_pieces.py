@@ -10,6 +10,7 @@ from test_passes import applied, ops, traced
 
 import tgc
 import tgc.numpy as tnp
+from tgc.interpret import interpret
 from tgc.ops.movement import pad
 from tgc.passes.simplify import Simplify
 
@@ -86,3 +87,50 @@ def test_kernels_of_pieces(rows: tuple[int, ...], sizes: tuple[int, ...], dtype:
         return m.concatenate([x if dtype == "bool" else x + x for x in xs], axis=-1)
 
     np.testing.assert_array_equal(tgc.jit(lambda *xs: joined(tnp, *xs))(*pieces), joined(np, *pieces))
+
+
+def beside(x: Any, y: Any, m: Any = tnp) -> Any:
+    """Pieces joined, and results of a piece's shape."""
+    a, b = x * y, x + y
+    return m.concatenate([a, m.exp(-b * b), b, a - b], -1), a + b, x - 1
+
+
+def kernels_of(f: Any, *args: Any) -> list[str]:
+    return list(tgc.jit(f).lower(*args).kernels)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (1, 1), (3, 2, 33), (0, 4), (4, 0)])
+def test_pieces_are_joined_beside_other_results(shape: tuple[int, ...]) -> None:
+    rng = np.random.default_rng(0)
+    x, y = (rng.standard_normal(shape).astype(np.float32) for _ in range(2))
+    for found, expected in zip(tgc.jit(beside)(x, y), beside(x, y, np), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+    if x.size > 1:
+        assert len(kernels_of(beside, x, y)) == 1
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x, y: (tnp.concatenate([x * y, x + y], 0), x - y),  # along the rows
+        lambda x, y: (tnp.concatenate([x * y, (x + y)[:, :2]], -1), x - y),  # pieces of several sizes
+        lambda x, y: (tnp.concatenate([x * y, x + y], -1), x.T - y.T),  # beside a result of another shape
+        lambda x, y: (lambda z: (z, x - y, tnp.exp(z)))(tnp.concatenate([x * y, x + y], -1)),  # which is read at once
+    ],
+)
+def test_pieces_that_are_joined_apart(f: Any) -> None:
+    rng = np.random.default_rng(0)
+    x, y = (rng.standard_normal((5, 7)).astype(np.float32) for _ in range(2))
+    low = tgc.jit(f).lower(x, y)
+    assert len(low.kernels) > 1
+    for found, expected in zip(tgc.jit(f)(x, y), interpret(low.graph, x, y), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_pieces_over_an_operand() -> None:
+    """A donated operand of a piece's shape is read where others are written."""
+    rng = np.random.default_rng(0)
+    x, y = (rng.standard_normal((64, 40)).astype(np.float32) for _ in range(2))
+    expected = beside(x, y, np)
+    for found, right in zip(tgc.jit(beside, donate=(0, 1))(x.copy(), y.copy()), expected, strict=True):
+        np.testing.assert_allclose(found, right, rtol=1e-6, atol=1e-6)
