@@ -40,15 +40,21 @@ def compile_kernels(kernels: Sequence[tuple[str, str]], target: CpuTarget) -> li
     done: dict[int, KernelObject] = {}
     with _Progress(len(kernels)) as progress:
         if processes > 1:
+            *others, least = sorted(range(len(kernels)), key=lambda k: _weight(kernels[k][0]), reverse=True)
             # what Numba sets up for its first function, the forks inherit
-            done[0] = compile_kernel(*kernels[0], target)
-            codes = _share(range(1, len(kernels)), kernels, target, processes, progress)
+            done[least] = compile_kernel(*kernels[least], target)
+            codes = _share(others, kernels, target, processes, progress)
             done |= {k: KernelObject(kernel_symbol(*kernels[k], target), code) for k, code in codes.items()}
         for k, kernel in enumerate(kernels):
             if k not in done:
                 progress.at(k)
                 done[k] = compile_kernel(*kernel, target)
     return [done[k] for k in range(len(kernels))]
+
+
+def _weight(source: str) -> tuple[bool, int]:
+    """The heaviest kernels come first, so that forks end together. Micro-kernels are long, whatever their text."""
+    return "def " not in source, len(source)
 
 
 class _Progress:
