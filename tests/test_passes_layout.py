@@ -144,6 +144,26 @@ def test_what_a_scan_reads_at_each_step_is_packed_once(steps: int, packed: bool)
     assert str(loop.operands[-1].type) == "f32[256,256]" + "{1,0;1:64}" * packed
 
 
+@pytest.mark.parametrize(
+    ("x", "order"),
+    [
+        ("f32[32,64,64]", "{1,0,2}"),  # a step along the batch would be 16 KiB
+        ("f32[32,65,33]", ""),  # another set of the cache each
+        ("f32[32,64,1024]", ""),  # as large as the other operand
+    ],
+)
+def test_sums_go_by_in_the_order_of_the_right_operand(x: str, order: str) -> None:
+    """The gradient of a layer's weights: inputs [batch, time, features], what the steps gave [time, batch, units]."""
+    time = x.split(",")[1]
+
+    def f(x: Any, g: Any) -> Any:
+        return dot(x, g, batch=((), ()), contract=((0, 1), (1, 0)))
+
+    after, _ = applied(Layout(), traced(f, x, f"f32[{time},32,512]"))
+    assert ops(after) == (["relayout", "dot"] if order else ["dot"])
+    assert str(after.nodes[-1].operands[0].type) == x + order
+
+
 def test_filters_are_packed() -> None:
     filters = np.arange(3 * 3 * 2 * 80, dtype=np.float32).reshape(3, 3, 2, 80) / 100
     attrs = {"stride": (1, 1), "padding": ((0, 0),) * 2, "dilation": (1, 1), "groups": 1}

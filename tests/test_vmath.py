@@ -19,6 +19,7 @@ from numba import njit
 from numba.core.errors import TypingError
 
 from tgc.backends.cpu import vmath, vmath_ops
+from tgc.backends.cpu.target import CpuTarget
 
 KERNEL_FLAGS = {"contract", "reassoc", "nsz", "arcp"}
 F32 = np.float32
@@ -168,6 +169,20 @@ def test_special_values(name: str) -> None:
     np.testing.assert_array_equal(got[exact], want[exact])
     np.testing.assert_array_equal(np.signbit(got[want == 0]), np.signbit(want[want == 0]))
     check(name, SPECIAL)
+
+
+@pytest.mark.parametrize("name", UNARY)
+def test_targets_without_fma(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As accurate, and without what would become a call of the C library for each number."""
+    oldest = CpuTarget.of("x86_64-unknown-linux-gnu", frozenset())
+    monkeypatch.setattr(CpuTarget, "host", lambda: oldest)
+    made = kernel.__wrapped__(name, "f32", False)
+    x = np.concatenate([random_bits(1 << 14), neighbours(THRESHOLDS, 50), SPECIAL])
+    out = np.empty_like(x)
+    made(out, x)
+    assert ulps(out, reference(name, x)).max() <= 2
+    (text,) = made.inspect_llvm().values()
+    assert not re.search(r"llvm\.fma\.(v\d+)?f32", text)
 
 
 @pytest.mark.parametrize("name", sorted(BINARY))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -22,7 +23,7 @@ from tgc.ops import control, scan
 from tgc.ops.kinds import Control
 from tgc.ops.movement import reshape
 from tgc.passes.memory import Scratch, in_place, kind_and_number
-from tgc.sizes import call, hints_of, is_size
+from tgc.sizes import call, hints_of, is_size, key_of
 from tgc.types import DType, TensorType
 
 Place: TypeAlias = tuple[int, int]
@@ -173,17 +174,28 @@ class Flattener:
             self.owners[-1] = node, kernel
 
     def _carries(
-        self, node: Node, first: Sequence[Place], results: Sequence[Place], arena: int, steps: int
+        self,
+        node: Node,
+        first: Sequence[Place],
+        results: Sequence[Place],
+        arena: int,
+        steps: int,
+        kept: Mapping[int, Place] = MappingProxyType({}),
     ) -> tuple[list[Place], list[Place], list[tuple[int, int]]]:
         """Where each step of a loop finds its carries and leaves them, and the words to exchange after it.
 
-        After `steps` steps, if it is their number modulo two, the carries lie where the results belong.
+        After `steps` steps, if it is their number modulo two, the carries lie where the results belong; except those in
+        `kept`, which each step leaves at these places for the next one.
         """
         found: list[Place] = []
         left: list[Place] = []
         swaps: list[tuple[int, int]] = []
         scratch = Scratch.of(node)
         for k, target in enumerate(results):
+            if k in kept:
+                found.append((self._pointer(first[k]), 0))
+                left.append(kept[k])
+                continue
             if k not in scratch.buffers:
                 self.copy(first[k], target, node.results[k].type)
                 found.append(target)
@@ -200,26 +212,39 @@ class Flattener:
         return found, left, swaps
 
     def scan(self, node: Node, operands: Sequence[Place], results: Sequence[Place], arena: int) -> None:
-        """Counts in a word; words that point to rows of xs and ys move on after each step."""
+        """Counts in a word; words that point to rows of xs and ys move on after each step: one word for all that lie in
+        one buffer and have rows of one size.
+        """
         body, n, m = node.body, node.attrs["carries"], node.attrs["xs"]
         length, reverse = node.attrs["length"], node.attrs["reverse"]
-        found, left, swaps = self._carries(node, operands, results[:n], arena, length)
         if length == 0:
+            for first, target, v in zip(operands[:n], results[:n], node.results[:n], strict=True):
+                self.copy(first, target, v.type)
             return
         strides = [v.type.nbytes for v in (*body.inputs[n : n + m], *body.outputs[n:])]
-        pointers = []
+        pointers: dict[object, tuple[int, int]] = {}
+        rows: list[Place] = []
         for (base, offset), stride in zip((*operands[n : n + m], *results[n:]), strides, strict=True):
-            pointers.append(self._pointer((base, offset + stride * (length - 1) * reverse)))
+            key = base, key_of(stride)
+            if key not in pointers:
+                pointers[key] = self._pointer((base, stride * (length - 1) * reverse)), stride
+            rows.append((pointers[key][0], offset))
+        made = dict(zip(body.outputs[n:], rows[m:], strict=True))
+        kept = {k: made[body.outputs[k]] for k in Scratch.of(node).buffers if body.outputs[k] in made}
+        found, left, swaps = self._carries(node, operands, results[:n], arena, length, kept)
         counter = self._pointer((ZERO, 0))
         top = len(self._rows)
-        rows = [(word, 0) for word in pointers]
         self.graph(body, [*found, *rows[:m], *operands[n + m :]], [*left, *rows[m:]], arena)
+        for k, row in kept.items():
+            self._row(SET, found[k][0], *row)
         for pair in swaps:
             self._row(SWAP, *pair)
-        for word, stride in zip(pointers, strides, strict=True):
+        for word, stride in pointers.values():
             self._row(SET, word, word, -stride if reverse else stride)
         self._row(SET, counter, counter, 1)
         self._row(BRANCH, counter, length, top)
+        for k in kept:
+            self.copy(found[k], results[k], node.results[k].type)
 
     def while_loop(self, node: Node, operands: Sequence[Place], results: Sequence[Place], arena: int) -> None:
         """The condition's flag decides before each step; in the end, carries may lie in either of their buffers."""

@@ -18,6 +18,8 @@ from numba.core.registry import cpu_target
 from numba.cpython import cmathimpl, mathimpl
 from numba.np import npyimpl
 
+from tgc.backends.cpu.target import CpuTarget
+
 RAISED = 1 << 32  # status of a kernel in which an exception was raised, beyond those that kernels return
 
 Rule: TypeAlias = tuple[Any, Callable[..., Any]]  # a signature, and what appends the code of a call
@@ -41,6 +43,7 @@ class _TargetContext(cpu.CPUContext):
     """
 
     links_micro_kernels = True  # see `micro.py`
+    kernel_target: CpuTarget | None = None  # of the kernel that is being lowered
     _sizes: dict[str, int]
 
     @functools.cached_property

@@ -15,6 +15,7 @@ from llvmlite import ir
 from numba import types
 
 from tgc.backends.cpu.pointers import Rule, device
+from tgc.backends.cpu.target import CpuTarget
 from tgc.types import F8E4M3, F8E5M2, DType
 
 _I16, _I32, _F16, _F32 = ir.IntType(16), ir.IntType(32), ir.HalfType(), ir.FloatType()
@@ -46,9 +47,8 @@ def _emit_bf16_from_f32(context: Any, builder: Any, value: Any) -> Any:
 
 
 def _has_half(context: Any) -> bool:
-    """Whether the target converts float16 itself; else LLVM would call functions that no process here defines."""
-    triple, _, features = context.codegen().magic_tuple()
-    return triple.startswith(("aarch64", "arm64")) or "+f16c" in features.split(",")
+    """Whether what is compiled may use instructions for float16: a kernel for its target, or a function of Numba's."""
+    return (getattr(context, "kernel_target", None) or CpuTarget.host()).converts_half
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,16 @@ class CpuTarget:
             names.append("-prefer-256-bit" if self.vector_bits == 512 else "+prefer-256-bit")
         return ",".join(names)
 
+    @property
+    def fuses(self) -> bool:
+        """Whether a multiplication and an addition are one instruction; else LLVM calls the C library for each number."""
+        return "fma" in self.features or self.triple.startswith(("aarch64", "arm64"))
+
+    @property
+    def converts_half(self) -> bool:
+        """Whether float16 is converted by instructions; else LLVM calls functions that no process here defines."""
+        return "f16c" in self.features or self.triple.startswith(("aarch64", "arm64"))
+
     def lanes(self, dtype: Any) -> int:
         """How many elements of a NumPy `dtype` one vector register holds."""
         return self.vector_bits // (8 * int(np.dtype(dtype).itemsize))

@@ -2,8 +2,8 @@
 
 float32 functions have neither branches nor library calls and are at most 2 ulp off the correctly rounded result over
 all of float32, subnormals included; NaN, infinities, signed zeros, overflow and underflow follow C99 Annex F, as NumPy
-does. Without FMA in the target they stay right but become slow. float64 functions call the C library, for accuracy:
-they do not vectorize.
+does. Targets without FMA compute its like in float64 (`vmath_ops.fma`). float64 functions call the C library, for
+accuracy: they do not vectorize.
 
 Functions are called as ``exp_f32(x)`` in a kernel, or found in `FUNCTIONS` by primitive and dtype. They also run as
 plain Python on scalars, with the same results to the last bit in float32.

@@ -24,6 +24,8 @@ from llvmlite.ir.instructions import FastMathFlags
 from numba.core import cgutils, types
 from numba.extending import lower_builtin, type_callable
 
+from tgc.backends.cpu.target import CpuTarget
+
 Scalar: TypeAlias = Any
 """A NumPy scalar or an `Emitted`: bodies use only the operators and functions that both have."""
 
@@ -79,12 +81,14 @@ def _compare(predicate: str) -> Callable[[Emitted, Scalar], Emitted]:
 
 
 class Emitted:
-    """An LLVM scalar with the operators of a NumPy scalar of type `kind`; `builder` is at the call being lowered."""
+    """An LLVM scalar with the operators of a NumPy scalar of type `kind`; `builder` is at the call being lowered, for a
+    target that `fuses` multiplications and additions or does not.
+    """
 
-    __slots__ = ("builder", "kind", "value")
+    __slots__ = ("builder", "fuses", "kind", "value")
 
-    def __init__(self, builder: ir.IRBuilder, kind: Kind, value: ir.Value) -> None:
-        self.builder, self.kind, self.value = builder, kind, value
+    def __init__(self, builder: ir.IRBuilder, kind: Kind, value: ir.Value, fuses: bool) -> None:
+        self.builder, self.kind, self.value, self.fuses = builder, kind, value, fuses
 
     def like(self, other: Scalar) -> ir.Value:
         """Return the LLVM value of `other`, which is an `Emitted` of the same kind or a Python number."""
@@ -96,7 +100,7 @@ class Emitted:
 
     def new(self, value: ir.Value, kind: Kind | None = None) -> Emitted:
         """Return an `Emitted` beside this one, of the same kind unless `kind` is given."""
-        return Emitted(self.builder, kind or self.kind, value)
+        return Emitted(self.builder, kind or self.kind, value, self.fuses)
 
     def cast(self, instruction: str, kind: Kind) -> Emitted:
         """Append a conversion instruction such as ``fptrunc``."""
@@ -136,9 +140,16 @@ class Emitted:
 
 
 def fma(a: Scalar, b: Scalar, c: Scalar) -> Scalar:
-    """Return a * b + c, rounded once; `a` is typed (not a Python number)."""
+    """Return a * b + c, rounded once; `a` is typed (not a Python number).
+
+    For targets without such an instruction it is computed in float64, in which the product of float32 is exact: rounded
+    twice, which for about one in 2**29 operands is another number. The C library would take them one at a time.
+    """
     if isinstance(a, Emitted):
-        return a.intrinsic("fma", b, c)
+        if a.fuses or a.kind is not np.float32:
+            return a.intrinsic("fma", b, c)
+        factor, addend = (widen(x) if isinstance(x, Emitted) else float(np.float32(x)) for x in (b, c))
+        return narrow(widen(a) * factor + addend)
     kind = type(a)
     b, c = kind(b), kind(c)
     if not np.isfinite([a, b, c]).all():
@@ -288,8 +299,9 @@ def primitive(kind: Kind) -> Callable[[Body], Body]:
             return typer
 
         @lower_builtin(function, *operands)  # type: ignore[untyped-decorator]
-        def lowering(_context: Any, builder: ir.IRBuilder, _signature: Any, values: Sequence[ir.Value]) -> ir.Value:
-            return body(*(Emitted(builder, kind, value) for value in values)).value
+        def lowering(context: Any, builder: ir.IRBuilder, _signature: Any, values: Sequence[ir.Value]) -> ir.Value:
+            fuses = (getattr(context, "kernel_target", None) or CpuTarget.host()).fuses
+            return body(*(Emitted(builder, kind, value, fuses) for value in values)).value
 
         name, _, dtype = body.__name__.rpartition("_")
         PRIMITIVES[name, dtype] = function

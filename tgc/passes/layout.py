@@ -11,7 +11,9 @@ Four rewrites, each of which turns movement of data into addressing:
 - Right operands of contractions get a layout with contiguous columns, packed in panels as wide as a register tile if
   they are constants, or large and read by many rows, those of all steps of a scan taken together. The relayout of a
   constant is folded, that of what is the same at each step hoisted.
-- Large left operands whose rows are the fastest axis are packed in blocks of rows as high as a register tile.
+- Large left operands whose rows are the fastest axis are packed in blocks of rows as high as a register tile. Where
+  both operands are summed over several axes, the left one gets these in the order of the right one if its own would
+  make each step of the sum hit the same set of the cache.
 """
 
 from __future__ import annotations
@@ -242,6 +244,7 @@ def _free(operand: Value, attrs: Mapping[str, Any], side: int) -> int:
     return operand.type.rank - len(attrs["batch"][side]) - len(attrs["contract"][side])
 
 
+SAME_SET = 4096  # bytes: places a multiple of them apart lie in one set of the first-level cache
 FEW = 16  # rows or columns of a product beside which the other operand is a large matrix
 
 
@@ -319,10 +322,26 @@ def _packed_rows(
     rows = [a for a in range(lhs.rank) if a not in batch and a not in contract]
     n = operands[1].shape[columns]
     matrix = lhs.nbytes // max(1, math.prod(lhs.shape[a] for a in batch))
-    if rows != [lhs.rank - 1] or lhs.layout or n < ROWS or lhs.shape[-1] < ROWS or matrix <= target.l2_bytes // 2:
+    if rows != [lhs.rank - 1] or lhs.layout or n < ROWS:
         return operands[0]
+    if lhs.shape[-1] < ROWS or matrix <= target.l2_bytes // 2:
+        return _in_order(builder, node, operands, attrs)
     block, _ = tile_shape(target, lhs.dtype, lhs.shape[-1], n)
     layout: dict[str, Any] = {"order": (lhs.rank - 1, *range(lhs.rank - 1)), "tiles": ((lhs.rank - 1, block),)}
+    return builder.emit(movement.relayout, operands[:1], layout, node.loc)[0]
+
+
+def _in_order(builder: Builder, node: Node, operands: list[Value], attrs: Mapping[str, Any]) -> Value:
+    """The left operand, its axes that are summed in the order of the right one where steps along its own are far."""
+    (lhs, rhs), (batch, _), (left, right) = (v.type for v in operands), attrs["batch"], attrs["contract"]
+    order = rhs.layout.order if rhs.layout else range(rhs.rank)
+    wanted = tuple(left[right.index(a)] for a in order if a in right)
+    if len(wanted) < 2 or wanted == tuple(sorted(wanted)) or lhs.nbytes > rhs.nbytes // 2:
+        return operands[0]
+    step = math.prod(lhs.shape[wanted[-1] + 1 :]) * lhs.dtype.itemsize
+    if step % SAME_SET:
+        return operands[0]
+    layout: dict[str, Any] = {"order": (*batch, *wanted, lhs.rank - 1), "tiles": ()}
     return builder.emit(movement.relayout, operands[:1], layout, node.loc)[0]
 
 
