@@ -130,7 +130,7 @@ class CpuTarget:
 
     @property
     def fuses(self) -> bool:
-        """Whether a multiplication and an addition are one instruction; else LLVM calls the C library for each number."""
+        """Whether a product and a sum are one instruction; else LLVM calls the C library for each number."""
         return "fma" in self.features or self.triple.startswith(("aarch64", "arm64"))
 
     @property
