@@ -149,7 +149,6 @@ def test_what_a_scan_reads_at_each_step_is_packed_once(steps: int, packed: bool)
     [
         ("f32[32,64,64]", "{1,0,2}"),  # a step along the batch would be 16 KiB
         ("f32[32,65,33]", ""),  # another set of the cache each
-        ("f32[32,64,1024]", ""),  # as large as the other operand
     ],
 )
 def test_sums_go_by_in_the_order_of_the_right_operand(x: str, order: str) -> None:

@@ -48,7 +48,11 @@ def _emit_bf16_from_f32(context: Any, builder: Any, value: Any) -> Any:
 
 def _has_half(context: Any) -> bool:
     """Whether what is compiled may use instructions for float16: a kernel for its target, or a function of Numba's."""
-    return (getattr(context, "kernel_target", None) or CpuTarget.host()).converts_half
+    target: CpuTarget | None = getattr(context, "kernel_target", None)
+    if target is None:
+        triple, _, features = context.codegen().magic_tuple()
+        target = CpuTarget.of(triple, frozenset(f[1:] for f in features.split(",") if f.startswith("+")))
+    return target.converts_half
 
 
 @dataclass(frozen=True, slots=True)
