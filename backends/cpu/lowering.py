@@ -31,7 +31,6 @@ from llvmlite import ir
 from numba.core import errors, types
 
 from tgc.backends.cpu.lowering_expressions import (
-    OPERATORS,
     Code,
     Expressions,
     Loop,
@@ -52,7 +51,7 @@ def lower(function: python_types.FunctionType, parameters: Sequence[Any], name: 
     """A kernel as the function `int64 tgc.<its name>(parameters...)` of a new module. Its pointers do not alias.
 
     Args:
-        function: the kernel, which `inspect.getsource` has the text of.
+        function: the kernel, whose text its file, or `linecache`, has.
         parameters: their Numba types.
         name: of the module.
 
@@ -110,7 +109,7 @@ class _Walk(Expressions):
         """What goes wrong in a statement is told with its text."""
         try:
             yield
-        except (errors.NumbaError, NotImplementedError) as error:
+        except (errors.NumbaError, NotImplementedError) as error:  # the latter where Numba has a type and no code
             raise self.error(node, str(error).strip()) from error
 
     def block(self, body: Sequence[ast.stmt]) -> None:
@@ -129,11 +128,11 @@ class _Walk(Expressions):
                     self.assign(target, operand)
             case ast.AugAssign(target=ast.Name() as target):
                 operands = self.name(target), self.expression(node.value)
-                self.assign(target, self.call(OPERATORS[type(node.op)], operands))
+                self.assign(target, self.operate(node, node.op, operands))
             case ast.AugAssign(target=ast.Subscript() as target):
                 element, place = self.element(target)
                 operands = Operand(element, self.builder.load(place)), self.expression(node.value)
-                self.builder.store(self.cast(self.call(OPERATORS[type(node.op)], operands), element), place)
+                self.builder.store(self.cast(self.operate(node, node.op, operands), element), place)
             case ast.For(target=ast.Name(), orelse=[]):
                 self.for_range(node)
             case ast.While(orelse=[]):

@@ -11,6 +11,7 @@ import functools
 import linecache
 import operator
 import types as python_types
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -26,13 +27,12 @@ from tgc.errors import BackendError
 
 Scope: TypeAlias = tuple[Any, ...]  # a function and the types of its arguments
 
-OPERATORS: Mapping[type[ast.AST], Callable[..., Any]] = {
+_OPERATORS: Mapping[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod, ast.Pow: operator.pow, ast.LShift: operator.lshift,
     ast.RShift: operator.rshift, ast.BitAnd: operator.and_, ast.BitOr: operator.or_, ast.BitXor: operator.xor,
     ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt,
     ast.GtE: operator.ge, ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Invert: operator.invert,
-    ast.Not: operator.not_,
 }  # fmt: skip
 
 _VMATH = frozenset(FUNCTIONS.values())
@@ -107,7 +107,7 @@ class Code:
     loops: list[Loop] = field(default_factory=list)
 
 
-class Expressions:
+class Expressions(ABC):
     """The part of the walk over a function that is over its expressions.
 
     Attributes:
@@ -130,9 +130,9 @@ class Expressions:
             else:
                 self.constants[name] = operand
 
+    @abstractmethod
     def inline(self, function: python_types.FunctionType, operands: Sequence[Operand]) -> Operand:
         """The result of a function that is lowered where it is called."""
-        raise NotImplementedError
 
     def error(self, node: Any, what: str) -> BackendError:
         """That a part of the text is no part of a kernel."""
@@ -146,7 +146,7 @@ class Expressions:
             case ast.Name():
                 return self.name(node)
             case ast.BinOp():
-                return self.call(OPERATORS[type(node.op)], map(self.expression, (node.left, node.right)))
+                return self.operate(node, node.op, map(self.expression, (node.left, node.right)))
             case ast.UnaryOp(op=ast.Not()):
                 return Operand(types.boolean, self.builder.not_(self.truth(node.operand)))
             case ast.UnaryOp():
@@ -155,7 +155,7 @@ class Expressions:
                     return self.constant(-operand.type.literal_value)
                 if isinstance(node.op, ast.USub) and operand.type == types.float64 and _is_constant(operand.value):
                     return self.constant(-operand.value.constant)
-                return self.call(OPERATORS[type(node.op)], [operand])
+                return self.operate(node, node.op, [operand])
             case ast.Compare():
                 return self.compare(node)
             case ast.BoolOp():
@@ -219,7 +219,10 @@ class Expressions:
                         return names[name]
                 raise self.error(node, f"NameError: name {name!r} is not defined")
             case ast.Attribute():
-                return getattr(self.static(node.value), node.attr)
+                owner = self.static(node.value)
+                if not hasattr(owner, node.attr):
+                    raise self.error(node, f"{owner!r} has no attribute {node.attr}")
+                return getattr(owner, node.attr)
             case _:
                 raise self.error(node, "only functions are called")
 
@@ -245,8 +248,7 @@ class Expressions:
     def compare(self, node: ast.Compare) -> Operand:
         operands = [self.expression(part) for part in (node.left, *node.comparators)]
         found = [
-            self.call(OPERATORS[type(op)], pair).value
-            for op, *pair in zip(node.ops, operands, operands[1:], strict=False)
+            self.operate(node, op, pair).value for op, *pair in zip(node.ops, operands, operands[1:], strict=False)
         ]
         return Operand(types.boolean, functools.reduce(self.builder.and_, found))
 
@@ -307,6 +309,12 @@ class Expressions:
         if _is_constant(operand.value) and have == types.float64 and kind == types.float32:
             return self.context.get_constant(kind, operand.value.constant)
         return self.context.cast(self.builder, operand.value, have, kind)
+
+    def operate(self, node: ast.AST, op: ast.AST, given: Iterable[Operand]) -> Operand:
+        """The result of an operator."""
+        if type(op) not in _OPERATORS:
+            raise self.error(node, f"kernels have no operator {type(op).__name__}")
+        return self.call(_OPERATORS[type(op)], given)
 
     def call(self, callee: Any, given: Iterable[Operand]) -> Operand:
         """The result of a function for operands."""
