@@ -89,7 +89,7 @@ def test_pooled_where_it_is_made(
 def test_pooled_behind_winograd(
     size: tuple[int, int], windows: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("TGC_PIPELINE", PIPELINE.replace("winograd", "winograd{most=9.0}"))
+    monkeypatch.setenv("TGC_PIPELINE", PIPELINE.replace("winograd", "winograd{most=9.0,tile=4}"))
     x, w, b = whole(2, *size, 16), whole(3, 3, 16, 48), whole(48)
     n = [(i - 2) // s for i, s in zip(size, windows, strict=True)]
     r = whole(2, *n, 48)

@@ -15,7 +15,7 @@ from tgc.interpret import interpret
 from tgc.ir import Graph
 from tgc.ops import winograd
 from tgc.ops.kinds import evaluate
-from tgc.ops.winograd import MATRICES
+from tgc.ops.winograd import FILTERINGS
 from tgc.passes import PIPELINE, parse_pipeline, run
 from tgc.passes.manager import collecting
 from tgc.passes.winograd import Winograd
@@ -49,12 +49,13 @@ SHAPES = [  # of images and filters; tiles of four pixels fit, or do not; channe
 ]
 
 
+@pytest.mark.parametrize("tile", FILTERINGS)
 @pytest.mark.parametrize(("x_shape", "w_shape", "padding"), SHAPES)
 def test_close_to_the_direct_sums(
-    x_shape: tuple[int, ...], w_shape: tuple[int, ...], padding: int, monkeypatch: pytest.MonkeyPatch
+    x_shape: tuple[int, ...], w_shape: tuple[int, ...], padding: int, tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Well under 1e-4 of the greatest result, forward and backward."""
-    monkeypatch.setenv("TGC_PIPELINE", PIPELINE.replace("winograd", "winograd{most=9.0}"))
+    monkeypatch.setenv("TGC_PIPELINE", PIPELINE.replace("winograd", f"winograd{{most=9.0,tile={tile}}}"))
     x, w, b = normal(*x_shape), normal(*w_shape) / np.float32(np.sqrt(9 * w_shape[2])), normal(w_shape[3])
     f = tgc.jit(lambda x, w, b: step(x, w, b, padding))
     low = f.lower(x, w, b)
@@ -65,10 +66,11 @@ def test_close_to_the_direct_sums(
         assert np.abs(got - want).max() <= 1e-5 * np.abs(want).max()
 
 
-def test_oracle_agrees_after_the_pass() -> None:
+@pytest.mark.parametrize("tile", FILTERINGS)
+def test_oracle_agrees_after_the_pass(tile: int) -> None:
     x, w = normal(1, 12, 12, 16), normal(3, 3, 16, 16)
     graph = tgc.jit(lambda x, w: step(x, w, np.zeros(16, np.float32))).lower(x, w).graph
-    after = run(parse_pipeline("inline,fold,simplify,winograd{most=9.0}"), graph, TARGET).result
+    after = run(parse_pipeline(f"inline,fold,simplify,winograd{{most=9.0,tile={tile}}}"), graph, TARGET).result
     assert names(after).count("winograd_product") == 2  # forward, and the gradient by the images
     assert "conv_kernel_grad" not in names(after)
     for got, want in zip(interpret(after, x, w), interpret(graph, x, w), strict=True):
@@ -107,17 +109,29 @@ def test_constant_filters_are_transformed_once() -> None:
     assert [k.split("_")[0] for k in low.kernels] == ["pad", "winograd", "winograd"]  # no transform of filters
 
 
-def test_matrices_make_a_convolution() -> None:
+def test_few_pixels_take_small_tiles() -> None:
+    """Where filters, not pixels, are most of what is read, tiles are small, so that the filters are."""
+    for size, channels, elements in ((14, 256, 16), (56, 64, 36)):
+        w = normal(3, 3, channels, channels)
+        low = tgc.jit(lambda x, w=w: nn.conv(x, w, padding=1)).lower(normal(1, size, size, channels))
+        products = [n for n in Winograd()(low.graph, TARGET).nodes if n.op is winograd.product]
+        assert [n.operands[1].shape[0] for n in products] == [elements]
+
+
+@pytest.mark.parametrize("filtering", FILTERINGS.values(), ids=str)
+def test_matrices_make_a_convolution(filtering: winograd.Filtering) -> None:
     """A' [(G w) * (B' x)] is the valid correlation of x with w."""
-    b, g, a = MATRICES["data"], MATRICES["filter"], MATRICES["cotangent"]
-    x, w = RNG.standard_normal(6), RNG.standard_normal(3)
+    b, g, a = (filtering.matrices[name] for name in ("data", "filter", "cotangent"))
+    x, w = RNG.standard_normal(filtering.window), RNG.standard_normal(3)
     np.testing.assert_allclose(a.T @ ((g @ w) * (b @ x)), np.correlate(x, w, "valid"), atol=1e-12)
 
 
 def test_bad_operands() -> None:
     with pytest.raises(ShapeError, match="multiples of 4"):
-        evaluate(winograd.tiles, [np.zeros((1, 7, 6, 2))], {"matrix": "data"})
+        evaluate(winograd.tiles, [np.zeros((1, 7, 6, 2))], {"matrix": "data", "tile": 4})
     with pytest.raises(ShapeError, match="no matrix 'other'"):
-        evaluate(winograd.tiles, [np.zeros((1, 6, 6, 2))], {"matrix": "other"})
+        evaluate(winograd.tiles, [np.zeros((1, 6, 6, 2))], {"matrix": "other", "tile": 4})
+    with pytest.raises(ShapeError, match="no filtering has tiles of 3"):
+        evaluate(winograd.tiles, [np.zeros((1, 6, 6, 2))], {"matrix": "data", "tile": 3})
     with pytest.raises(ShapeError, match="do not make a result"):
         evaluate(winograd.product, [np.zeros((36, 1, 1, 1, 2)), np.zeros((36, 2, 3))], {"shape": (5, 4)})

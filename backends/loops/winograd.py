@@ -1,7 +1,8 @@
 """Convolution in Winograd's domain: windows transformed to memory; products of them transformed back in registers.
 
-A tile of the product is a group of blocks of windows by one panel of channels: for each block 36 register tiles, one
-for each element of the transformed window, into a scratch that stays in the caches, from which the outputs are made.
+A tile of the product is a group of blocks of windows by one panel of channels: for each block 36 register tiles (16 in
+F(2x2)), one for each element of the transformed window, into a scratch that stays in the caches, from which the outputs
+are made.
 The filters of a panel stay in the second-level cache while all windows pass by, or go by once for each group.
 """
 
@@ -39,7 +40,7 @@ from tgc.backends.loops.tiled import TileTarget, block_step, epilogue_stores, ev
 from tgc.errors import BackendError
 from tgc.ir import Node
 from tgc.ops.window import POOLS
-from tgc.ops.winograd import MATRICES, TILE, WINDOW, TransformedProduct, WindowTransform
+from tgc.ops.winograd import FILTERINGS, TransformedProduct, WindowTransform, filtering_of
 from tgc.passes.tiles import LOW, tile_shape
 from tgc.sizes import call, surely_divides
 from tgc.types import F32, F64, I64, DType
@@ -112,9 +113,10 @@ def lower_tiles(pull: Pull, name: str) -> list[Kernel]:
     assert isinstance(node.op, WindowTransform)
     (x,) = node.operands
     _, n, rows, columns, channels = node.result.shape
-    matrix = MATRICES[node.attrs["matrix"]]
+    step = node.attrs["tile"]
+    matrix = FILTERINGS[step].matrices[node.attrs["matrix"]]
     size, elements = matrix.shape[1], len(matrix)
-    wide = (SPAN - 1) * TILE + size  # pixels of a line that SPAN windows cover
+    wide = (SPAN - 1) * step + size  # pixels of a line that SPAN windows cover
     source, target = pull.buffers[x], pull.result(0)
     lines = Buffer("lines", x.dtype, (elements, wide, CHUNK), (wide * CHUNK, CHUNK, 1))
     made = Buffer("made", x.dtype, (elements, SPAN, CHUNK), (SPAN * CHUNK, CHUNK, 1))
@@ -135,10 +137,10 @@ def lower_tiles(pull: Pull, name: str) -> list[Kernel]:
         return Load(flat(of), (k * of.strides[0] + at * CHUNK + lane,), x.dtype)
 
     column = [
-        Load(source, (Var("image"), Var("row") * TILE + k, begin * TILE + pixel, first + lane), x.dtype)
+        Load(source, (Var("image"), Var("row") * step + k, begin * step + pixel, first + lane), x.dtype)
         for k in range(size)
     ]
-    line = [held(lines, i, window * TILE + k) for k in range(size)]
+    line = [held(lines, i, window * step + k) for k in range(size)]
     place = (i * elements + j, Var("image"), Var("row"), begin + window, first + lane)
     windows, channel = Var("windows"), Var("channels")
     columns_first = (put(lines, k, pixel, v) for k, v in enumerate(transformed(matrix, column, x.dtype)))
@@ -147,7 +149,7 @@ def lower_tiles(pull: Pull, name: str) -> list[Kernel]:
     span = (
         Let("begin", Var("span") * SPAN),
         Let("windows", SCALAR.minimum(Const(SPAN, I64), pull.integer("columns", columns) - begin)),
-        each("pixel", (windows - 1) * TILE + size, each("lane", channel, *columns_first)),
+        each("pixel", (windows - 1) * step + size, each("lane", channel, *columns_first)),
         each(
             "i", elements,
             each("window", windows, each("lane", channel, *rows_then)),
@@ -197,6 +199,9 @@ class _Product:
         if self.dtype not in (F32, F64):
             raise BackendError(f"{node.op.name} of {v} reached the tiled lowering; only f32 and f64 are tiled")
         self.elements, self.images, self.tile_rows, self.tile_columns, self.depth = v.shape
+        filtering = filtering_of(self.elements)
+        assert filtering is not None
+        self.size, self.back = filtering.tile, filtering.matrices["cotangent"].T
         self.windows, self.n = self.images * self.tile_rows * self.tile_columns, u.shape[2]
         choose = pull.schedule.choose
         rows, self.columns = tile_shape(target, self.dtype, self.windows, self.n)
@@ -210,7 +215,7 @@ class _Product:
         self.stays = 2 * filters <= target.l2_bytes
         self.group = call(_group, pull.schedule, self.blocks, self.panels, self.stays, least=1)
         self.products = Buffer("products", self.dtype, (GROUP * self.elements * self.held,), (1,))
-        self.sums = Buffer("sums", self.dtype, (TILE**2 * self.columns,), (1,))
+        self.sums = Buffer("sums", self.dtype, (self.size**2 * self.columns,), (1,))
         self.rows_at = Buffer("rows_at", I64, (GROUP * self.rows,), (1,))
 
     def kernel(self) -> Kernel:
@@ -226,7 +231,7 @@ class _Product:
         body: list[Stmt] = [
             Stack(self.rows_at, GROUP * self.rows),
             Stack(self.products, GROUP * self.elements * self.held),
-            Stack(self.sums, TILE**2 * self.columns),
+            Stack(self.sums, self.size**2 * self.columns),
             Let("first_block", tile % pull.integer("groups", groups) * pull.integer("group", self.group)),
             Let("panel", tile // Var("groups")),
             Let("column", Var("panel") * self.columns),
@@ -267,18 +272,19 @@ class _Product:
         """Transform a window's sums back to outputs, and store what the region makes of those inside of the image."""
         pull, r, lane = self.pull, Var("r"), Var("lane")
         at = Var("block") * (self.elements * self.held) + r * self.columns
-        terms = [Load(self.products, (at + lane + k * self.held,), self.dtype) for k in range(WINDOW**2)]
-        found = both_sides(MATRICES["cotangent"].T, terms, self.dtype)
+        terms = [Load(self.products, (at + lane + k * self.held,), self.dtype) for k in range(self.elements)]
+        found = both_sides(self.back, terms, self.dtype)
         gather = tuple(Store(self.sums, (lane + k * self.columns,), x) for k, x in enumerate(found))
 
         pools = [n.attrs["window"] for n in pull.body.nodes if n.op in POOLS]
         _, height, width, _ = pools[0] if pools else (1,) * 4  # of windows of outputs, which divide the tiles
         _, h, w, _ = self.node.result.shape
-        across = TILE // width
+        across = self.size // width
         corner = Var("pixel_row") * height, Var("pixel_column") * width
-        at_first = Var("pixel") // Const(across, I64) * (height * TILE) + Var("pixel") % Const(across, I64) * width
+        at_line = Var("pixel") // Const(across, I64) * (height * self.size)
+        at_first = at_line + Var("pixel") % Const(across, I64) * width
         points: dict[tuple[Expr, ...], Expr] = {
-            (Var("image"), corner[0] + k, corner[1] + l, Var("channel")): at_first + (k * TILE + l)
+            (Var("image"), corner[0] + k, corner[1] + l, Var("channel")): at_first + (k * self.size + l)
             for k, l in itertools.product(range(height), range(width))  # noqa: E741
         }
         ragged = not surely_divides(self.columns, self.n)
@@ -291,7 +297,7 @@ class _Product:
             Var("pixel_column") < pull.integer("n_column", w // width),
         )
         pixel = (
-            Let("pixel_row", Var("tile_row") * (TILE // height) + Var("pixel") // Const(across, I64)),
+            Let("pixel_row", Var("tile_row") * (self.size // height) + Var("pixel") // Const(across, I64)),
             Let("pixel_column", Var("tile_column") * across + Var("pixel") % Const(across, I64)),
             If(inside, (finished,)),
         )
@@ -301,7 +307,7 @@ class _Product:
         return (
             *(Let(name, x) for name, x in unflatten(axes, Var("row") + r)),
             For("lane", ZERO, Const(self.columns, I64), gather),
-            For("pixel", ZERO, Const(TILE // height * across, I64), pixel),
+            For("pixel", ZERO, Const(self.size // height * across, I64), pixel),
         )
 
 

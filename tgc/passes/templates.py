@@ -11,7 +11,7 @@ from tgc.ir import Node, Value
 from tgc.ops import movement
 from tgc.ops.kinds import Contraction, Elementwise, Movement, Reduce
 from tgc.ops.window import POOLS
-from tgc.ops.winograd import TILE, TransformedProduct
+from tgc.ops.winograd import TransformedProduct, filtering_of
 from tgc.passes.tiles import channelwise, windowed
 from tgc.sizes import equal_shapes, hints_of, key_of
 
@@ -123,7 +123,9 @@ def _unfit_pools(root: Node, pools: Sequence[Node]) -> str:
         return f"windows of {name} overlap, have gaps or reach beyond what they are of"
     if isinstance(root.op, TransformedProduct):
         n, height, width, c = attrs["window"]
-        fits = n == c == 1 and TILE % height == TILE % width == 0 and height * width > 1
+        filtering = filtering_of(root.operands[0].shape[0])
+        assert filtering is not None
+        fits = n == c == 1 and filtering.tile % height == filtering.tile % width == 0 and height * width > 1
         return "" if fits else f"windows of {name} do not divide the outputs of a transformed window"
     assert isinstance(root.op, Contraction)
     lhs, rhs = (v.type for v in root.operands)
