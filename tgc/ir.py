@@ -76,14 +76,25 @@ class Node:
     attrs: Mapping[str, Any]  # of Attr
     loc: Loc = ()
     results: tuple[Value, ...] = ()
+    _attrs_key: object = None
 
     @staticmethod
     def make(
-        op: Op, operands: Iterable[Value], attrs: Mapping[str, Attr], types: Iterable[TensorType], loc: Loc = ()
+        op: Op,
+        operands: Iterable[Value],
+        attrs: Mapping[str, Attr],
+        types: Iterable[TensorType],
+        loc: Loc = (),
+        attrs_key: object = None,
     ) -> Node:
-        node = Node(op, tuple(operands), MappingProxyType(dict(attrs)), loc)
+        node = Node(op, tuple(operands), MappingProxyType(dict(attrs)), loc, (), attrs_key)
         object.__setattr__(node, "results", tuple(Value(t, node, i) for i, t in enumerate(types)))
         return node
+
+    @property
+    def attrs_key(self) -> object:
+        """A hashable key, equal only for attributes that mean the same."""
+        return attrs_key(self.attrs) if self._attrs_key is None else self._attrs_key
 
     @property
     def result(self) -> Value:
@@ -135,6 +146,11 @@ def attr_key(attr: Attr) -> object:
     return type(attr).__name__, key_of(attr)
 
 
+def attrs_key(attrs: Mapping[str, Attr]) -> object:
+    """The same for the attributes of a node."""
+    return tuple((k, attr_key(a)) for k, a in sorted(attrs.items()))
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """A pure function of tensors. Equality is structural: names of values and places in user code do not count."""
@@ -159,7 +175,7 @@ class Graph:
                 (
                     n.op.name,
                     tuple(number[v] for v in n.operands),
-                    tuple((k, attr_key(a)) for k, a in sorted(n.attrs.items())),
+                    n.attrs_key,
                     tuple(r.type for r in n.results),
                 )
                 for n in self.nodes
@@ -168,7 +184,10 @@ class Graph:
         )
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Graph) and self.signature == other.signature
+        if not isinstance(other, Graph) or len(self.nodes) != len(other.nodes):
+            return False
+        shared = self.nodes == other.nodes and self.outputs == other.outputs and self.inputs == other.inputs
+        return (shared and self.name == other.name) or self.signature == other.signature
 
     def __hash__(self) -> int:
         return hash(self.signature)
@@ -212,12 +231,19 @@ class Graph:
 
 
 class Builder:
-    """Collects nodes into a graph. Equal applications of an op get one node (value numbering)."""
+    """Collects nodes into a graph. Equal applications of an op get one node (value numbering).
 
-    def __init__(self, name: str = "main") -> None:
+    It begins with the inputs and constants of `base`, where there is one, and may share its nodes.
+    """
+
+    def __init__(self, name: str = "main", base: Graph | None = None) -> None:
         self.name = name
-        self._inputs: list[Value] = []
-        self._constants: dict[tuple[str, TensorType], Constant] = {}
+        self._shared = frozenset(base.nodes) if base else frozenset()
+        self._inputs: list[Value] = list(base.inputs) if base else []
+        self._constants: dict[tuple[str, TensorType], Constant] = (
+            {(c.digest, c.value.type): c for c in base.constants} if base else {}
+        )
+        self._constant_number = count(len(self._constants))
         self._nodes: list[Node] = []
         self._numbering: dict[object, Node] = {}
 
@@ -251,7 +277,7 @@ class Builder:
         """A constant of another graph."""
         key = constant.digest, constant.value.type
         if key not in self._constants:
-            value = Value(constant.value.type, name=f"c{len(self._constants)}")
+            value = Value(constant.value.type, name=f"c{next(self._constant_number)}")
             self._constants[key] = Constant(value, constant.digest, constant.data)
         return self._constants[key].value
 
@@ -267,15 +293,37 @@ class Builder:
     ) -> tuple[Value, ...]:
         """Apply `op`; `types` overrides the type rule's layouts, a `unique` node is merged with no other."""
         types = tuple(types) if types is not None else op.infer([v.type for v in operands], attrs)
-        key = (
-            op.name,
-            tuple(id(v) for v in operands),
-            tuple((k, attr_key(a)) for k, a in sorted(attrs.items())),
-            types,
-        )
+        return self._emit(op, operands, attrs, attrs_key(attrs), types, loc, unique)
+
+    def again(self, node: Node, operands: Sequence[Value]) -> tuple[Value, ...]:
+        """Emit a node of another graph, applied to operands of this one. What has the same in `base` is shared.
+
+        The results have their types unless those of operands differ.
+        """
+        if operands == node.operands and node in self._shared:
+            key = node.op.name, tuple(map(id, operands)), node.attrs_key, tuple(r.type for r in node.results)
+            known = self._numbering.setdefault(key, node)
+            if known is node:
+                self._nodes.append(node)
+            return known.results
+        unchanged = all(a.type == b.type for a, b in zip(operands, node.operands, strict=True))
+        given = [r.type for r in node.results] if unchanged else node.op.infer([v.type for v in operands], node.attrs)
+        return self._emit(node.op, operands, node.attrs, node.attrs_key, tuple(given), node.loc)
+
+    def _emit(
+        self,
+        op: Op,
+        operands: Sequence[Value],
+        attrs: Mapping[str, Attr],
+        attrs_key: object,
+        types: tuple[TensorType, ...],
+        loc: Loc,
+        unique: bool = False,
+    ) -> tuple[Value, ...]:
+        key = op.name, tuple(map(id, operands)), attrs_key, types
         node = None if unique else self._numbering.get(key)
         if node is None:
-            node = Node.make(op, operands, attrs, types, loc)
+            node = Node.make(op, operands, attrs, types, loc, attrs_key)
             self._nodes.append(node)
             if not unique:
                 self._numbering[key] = node
@@ -290,6 +338,7 @@ class Builder:
         self._numbering = {key: other for key, other in self._numbering.items() if other is not node}
         more = tuple(Value(t, node, i) for i, t in enumerate(types) if i >= len(node.results))
         object.__setattr__(node, "attrs", MappingProxyType(dict(attrs)))
+        object.__setattr__(node, "_attrs_key", None)
         object.__setattr__(node, "results", node.results + more)
         return node.results
 
@@ -333,18 +382,18 @@ def rebuild(
         new = tuple(env[v] for v in node.operands)
         results = rewrite(node, new)
         if results is None:
-            unchanged = all(a.type == b.type for a, b in zip(new, node.operands, strict=True))
-            types = [r.type for r in node.results] if unchanged else None
-            results = builder.emit(node.op, new, node.attrs, node.loc, types=types)
+            results = builder.again(node, new)
         env.update(zip(node.results, results, strict=True))
     return tuple(env[v] for v in graph.outputs)
 
 
 def transform(graph: Graph, rewrite: Callable[[Builder, Node, tuple[Value, ...]], Sequence[Value] | None]) -> Graph:
-    """A new graph with the same inputs, each node replaced by what `rewrite` emits for it."""
-    builder = Builder(graph.name)
-    inputs = [builder.input(v.type, v.name) for v in graph.inputs]
-    return builder.build(rebuild(graph, builder, inputs, lambda node, new: rewrite(builder, node, new)))
+    """A new graph with the same inputs, each node replaced by what `rewrite` emits for it.
+
+    Nodes that no rewrite reaches, and constants, are those of the old graph.
+    """
+    builder = Builder(graph.name, graph)
+    return builder.build(rebuild(graph, builder, graph.inputs, lambda node, new: rewrite(builder, node, new)))
 
 
 def with_sizes(graph: Graph, plain: Callable[[int], int]) -> Graph:

@@ -69,18 +69,6 @@ def statements(body: Sequence[Stmt]) -> Iterator[Stmt]:
             yield from statements(stmt.otherwise)
 
 
-def _buffers_of(stmt: Stmt) -> Iterator[Buffer]:
-    if isinstance(stmt, Store):
-        yield stmt.buffer
-    if isinstance(stmt, Tile | WindowTile):
-        yield from (stmt.a, stmt.b, stmt.c)
-    if isinstance(stmt, Turn):
-        yield from (stmt.block, stmt.source)
-    for x in walk(expressions(stmt)):
-        if isinstance(x, Load):
-            yield x.buffer
-
-
 class _Names:
     """Names for expressions that several places of one block use, or that would make a line too long.
 
@@ -137,10 +125,7 @@ class _Names:
             return True
         if isinstance(x, Load) and x.buffer in self.stored:
             return True
-        plain = x.dtype == I64 and all(
-            isinstance(y, Const | Var) or (y.dtype == I64 and _address(y)) for y in walk([x])
-        )
-        return not plain and (self.uses.get(x, 0) > 1 or depth > DEPTH)
+        return (self.uses.get(x, 0) > 1 or depth > DEPTH) and not (x.dtype == I64 and _address(x))
 
     def _guarded(self, x: Guard) -> Expr:
         """A conditional expression; the name of what an `If` computes where a branch needs names."""
@@ -163,15 +148,14 @@ def _shared(stmts: Sequence[Let | Store], fresh: Iterator[int], local: frozenset
     """
     stored = frozenset(s.buffer for s in stmts if isinstance(s, Store) and s.buffer.name not in local)
     names = _Names([x for stmt in stmts for x in expressions(stmt)], stored, fresh, {})
+    early = [_loads(stmt, stored) if isinstance(stmt, Store) else () for stmt in stmts]
     for k, stmt in enumerate(stmts):
         if isinstance(stmt, Let):
             value = names.visit(stmt.value)
             names.out.append(Let(stmt.name, value))
         else:
-            for later in stmts[k:]:  # elements that stores of this block overwrite are read before any of them
-                for x in walk(expressions(later)) if stored and isinstance(later, Store) else ():
-                    if isinstance(x, Load) and x.buffer in stored:
-                        names.visit(x)
+            for load in itertools.chain(*early[k:]):  # what the block overwrites is read before its first store
+                names.visit(load)
             index = tuple(names.visit(i) for i in stmt.index)
             value = names.visit(stmt.value)
             names.out.append(Store(stmt.buffer, index, value))
@@ -182,9 +166,22 @@ def _shared(stmts: Sequence[Let | Store], fresh: Iterator[int], local: frozenset
     return tuple(names.out)
 
 
+def _loads(stmt: Stmt, buffers: frozenset[Buffer]) -> list[Load]:
+    """The elements of some buffers that a statement reads."""
+    roots = [x for x in expressions(stmt) if not buffers.isdisjoint(read_by(x))]
+    return [x for x in walk(roots) if isinstance(x, Load) and x.buffer in buffers]
+
+
 def _address(x: Expr) -> bool:
     """Whether an expression is integer arithmetic that addressing takes along, not worth a name."""
-    return isinstance(x, Apply) and x.primitive in ("add", "sub", "mul", "floor_div", "mod")
+    if isinstance(x, Const | Var):
+        return True
+    known: bool | None = getattr(x, "_is_address", None)
+    if known is None:
+        own = isinstance(x, Apply) and x.primitive in ("add", "sub", "mul", "floor_div", "mod") and x.dtype == I64
+        known = own and all(map(_address, children(x)))
+        object.__setattr__(x, "_is_address", known)  # expressions share operands
+    return known
 
 
 def share(body: Sequence[Stmt], fresh: Iterator[int], local: frozenset[str]) -> tuple[Stmt, ...]:
@@ -214,23 +211,26 @@ def finish(name: str, pull: Pull, stmts: Sequence[Stmt], *, tiles: int, work: in
     """A kernel from its statements."""
     body = pull.body
     local = frozenset(s.buffer.name for s in statements(stmts) if isinstance(s, Stack))
-    found: dict[str, Buffer] = {}
-    used: set[str] = set()
-    checked = False
+    read = list(walk([x for stmt in statements(stmts) for x in expressions(stmt)]))
+    used = {x.name for x in read if isinstance(x, Var)}
+    checked = any(isinstance(x, Apply) and x.primitive == "index" for x in read)
+    addresses = [(x.index, x.buffer) for x in read if isinstance(x, Load)]
+    found: dict[str, Buffer] = {buffer.name: buffer for _, buffer in addresses}
     for stmt in statements(stmts):
-        for buffer in _buffers_of(stmt):
-            if buffer.name not in local:
-                found[buffer.name] = buffer
-        for x in walk(expressions(stmt)):
-            if isinstance(x, Var):
-                used.add(x.name)
-            if isinstance(x, Apply) and x.primitive == "index":
-                checked = True
-    for stmt in statements(stmts):  # strides that addressing needs
-        for index, buffer in _addresses(stmt):
-            used.update(
-                s.name for k, i in enumerate(index) if i != Const(0, I64) and isinstance(s := buffer.stride(k), Var)
-            )
+        match stmt:
+            case Store():
+                addresses.append((stmt.index, stmt.buffer))
+                found[stmt.buffer.name] = stmt.buffer
+            case Tile() | WindowTile():
+                found |= {buffer.name: buffer for buffer in (stmt.a, stmt.b, stmt.c)}
+            case Turn():
+                found |= {buffer.name: buffer for buffer in (stmt.block, stmt.source)}
+    for index, buffer in addresses:  # the strides that they need
+        used.update(
+            s.name for k, i in enumerate(index) if i != Const(0, I64) and isinstance(s := buffer.stride(k), Var)
+        )
+    for held in local & found.keys():
+        del found[held]
     names = sorted(found, key=lambda n: (n[0] == "y", int(n[1:])))
     bindings = tuple(("out" if n[0] == "y" else "in", int(n[1:])) for n in names)
     values = {k: v for k, v in pull.values.items() if k in used}
@@ -250,11 +250,3 @@ def finish(name: str, pull: Pull, stmts: Sequence[Stmt], *, tiles: int, work: in
         checked,
         pull.schedule.choose("parts", 0, *PARTS),
     )
-
-
-def _addresses(stmt: Stmt) -> Iterator[tuple[tuple[Expr, ...], Buffer]]:
-    if isinstance(stmt, Store):
-        yield stmt.index, stmt.buffer
-    for x in walk(expressions(stmt)):
-        if isinstance(x, Load):
-            yield x.index, x.buffer

@@ -116,6 +116,7 @@ class Partition:
         self.outputs = frozenset(graph.outputs)
         self.group: dict[Node, Group] = {}
         self.copies: dict[Node, set[Group]] = {}
+        self._likenesses: dict[Group, tuple[object, ...]] = {}
         self.materialized = self._materialized()
         self.materialized |= self._too_wide()
         for node in graph.nodes:
@@ -206,11 +207,14 @@ class Partition:
 
     def _likeness(self, group: Group) -> tuple[object, ...]:
         """What siblings must have in common; empty for groups that do not join any."""
-        kind = self.kind(group.nodes)
-        if kind == "reduce":
-            fold = next(n for n in group.nodes if isinstance(n.op, Reduce))
-            return key_of(fold.operands[0].shape), fold.attrs["axes"], fold.attrs["chunks"]
-        return (kind,) if kind == "map" else ()
+        if group not in self._likenesses:
+            kind = self.kind(group.nodes)
+            found: tuple[object, ...] = (kind,) if kind == "map" else ()
+            if kind == "reduce":
+                fold = next(n for n in group.nodes if isinstance(n.op, Reduce))
+                found = key_of(fold.operands[0].shape), fold.attrs["axes"], fold.attrs["chunks"]
+            self._likenesses[group] = found
+        return self._likenesses[group]
 
     def _try(self, producer: Group, consumer: Group) -> None:
         what = (
@@ -299,6 +303,12 @@ class Partition:
 
     def unfit(self, nodes: Sequence[Node], again: Iterable[Node]) -> str:
         """Why no template lowers these nodes as one region; empty if one does."""
+        kinds = [type(n.op) for n in nodes]
+        if alone := next((ALONE[k] for k in kinds if k in ALONE), None):
+            return f"{alone} ops stay alone"
+        first = [n for n in nodes if type(n.op) in FIRST]
+        if len(first) > 1:
+            return "two contractions"
         closure = self.closure([*nodes, *again])
         if len(closure) > self.options.size:
             return f"the region would have {len(closure)} ops"
@@ -309,13 +319,10 @@ class Partition:
             places[n] = _places(n, places)
             if len(places[n]) > self.options.places:
                 return f"{n.op.name} would look at more than {self.options.places} places for each element"
-        kinds = [type(n.op) for n in nodes]
         results = self.results(nodes)
-        if alone := next((ALONE[k] for k in kinds if k in ALONE), None):
-            return f"{alone} ops stay alone"
-        if first := [n for n in nodes if type(n.op) in FIRST]:
-            return "two contractions" if len(first) > 1 else unfit_contraction(first[0], nodes, closure, results)
-        if kinds.count(Reduce):
+        if first:
+            return unfit_contraction(first[0], nodes, closure, results)
+        if Reduce in kinds:
             return unfit_reduce(nodes, closure, results)
         return unfit_map(closure, results)
 

@@ -257,9 +257,7 @@ def _by_head() -> Mapping[str, list[Rule]]:
 def _simplify(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
     if len(node.results) != 1:
         return None
-    unchanged = all(a.type == b.type for a, b in zip(new, node.operands, strict=True))
-    types = [r.type for r in node.results] if unchanged else None
-    (value,) = builder.emit(node.op, new, node.attrs, node.loc, types=types)
+    (value,) = builder.again(node, new)
     for _ in range(16):  # each step shrinks the expression; the bound only guards against a rule that does not
         made = value.node
         if made is None:
