@@ -14,6 +14,7 @@ from graphs import GRAPHS, block
 
 from tgc.backends.cpu.target import X86_LEVELS, CpuTarget
 from tgc.errors import PassError
+from tgc.interpret import interpret
 from tgc.ir import Graph, Node, transform
 from tgc.passes import PASSES, PIPELINE, manager, parse_pipeline, run
 from tgc.passes.decompose import Decompose
@@ -296,6 +297,24 @@ def test_decompose_dot(x: str, y: str, contract: Any, want: str) -> None:
         if node.op is OPS["dot"]:
             assert node.result.dtype == F32
             assert node.operands[1].type.rank == 2  # columns are left
+
+
+@pytest.mark.parametrize("name", ["argmax", "argmin"])
+@pytest.mark.parametrize("dtype", ["f32", "f16", "i32", "u8"])
+def test_decompose_position_of_an_extreme(name: str, dtype: str) -> None:
+    """The first of equal elements or of NaNs, by folds of one number each; along other axes it is one fold."""
+    g = traced(lambda x: OPS[name](x, axes=(1,), chunks=0), f"{dtype}[9,4]")
+    after, _ = applied(Decompose(), g)
+    assert [n for n in ops(after) if n in ("argmax", "argmin", "max", "min")] == [name.removeprefix("arg"), "min"]
+    rows = [[2, 2, 1, 2], [0, -0.0, 0, 0], [1, 1, 1, 1], [0, 1, 0, 1], [3, 2, 1, 0]]
+    odd = [[1, np.nan, 2, np.nan], [np.nan] * 4, [-np.inf] * 4, [np.inf, -np.inf, np.inf, 0]]
+    x = np.array(rows + (odd if dtype[0] == "f" else rows[:4]))
+    x = x.astype(g.inputs[0].dtype)
+    (got,), (want,) = interpret(after, x), interpret(g, x)
+    np.testing.assert_array_equal(got, want)
+    assert got.dtype == want.dtype
+    columns = traced(lambda x: OPS[name](x, axes=(0,), chunks=0), f"{dtype}[9,4]")
+    assert ops(applied(Decompose(), columns)[0]) == [name]
 
 
 def test_decompose_convolution() -> None:

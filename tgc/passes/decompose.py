@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from tgc.ir import Builder, Graph, Loc, Node, Value, recording, transform
-from tgc.ops import contraction, elementwise, movement, reduce
+from tgc.ops import contraction, creation, elementwise, movement, reduce
 from tgc.ops.creation import fill
-from tgc.ops.kinds import Contraction
+from tgc.ops.kinds import Contraction, Primitive
 from tgc.passes.manager import Target, register
 from tgc.passes.tiles import channelwise
 from tgc.trace import Trace, Tracer
-from tgc.types import BF16, F16, F32, F64, is_complex
+from tgc.types import BF16, F16, F32, F64, I32, I64, is_complex, is_float
 
 
 def emit_traced(builder: Builder, values: Sequence[Value], f: Callable[..., Any], loc: Loc) -> Value:
@@ -43,7 +43,7 @@ def emit_results(
 @dataclass(frozen=True)
 class Decompose:
     """conv{padding} -> conv(pad), but conv(pad) -> conv{padding} if depthwise; half precision -> float32 inside;
-    complex numbers -> their parts; dots without columns -> swapped, or mul and sum.
+    complex numbers -> their parts; dots without columns -> swapped, or mul and sum; argmax of rows -> max and min.
     """
 
     name: ClassVar[str] = "decompose"
@@ -53,6 +53,8 @@ class Decompose:
 
 
 def _rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
+    if (extreme := _EXTREMES.get(node.op.name)) and node.attrs["axes"] == (new[0].type.rank - 1,):
+        return (emit_traced(builder, new, lambda x: _first_extreme(x, extreme), node.loc),)
     if not isinstance(node.op, Contraction):
         return None
     dtype = node.result.dtype
@@ -70,6 +72,23 @@ def _rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Valu
         return elementwise.cast(result, dtype=dtype) if half else result
 
     return (emit_traced(builder, new, compute, node.loc),)
+
+
+def _first_extreme(x: Any, extreme: Primitive) -> Any:
+    """The first position of the extreme, or of a NaN, in rows: two folds of one number each are of vectors, and one of
+    the extreme and its position is not.
+    """
+    *kept, n = range(len(x.shape))
+    best = movement.broadcast(extreme(x, axes=(n,), chunks=0), axes=tuple(kept), shape=x.shape)
+    hit = elementwise.eq(x, best)
+    if is_float(x.dtype):
+        hit = elementwise.bit_or(hit, elementwise.is_nan(x))
+    there = creation.iota(dtype=I32, shape=x.shape, axis=n)
+    beyond = fill(x.shape, I32, (1 << 31) - 1)
+    return elementwise.cast(reduce.reduce_min(elementwise.select(hit, there, beyond), axes=(n,), chunks=0), dtype=I64)
+
+
+_EXTREMES: dict[str, Primitive] = {"argmax": reduce.reduce_max, "argmin": reduce.reduce_min}
 
 
 def _of_parts(product: Callable[[Any, Any], Any], x: Any, y: Any) -> Any:

@@ -1,0 +1,69 @@
+"""A process that trains with Keras on one backend: `python -m benchmarks.keras_worker BACKEND MODEL STEPS`.
+
+For each line of standard input it prints a number of seconds: `epoch`, of `fit` over that many steps; `program`, of one
+call of tgc's compiled step, the median of many.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import statistics
+import sys
+import time
+from typing import Any
+
+from benchmarks.keras_models import BATCH, compiled
+
+CALLS = 100
+SECONDS = 2.0
+
+
+def program_seconds(model: Any, x: Any, y: Any) -> float:
+    """A call of the compiled step of training alone, without what Keras and its backend do around it."""
+    from tgc.backends.cpu.program import CpuProgram
+
+    calls: list[float] = []
+    call = CpuProgram.__call__
+
+    def timed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        begin = time.perf_counter()
+        try:
+            return call(self, *args, **kwargs)
+        finally:
+            calls.append(time.perf_counter() - begin)
+
+    CpuProgram.__call__ = timed  # type: ignore[method-assign]
+    try:
+        end = time.perf_counter() + SECONDS
+        while len(calls) < CALLS and time.perf_counter() < end:
+            model.train_on_batch(x[:BATCH], y[:BATCH])
+    finally:
+        CpuProgram.__call__ = call  # type: ignore[method-assign]
+    return statistics.median(calls)
+
+
+def main() -> None:
+    """Serve until the input ends."""
+    backend, name, steps = sys.argv[1:]
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)  # what libraries print must not come between the answers
+        if backend == "tgc":
+            importlib.import_module("tgc.keras")
+        else:
+            os.environ["KERAS_BACKEND"] = backend
+        model, x, y = compiled(name, int(steps))
+        for line in sys.stdin:
+            if line.strip() == "program":
+                seconds = program_seconds(model, x, y)
+            else:
+                begin = time.perf_counter()
+                model.fit(x, y, batch_size=BATCH, epochs=1, verbose=0)
+                seconds = time.perf_counter() - begin
+            answers.write(json.dumps(seconds) + "\n")
+            answers.flush()
+
+
+if __name__ == "__main__":
+    main()
