@@ -1,0 +1,10 @@
+"""."""
+
+
+class ExportArchive:
+    """."""
+
+
+def from_keras(model: object) -> object:
+    """."""
+    raise NotImplementedError

@@ -1,0 +1,3 @@
+"""."""
+
+bidirectional_gru = bidirectional_lstm = cudnn_ok = gru = lstm = rnn = None

@@ -1,0 +1,7 @@
+"""."""
+
+from keras.src.trainers.trainer import Trainer as KerasTrainer
+
+
+class Trainer(KerasTrainer):  # type: ignore[misc]
+    """."""
