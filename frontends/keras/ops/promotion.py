@@ -1,0 +1,149 @@
+"""Keras's dtype rules, as decorators that make a function of `tgc` an op of Keras.
+
+An op is a line of a table, `exp = floating(tnp.exp)`: the rule says which dtype the operands, the leading positional
+arguments, are brought to, and which dtype the result gets. Python numbers stay what they are: in `tgc` as in Keras they
+take the dtype of what they meet.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+import numpy as np
+from keras.src import backend
+from keras.src.backend.common import dtypes, standardize_dtype
+
+from tgc.frontends.keras.ops.tensors import Tensor, cast, convert_to_tensor
+from tgc.sizes import is_size
+
+Function: TypeAlias = Callable[..., Any]
+Kind: TypeAlias = "str | type"  # the name of a dtype, or of a Python number: int, float
+Instead: TypeAlias = Mapping[str, str]  # dtypes -> those that take their place
+
+SAME: Instead = MappingProxyType({})
+COUNTED: Instead = MappingProxyType({"bool": "int32"})
+ACCUMULATED: Instead = MappingProxyType(
+    {"bool": "int32", "int8": "int32", "int16": "int32", "uint8": "uint32", "uint16": "uint32"}
+)
+_WIDE = {"int32": "int64", "uint32": "uint64", "float32": "float64", "complex64": "complex128"}
+
+
+def is_number(x: Any) -> bool:
+    """Whether `x` is a Python number, or a size: something without a dtype of its own."""
+    return (isinstance(x, bool | int | float | complex) and not isinstance(x, np.generic)) or is_size(x)
+
+
+def kind_of(x: Any) -> Kind:
+    """What decides the dtype that `x` (a tensor, a number, a sequence of these, a dtype) meets others in."""
+    if is_size(x):
+        return int
+    if is_number(x):
+        return type(x) if type(x) in (int, float) else str(standardize_dtype(type(x)))
+    if x is None or isinstance(x, str | type):
+        return x if x in (int, float) else str(standardize_dtype(x))
+    return str(standardize_dtype(x.dtype if hasattr(x, "dtype") else convert_to_tensor(x).dtype))
+
+
+def result_type(*operands: Any) -> str:
+    """Keras's dtype for operands that meet, which may also be dtypes, and `int` and `float` for Python's numbers.
+
+    Keras has 32 bits where JAX, whose rules these are, has no 64. Here tensors of 64 bits stay such, unless they meet
+    narrower ones of their kind.
+    """
+    return _result_type(tuple(map(kind_of, operands)), backend.floatx())
+
+
+@functools.lru_cache(maxsize=4096)
+def _result_type(kinds: tuple[Kind, ...], floatx: str) -> str:
+    found = str(dtypes.result_type(*kinds))
+    if found not in _WIDE:
+        return found
+    alike = {k for k in kinds if isinstance(k, str) and np.dtype(k).kind == np.dtype(found).kind}
+    if not alike and np.dtype(found).kind == "f":
+        alike = {floatx}
+    return _WIDE[found] if alike == {_WIDE[found]} else found
+
+
+def promote(*operands: Any, meets: tuple[Kind, ...] = (), instead: Instead = SAME) -> list[Any]:
+    """The operands as tensors of the dtype in which they meet each other and `meets`; numbers remain, unless all are.
+
+    Args:
+        instead: what takes the place of dtypes in which the op does not compute.
+    """
+    xs = [x if is_number(x) else convert_to_tensor(x) for x in operands]
+    dtype = result_type(*xs, *meets)
+    dtype = instead.get(dtype, dtype)
+    if all(map(is_number, xs)):
+        return [convert_to_tensor(x, dtype) for x in xs]
+    return [x if is_number(x) else cast(x, dtype) for x in xs]
+
+
+def _with_result(out: Any, dtype: str | None) -> Any:
+    if dtype is None:
+        return out
+    return tuple(cast(x, dtype) for x in out) if isinstance(out, tuple) else cast(out, dtype)
+
+
+def _made(function: Function, prepared: Callable[[tuple[Any, ...]], list[Any]], count: int, result: str | None) -> Any:
+    @functools.wraps(function)
+    def op(*args: Any, **options: Any) -> Any:
+        return _with_result(function(*prepared(args[:count]), *args[count:], **options), result)
+
+    return op
+
+
+def converted(function: Function, operands: int = 1, *, result: str | None = None) -> Function:
+    """An op whose operands become tensors, each in its own dtype."""
+    return _made(function, lambda xs: [convert_to_tensor(x) for x in xs], operands, result)  # type: ignore[no-any-return]
+
+
+def promoted(
+    function: Function,
+    operands: int = 2,
+    *,
+    meets: tuple[Kind, ...] = (),
+    instead: Instead = SAME,
+    result: str | None = None,
+) -> Function:
+    """An op that computes in the dtype in which its operands meet (see `promote`)."""
+    return _made(function, lambda xs: promote(*xs, meets=meets, instead=instead), operands, result)  # type: ignore[no-any-return]
+
+
+def floating(function: Function, operands: int = 1, *, result: str | None = None) -> Function:
+    """An op that computes in floats (or complex numbers): integers become floatx."""
+    return promoted(function, operands, meets=(float,), result=result)
+
+
+def joined(function: Function) -> Function:
+    """An op of a sequence of operands that meet in one dtype."""
+
+    def join(xs: tuple[Any, ...]) -> list[Any]:
+        tensors = [convert_to_tensor(x) for x in xs[0]]
+        return [promote(*tensors)]
+
+    return _made(function, join, 1, None)  # type: ignore[no-any-return]
+
+
+def accumulated(function: Function, instead: Instead = ACCUMULATED) -> Function:
+    """An op that sums or multiplies in the dtype that it is told: that of its operand, but for small integers."""
+
+    @functools.wraps(function)
+    def op(x: Any, *args: Any, dtype: Any = None, **options: Any) -> Any:
+        x = convert_to_tensor(x)
+        name = standardize_dtype(x.dtype if dtype is None else dtype)
+        return function(x, *args, dtype=np.dtype(instead.get(name, name)), **options)
+
+    return op
+
+
+def reduction(function: Function) -> Function:
+    """`function`, of NumPy's arguments, with Keras's: `axis` and `keepdims` by place."""
+
+    @functools.wraps(function)
+    def op(x: Tensor, axis: Any = None, keepdims: bool = False, **options: Any) -> Any:
+        return function(x, tuple(axis) if isinstance(axis, list) else axis, keepdims=keepdims, **options)
+
+    return op
