@@ -75,7 +75,7 @@ def activate() -> None:
             del os.environ["KERAS_BACKEND"]
         else:
             os.environ["KERAS_BACKEND"] = kept
-    config._BACKEND = NAME
+    vars(config)["_BACKEND"] = NAME
 
 
 def _check_version() -> None:
@@ -97,7 +97,7 @@ def _check_loaded() -> None:
     config = sys.modules.get("keras.src.backend.config")
     name = config.backend() if config is not None else "unknown"
     raise ImportError(
-        f"Keras is already imported, with the backend {name!r}: put `import tgc.keras` before the first import of keras "
-        "(or of anything that imports it)",
+        f"Keras is already imported, with the backend {name!r}: put `import tgc.keras` before the first import of "
+        "keras (or of anything that imports it)",
         name="keras",
     )
