@@ -111,7 +111,7 @@ class Trace(Recorder):
 class Tracer:
     """A tensor that is being traced. Immutable; has NumPy's operators, shape and dtype, but no numbers."""
 
-    __slots__ = ("trace", "value", "weak")
+    __slots__ = ("__weakref__", "trace", "value", "weak")
     __array_priority__ = 1000
     __hash__ = None  # type: ignore[assignment]
 
