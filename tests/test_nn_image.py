@@ -298,6 +298,26 @@ def test_extract_patches() -> None:
         nn.extract_patches(x, 9)
 
 
+@pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
+def test_fold_patches_is_the_transpose_of_extract_patches(data_format: str) -> None:
+    attrs: dict[str, Any] = {
+        "stride": (2, 1),
+        "padding": [(1, 2), (0, 1)],
+        "dilation": (1, 2),
+        "data_format": data_format,
+    }
+    x = real(*((2, 7, 5, 3) if data_format == "NHWC" else (2, 3, 7, 5)))
+    patches = nn.extract_patches(x, (3, 2), **attrs)
+    y = real(*patches.shape)
+    fold = lambda y: nn.fold_patches(y, (7, 5), (3, 2), **attrs)  # noqa: E731
+    (folded,) = both(fold, y)
+    assert folded.shape == x.shape
+    close((folded * x).sum(), (y * patches).sum())
+    check_gradients(fold, y)
+    with pytest.raises(ShapeError, match=r"needs a grid of \(4, 5\) patches of \(3, 2\) elements"):
+        nn.fold_patches(y, (7, 6), (3, 2), **attrs)
+
+
 def test_pixels_for_channels() -> None:
     x = real(2, 3, 2, 12)
     deep = x.reshape(2, 3, 2, 2, 2, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 6, 4, 3)
