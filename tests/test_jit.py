@@ -104,6 +104,22 @@ def test_donated_inputs_are_updated_in_place() -> None:
     np.testing.assert_allclose(q, want_q, rtol=1e-6)
 
 
+def test_donated_inputs_that_are_returned_as_they_are_are_not_copied() -> None:
+    def step(state: Any, g: Any) -> Any:
+        kept, moved = state
+        return [kept, moved + g], g.sum()
+
+    kept, moved, g = array(8, 8), array(8, 8, seed=1), array(8, 8, seed=2)
+    compiled = tgc.jit(step, donate="state").lower([kept, moved], g).compile()
+    assert not compiled.executable.plan.moved  # type: ignore[attr-defined]
+    want = kept.copy(), moved + g
+    (same, new), total = compiled([kept, moved], g)
+    assert np.shares_memory(same, kept)
+    np.testing.assert_array_equal(same, want[0])
+    np.testing.assert_array_equal(new, want[1])
+    np.testing.assert_allclose(total, g.sum(), rtol=1e-5)
+
+
 def test_donation_that_cannot_be_is_refused() -> None:
     step = tgc.jit(lambda p, g: p + g, donate=0)
     p = array(4, 4)
