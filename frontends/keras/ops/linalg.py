@@ -81,7 +81,9 @@ def _norm(x: Tensor, ord: Any = None, axis: Any = None, keepdims: bool = False) 
 
 def _qr(x: Tensor, mode: str = "reduced") -> tuple[Tensor, Tensor]:
     if mode not in ("reduced", "complete"):
-        raise ValueError(f"`mode` argument value not supported. Expected 'reduced' or 'complete'. Received: {mode=}")
+        raise ValueError(
+            f"`mode` argument value not supported. Expected one of {{'reduced', 'complete'}}. Received: mode={mode}"
+        )
     return tuple(linalg.qr(x, mode))
 
 

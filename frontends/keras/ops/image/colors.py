@@ -35,7 +35,7 @@ def rgb_to_grayscale(images: Tensor, data_format: str | None = None) -> Tensor:
         )
     if images.shape[axis] == 1:
         return images
-    x = tnp.moveaxis(cast(images, result_type(images.dtype, float)), axis, -1)
+    x = tnp.moveaxis(cast(images, result_type(images, float)), axis, -1)
     luma = tnp.sum(x * tnp.asarray(_LUMA, dtype=x.dtype), -1, keepdims=True)
     return cast(tnp.moveaxis(luma, -1, axis), images.dtype)
 
