@@ -34,7 +34,7 @@ def convert_to_tensor(x: Any, dtype: Any = None, sparse: bool | None = None, rag
             raise ValueError(f"`{name}=True` is not supported with {BACKEND}: it has dense tensors only")
     if isinstance(x, KerasVariable):
         x = x.value
-    if isinstance(x, np.ndarray | Tracer) and dtype is None:
+    if isinstance(x, np.ndarray | Tracer) and (dtype is None or x.dtype == dtype):
         return x
     name = _dtype_of(x) if dtype is None else standardize_dtype(dtype)
     if isinstance(x, Tracer) or is_size(x):

@@ -1,0 +1,206 @@
+"""`Steps`: the steps of training, evaluation and prediction, and what runs them compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from keras.src import backend, tree
+from keras.src.trainers import trainer as base_trainer
+from keras.src.trainers.data_adapters import data_adapter_utils
+
+import tgc
+from tgc.frontends.keras.ops.tensors import Tensor
+from tgc.frontends.keras.programs import Groups, Program, Step, alike, eager
+
+Tensors = list[Tensor]
+Run = Callable[[Groups, list[Any]], Any]  # of the data of some steps
+
+
+class Steps(base_trainer.Trainer):  # type: ignore[misc]
+    """What a step is: one compiled program, unless the model runs eagerly.
+
+    A model may define its own steps, which are traced. They get values of variables, and return new ones:
+
+        def train_step(self, state, data):
+            trainable, non_trainable, optimizer, metrics = state  # lists of tensors, as `self.trainable_variables`, ...
+            x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+
+            def loss(trainable):
+                y_pred, updated = self.stateless_call(trainable, non_trainable, x, training=True)
+                return self.compute_loss(x, y, y_pred), updated
+
+            (value, non_trainable), gradients = tgc.value_and_grad(loss, has_aux=True)(trainable)
+            trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trainable)
+            return {"loss": value}, (trainable, non_trainable, optimizer, metrics)
+
+    `test_step` does without the optimizer's variables; `predict_step` gets (trainable, non_trainable) and returns the
+    outputs and the new non-trainable values. With `run_eagerly=True` steps are not compiled but run op by op; what is
+    differentiated is traced even then.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.train_function: Run | None = None
+        self.test_function: Run | None = None
+        self.predict_function: Run | None = None
+
+    # ---------------------------------------------------------------------------------------------------------- steps
+
+    def compute_loss_and_updates(
+        self,
+        trainable_variables: Tensors,
+        non_trainable_variables: Tensors,
+        metrics_variables: Tensors,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        training: bool = False,
+        optimizer_variables: Tensors | None = None,
+    ) -> tuple[Tensor, tuple[Tensor, Any, Tensors, Tensors]]:
+        """The loss as a function of the variables' values: what training differentiates.
+
+        Returns:
+            The loss, scaled by the optimizer if it scales losses, and a tuple: the loss as it is, the predictions, the
+            new values of the non-trainable variables, and those of the metrics' variables.
+        """
+        kwargs = {"training": training} if self._call_has_training_arg else {}
+        y_pred, non_trainable_variables, losses = self.stateless_call(
+            trainable_variables, non_trainable_variables, x, return_losses=True, **kwargs
+        )
+        if losses:
+            self._losses_override.clear()
+            self._losses_override = losses
+        loss, (trainable_variables, non_trainable_variables, metrics_variables) = self.stateless_compute_loss(
+            trainable_variables,
+            non_trainable_variables,
+            metrics_variables,
+            x=x,
+            y=y,
+            y_pred=y_pred,
+            sample_weight=sample_weight,
+            training=training,
+        )
+        if losses:
+            self._losses_override.clear()
+        scaled = loss
+        if training and self.optimizer is not None:
+            mapping = list(zip(self.optimizer.variables, optimizer_variables or (), strict=True))
+            with backend.StatelessScope(state_mapping=mapping):
+                scaled = self.optimizer.scale_loss(loss)
+        return scaled, (loss, y_pred, non_trainable_variables, metrics_variables)
+
+    def _update_metrics_variables(
+        self, metrics_variables: Tensors, loss: Tensor, x: Any, y: Any, y_pred: Any, sample_weight: Any
+    ) -> tuple[Any, Tensors]:
+        """The logs, and the new values of the metrics' variables."""
+        mapping = list(zip(self.metrics_variables, metrics_variables, strict=True))
+        with backend.StatelessScope(state_mapping=mapping) as scope:
+            rows = next(leaf for leaf in tree.flatten(x) if leaf is not None).shape[0]
+            self._loss_tracker.update_state(loss, sample_weight=rows)
+            logs = self.compute_metrics(x, y, y_pred, sample_weight)
+        return logs, [scope.get_current_value(v) for v in self.metrics_variables]
+
+    def train_step(self, state: Any, data: Any) -> tuple[Any, Any]:
+        """One step of training: see the class."""
+        trainable, non_trainable, optimizer, metrics = state
+        x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
+
+        def loss_and_updates(trainable: Tensors) -> tuple[Tensor, Any]:
+            return self.compute_loss_and_updates(
+                trainable, non_trainable, metrics, x, y, sample_weight, training=True, optimizer_variables=optimizer
+            )
+
+        (_, updates), gradients = tgc.value_and_grad(loss_and_updates, has_aux=True)(trainable)
+        loss, y_pred, non_trainable, metrics = updates
+        trainable, optimizer = self.optimizer.stateless_apply(optimizer, gradients, trainable)
+        logs, metrics = self._update_metrics_variables(metrics, loss, x, y, y_pred, sample_weight)
+        return logs, (trainable, non_trainable, optimizer, metrics)
+
+    def test_step(self, state: Any, data: Any) -> tuple[Any, Any]:
+        """One step of evaluation: see the class."""
+        trainable, non_trainable, metrics = state
+        x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
+        _, (loss, y_pred, non_trainable, metrics) = self.compute_loss_and_updates(
+            trainable, non_trainable, metrics, x, y, sample_weight, training=False
+        )
+        logs, metrics = self._update_metrics_variables(metrics, loss, x, y, y_pred, sample_weight)
+        return logs, (trainable, non_trainable, metrics)
+
+    def predict_step(self, state: Any, data: Any) -> tuple[Any, Any]:
+        """One step of prediction: see the class."""
+        trainable, non_trainable = state
+        kwargs = {"training": False} if self._call_has_training_arg else {}
+        x, _, _ = data_adapter_utils.unpack_x_y_sample_weight(data)
+        outputs, non_trainable = self.stateless_call(trainable, non_trainable, x, **kwargs)
+        return outputs, non_trainable
+
+    # ------------------------------------------------------------------------------------------------------ functions
+
+    def _resolve_auto_jit_compile(self) -> bool:
+        return True
+
+    @property
+    def jit_compile(self) -> bool:
+        """Whether steps are compiled; `"auto"` says so."""
+        return True if self._jit_compile is None else bool(self._jit_compile)
+
+    @jit_compile.setter
+    def jit_compile(self, value: bool) -> None:
+        self._jit_compile = value
+
+    def _made(self, step: Step, joined: Callable[[Tensor], Tensor], in_place: bool = True) -> Run:
+        """What runs some steps: all of `steps_per_execution` in one program, fewer one by one."""
+        if self.run_eagerly or not self.jit_compile:
+            single: Callable[[Groups, Any], Any] = lambda groups, data: eager(step, groups, data)  # noqa: E731
+            several = None
+        else:
+            single = Program(step, in_place=in_place)
+            several = Program(step, joined, in_place) if self.steps_per_execution > 1 else None
+        join = np.concatenate if not in_place else lambda outputs: outputs[-1]
+
+        def run(groups: Groups, batches: list[Any]) -> Any:
+            if len(batches) == 1:
+                return single(groups, batches[0])
+            if several is not None and len(batches) == self.steps_per_execution and alike(batches):
+                return several(groups, tree.map_structure(lambda *xs: np.stack(xs), *batches))
+            outputs = [single(groups, batch) for batch in batches]
+            return tree.map_structure(lambda *xs: join(xs), *outputs)
+
+        return run
+
+    def make_train_function(self, force: bool = False) -> Run:
+        """What runs steps of training; made anew after `compile`."""
+        if self.train_function is None or force:
+            self.train_function = self._made(lambda state, data: self.train_step(tuple(state), data), lambda x: x[-1])
+        return self.train_function
+
+    def make_test_function(self, force: bool = False) -> Run:
+        """What runs steps of evaluation; made anew after `compile`."""
+        if self.test_function is None or force:
+            self.test_function = self._made(lambda state, data: self.test_step(tuple(state), data), lambda x: x[-1])
+        return self.test_function
+
+    def make_predict_function(self, force: bool = False) -> Run:
+        """What runs steps of prediction; made anew after `compile`."""
+        if self.predict_function is None or force:
+
+            def step(state: Any, data: Any) -> tuple[Any, Any]:
+                outputs, non_trainable = self.predict_step(tuple(state), data)
+                return outputs, (state[0], non_trainable)
+
+            self.predict_function = self._made(
+                step, lambda x: x.reshape((x.shape[0] * x.shape[1], *x.shape[2:])), False
+            )
+        return self.predict_function
+
+    def _groups(self, *names: str) -> Groups:
+        """Variables in the groups that steps get."""
+        every = {
+            "trainable": lambda: self.trainable_variables,
+            "non_trainable": lambda: self.non_trainable_variables,
+            "optimizer": lambda: self.optimizer.variables,
+            "metrics": lambda: self.metrics_variables,
+        }
+        return [every[name]() for name in names]
