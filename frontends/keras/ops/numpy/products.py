@@ -1,0 +1,54 @@
+"""Matrix and tensor products."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from tgc import numpy as tnp
+from tgc.frontends.keras.ops.promotion import floating, promoted, result_type
+from tgc.frontends.keras.ops.tensors import Tensor, cast, convert_to_tensor
+
+__all__ = [
+    "correlate", "cross", "dot", "einsum", "inner", "kron", "matmul", "outer", "slogdet", "tensordot", "vdot",
+]  # fmt: skip
+
+_INT8 = "int8"
+
+
+def _product(function: Callable[..., Any], *, widens: bool = False) -> Callable[..., Any]:
+    """A product in the dtype in which its operands meet; if it `widens`, int8 with int8 in int32."""
+
+    @functools.wraps(function)
+    def op(x1: Any, x2: Any, *args: Any, **options: Any) -> Tensor:
+        return multiplied(lambda *xs: function(*xs, *args, **options), x1, x2, widens=widens)
+
+    return op
+
+
+def multiplied(function: Callable[..., Any], *operands: Any, widens: bool) -> Tensor:
+    """`function` of the operands in their common dtype, or where a product is not formed in that, in int32."""
+    xs = [convert_to_tensor(x) for x in operands]
+    dtype = result_type(*xs)
+    if widens and all(x.dtype == _INT8 for x in xs):
+        dtype = "int32"
+    work = "int32" if dtype == "bool" else dtype
+    return cast(function(*(cast(x, work) for x in xs)), dtype)
+
+
+dot = _product(tnp.dot)
+inner = _product(tnp.inner)
+matmul = _product(tnp.matmul, widens=True)
+outer = _product(tnp.outer)
+tensordot = _product(tnp.tensordot)
+vdot = _product(tnp.vdot)
+cross = promoted(tnp.cross)
+kron = promoted(tnp.kron)
+correlate = floating(tnp.correlate, 2)
+slogdet = floating(tnp.linalg.slogdet)
+
+
+def einsum(subscripts: str, *operands: Any, optimize: Any = "greedy") -> Tensor:
+    """Einstein's summation; the operands are contracted in a greedy order, whatever `optimize` says."""
+    return multiplied(functools.partial(tnp.einsum, subscripts), *operands, widens=True)
