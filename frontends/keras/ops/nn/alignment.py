@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tgc import nn
 from tgc import numpy as tnp
-from tgc.frontends.keras.ops.promotion import result_type
 from tgc.frontends.keras.ops.tensors import Tensor, cast, convert_to_tensor
 
 __all__ = ["ctc_decode", "ctc_loss"]
@@ -13,7 +12,7 @@ __all__ = ["ctc_decode", "ctc_loss"]
 def _wide(logits: Tensor) -> Tensor:
     """Floats of 32 bits at least."""
     logits = convert_to_tensor(logits)
-    return cast(logits, result_type(logits.dtype, "float32"))
+    return logits if logits.dtype == "float64" else cast(logits, "float32")
 
 
 def ctc_loss(
