@@ -50,26 +50,27 @@ def _highest(dtype: Any) -> Any:
     return math.inf if is_float(dtype) else tnp.iinfo(dtype).max
 
 
-def _segments(method: str, neutral: Callable[[Any], Any]) -> Callable[..., Tensor]:
+def _segments(name: str, method: str, neutral: Callable[[Any], Any]) -> Callable[..., Tensor]:
     """A reduction of the rows of each segment; rows whose segment does not exist are left out."""
 
     def reduced(data: Tensor, segment_ids: Tensor, num_segments: int | None = None, sorted: bool = False) -> Tensor:
         data, ids = convert_to_tensor(data), convert_to_tensor(segment_ids)
         if num_segments is None:
-            (known,) = concrete(f"segment_{method}", ids, instead="pass num_segments")
+            (known,) = concrete(name, ids, instead="pass num_segments")
             num_segments = int(known.max()) + 1
         places = tnp.where(tnp.logical_and(ids >= 0, ids < num_segments), ids, num_segments)
         start = tnp.full((num_segments + 1, *data.shape[1:]), neutral(data.dtype), data.dtype)
         updated: Tensor = getattr(tnp.at(start)[places], method)(data)
         return updated[:num_segments]
 
+    reduced.__name__ = reduced.__qualname__ = name
     return reduced
 
 
-segment_sum = _segments("add", lambda dtype: 0)
-segment_prod = _segments("multiply", lambda dtype: 1)
-segment_max = _segments("max", _lowest)
-segment_min = _segments("min", _highest)
+segment_sum = _segments("segment_sum", "add", lambda dtype: 0)
+segment_prod = _segments("segment_prod", "multiply", lambda dtype: 1)
+segment_max = _segments("segment_max", "max", _lowest)
+segment_min = _segments("segment_min", "min", _highest)
 
 
 # --------------------------------------------------------------------------------------------------- largest elements

@@ -10,7 +10,7 @@ import numpy as np
 from tgc import nn
 from tgc import numpy as tnp
 from tgc.frontends.keras.ops.image.arguments import batch_of, in_floats
-from tgc.frontends.keras.ops.tensors import Tensor, convert_to_tensor
+from tgc.frontends.keras.ops.tensors import Tensor
 
 __all__ = ["gaussian_blur", "sobel_edges"]
 
@@ -27,7 +27,7 @@ def gaussian_blur(
     """Images blurred by (columns, rows) of a kernel and of deviations, with zeros around them."""
     x, back = batch_of("gaussian_blur", images, data_format)
     columns, rows = (int(k) for k in kernel_size)
-    across, down = (convert_to_tensor(sigma)[k] for k in (0, 1))
+    across, down = sigma[0], sigma[1]
     return back(in_floats(lambda x: nn.image.gaussian_blur(x, (down, across), (rows, columns), mode="constant"), x))
 
 
