@@ -32,13 +32,13 @@ __all__ = [*_MODULES, *(name for name in _HOME if name != "from_keras")]  # noqa
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        value: Any = importlib.import_module(f"{__name__}.{_MODULES[name]}")
-    elif name in _HOME:
-        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        globals()[name] = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    elif name in _HOME:  # all names of its module, since importing it makes `rnn` here the module of that name
+        home = importlib.import_module(f"{__name__}.{_HOME[name]}")
+        globals().update({other: getattr(home, other) for other in _NAMES[_HOME[name]]})
     else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
+    return globals()[name]
 
 
 from tgc.frontends.keras import bridge  # noqa: E402  # Keras, as it is imported, reads the names above
