@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -36,9 +38,12 @@ class Steps(base_trainer.Trainer):  # type: ignore[misc]
             return {"loss": value}, (trainable, non_trainable, optimizer, metrics)
 
     `test_step` does without the optimizer's variables; `predict_step` gets (trainable, non_trainable) and returns the
-    outputs and the new non-trainable values. With `run_eagerly=True` steps are not compiled but run op by op; what is
-    differentiated is traced even then.
+    outputs and these. A step of `data` alone returns only its logs or outputs, and assigns to variables; it can call
+    that of the base class, as `super().train_step(data)`. With `run_eagerly=True` steps are not compiled but run op by
+    op; what is differentiated is traced even then.
     """
+
+    _jit_compile: bool | None
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,8 +75,7 @@ class Steps(base_trainer.Trainer):  # type: ignore[misc]
             trainable_variables, non_trainable_variables, x, return_losses=True, **kwargs
         )
         if losses:
-            self._losses_override.clear()
-            self._losses_override = losses
+            self._losses_override[:] = losses
         loss, (trainable_variables, non_trainable_variables, metrics_variables) = self.stateless_compute_loss(
             trainable_variables,
             non_trainable_variables,
@@ -102,8 +106,19 @@ class Steps(base_trainer.Trainer):  # type: ignore[misc]
             logs = self.compute_metrics(x, y, y_pred, sample_weight)
         return logs, [scope.get_current_value(v) for v in self.metrics_variables]
 
-    def train_step(self, state: Any, data: Any) -> tuple[Any, Any]:
-        """One step of training: see the class."""
+    def train_step(self, *args: Any) -> Any:
+        """One step of training, of (state, data) or, on the variables themselves, of data: see the class."""
+        return self._either(self._train, "train", args)
+
+    def test_step(self, *args: Any) -> Any:
+        """One step of evaluation, of (state, data) or, on the variables themselves, of data: see the class."""
+        return self._either(self._test, "test", args)
+
+    def predict_step(self, *args: Any) -> Any:
+        """One step of prediction, of (state, data) or, on the variables themselves, of data: see the class."""
+        return self._either(self._predict, "predict", args)
+
+    def _train(self, state: Any, data: Any) -> tuple[Any, Any]:
         trainable, non_trainable, optimizer, metrics = state
         x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
 
@@ -118,8 +133,7 @@ class Steps(base_trainer.Trainer):  # type: ignore[misc]
         logs, metrics = self._update_metrics_variables(metrics, loss, x, y, y_pred, sample_weight)
         return logs, (trainable, non_trainable, optimizer, metrics)
 
-    def test_step(self, state: Any, data: Any) -> tuple[Any, Any]:
-        """One step of evaluation: see the class."""
+    def _test(self, state: Any, data: Any) -> tuple[Any, Any]:
         trainable, non_trainable, metrics = state
         x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
         _, (loss, y_pred, non_trainable, metrics) = self.compute_loss_and_updates(
@@ -128,13 +142,28 @@ class Steps(base_trainer.Trainer):  # type: ignore[misc]
         logs, metrics = self._update_metrics_variables(metrics, loss, x, y, y_pred, sample_weight)
         return logs, (trainable, non_trainable, metrics)
 
-    def predict_step(self, state: Any, data: Any) -> tuple[Any, Any]:
-        """One step of prediction: see the class."""
+    def _predict(self, state: Any, data: Any) -> tuple[Any, Any]:
         trainable, non_trainable = state
         kwargs = {"training": False} if self._call_has_training_arg else {}
         x, _, _ = data_adapter_utils.unpack_x_y_sample_weight(data)
         outputs, non_trainable = self.stateless_call(trainable, non_trainable, x, **kwargs)
-        return outputs, non_trainable
+        return outputs, (trainable, non_trainable)
+
+    def _either(self, step: Step, mode: str, args: tuple[Any, ...]) -> Any:
+        """A step of (state, data), or of data on the variables as they are."""
+        if len(args) == 2:
+            return step(*args)
+        (data,) = args
+        return eager(step, self._groups(mode), data)
+
+    def _groups(self, mode: str) -> Groups:
+        """The variables whose values steps get."""
+        groups = [self.trainable_variables, self.non_trainable_variables]
+        if mode == "train":
+            groups.append(self.optimizer.variables)
+        if mode != "predict":
+            groups.append(self.metrics_variables)
+        return groups
 
     # ------------------------------------------------------------------------------------------------------ functions
 
@@ -158,7 +187,7 @@ class Steps(base_trainer.Trainer):  # type: ignore[misc]
         else:
             single = Program(step, in_place=in_place)
             several = Program(step, joined, in_place) if self.steps_per_execution > 1 else None
-        join = np.concatenate if not in_place else lambda outputs: outputs[-1]
+        join: Callable[[Any], Any] = (lambda outputs: outputs[-1]) if in_place else np.concatenate
 
         def run(groups: Groups, batches: list[Any]) -> Any:
             if len(batches) == 1:
@@ -170,37 +199,40 @@ class Steps(base_trainer.Trainer):  # type: ignore[misc]
 
         return run
 
+    def _step(self, mode: str) -> Step:
+        """The model's own step as a function of (state, data)."""
+        method = getattr(self, f"{mode}_step")
+        kinds = [p.kind for p in inspect.signature(method).parameters.values()]
+        if len(kinds) > 1 or kinds == [inspect.Parameter.VAR_POSITIONAL]:
+            return lambda state, data: method(tuple(state), data)
+
+        def step(state: Any, data: Any) -> tuple[Any, Any]:
+            variables, values = (list(chain.from_iterable(x)) for x in (self._groups(mode), state))
+            with backend.StatelessScope(state_mapping=list(zip(variables, values, strict=True))) as scope:
+                logs = method(data)
+                return logs, [[scope.get_current_value(v) for v in group] for group in self._groups(mode)]
+
+        return step
+
     def make_train_function(self, force: bool = False) -> Run:
         """What runs steps of training; made anew after `compile`."""
         if self.train_function is None or force:
-            self.train_function = self._made(lambda state, data: self.train_step(tuple(state), data), lambda x: x[-1])
+            self.train_function = self._made(self._step("train"), lambda x: x[-1])
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Run:
         """What runs steps of evaluation; made anew after `compile`."""
         if self.test_function is None or force:
-            self.test_function = self._made(lambda state, data: self.test_step(tuple(state), data), lambda x: x[-1])
+            self.test_function = self._made(self._step("test"), lambda x: x[-1])
         return self.test_function
 
     def make_predict_function(self, force: bool = False) -> Run:
         """What runs steps of prediction; made anew after `compile`."""
         if self.predict_function is None or force:
-
-            def step(state: Any, data: Any) -> tuple[Any, Any]:
-                outputs, non_trainable = self.predict_step(tuple(state), data)
-                return outputs, (state[0], non_trainable)
-
-            self.predict_function = self._made(
-                step, lambda x: x.reshape((x.shape[0] * x.shape[1], *x.shape[2:])), False
-            )
+            self.predict_function = self._made(self._step("predict"), _rows, in_place=False)
         return self.predict_function
 
-    def _groups(self, *names: str) -> Groups:
-        """Variables in the groups that steps get."""
-        every = {
-            "trainable": lambda: self.trainable_variables,
-            "non_trainable": lambda: self.non_trainable_variables,
-            "optimizer": lambda: self.optimizer.variables,
-            "metrics": lambda: self.metrics_variables,
-        }
-        return [every[name]() for name in names]
+
+def _rows(x: Tensor) -> Tensor:
+    """The rows of stacked batches."""
+    return x.reshape((x.shape[0] * x.shape[1], *x.shape[2:]))

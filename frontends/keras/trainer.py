@@ -74,7 +74,7 @@ class Trainer(Steps):
             for epoch in range(self._initial_epoch or initial_epoch, epochs):
                 self.reset_metrics()
                 callbacks.on_epoch_begin(epoch)
-                groups = self._groups("trainable", "non_trainable", "optimizer", "metrics")
+                groups = self._groups("train")
                 with batches.catch_stop_iteration():
                     for begin, end, data in batches:
                         callbacks.on_train_batch_begin(begin)
@@ -164,7 +164,7 @@ class Trainer(Steps):
         callbacks.on_test_begin()
         logs: Any = {}
         self.reset_metrics()
-        groups = self._groups("trainable", "non_trainable", "metrics")
+        groups = self._groups("test")
         with batches.catch_stop_iteration():
             for begin, end, data in batches:
                 callbacks.on_test_batch_begin(begin)
@@ -202,7 +202,7 @@ class Trainer(Steps):
         run = self.make_predict_function()
         self.stop_predicting = False
         callbacks.on_predict_begin()
-        groups = self._groups("trainable", "non_trainable")
+        groups = self._groups("predict")
         outputs: list[Any] = []
         with batches.catch_stop_iteration():
             for begin, end, data in batches:
@@ -234,8 +234,7 @@ class Trainer(Steps):
         data = (x, y, sample_weight)
         self._symbolic_build(data_batch=data)
         self.reset_metrics()
-        run, groups = self.make_train_function(), ("trainable", "non_trainable", "optimizer", "metrics")
-        return self._logs(run(self._groups(*groups), [data]), return_dict)
+        return self._logs(self.make_train_function()(self._groups("train"), [data]), return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """One step of evaluation: see `keras.Model.test_on_batch`."""
@@ -243,8 +242,7 @@ class Trainer(Steps):
         data = (x, y, sample_weight)
         self._symbolic_build(data_batch=data)
         self.reset_metrics()
-        run, groups = self.make_test_function(), ("trainable", "non_trainable", "metrics")
-        return self._logs(run(self._groups(*groups), [data]), return_dict)
+        return self._logs(self.make_test_function()(self._groups("test"), [data]), return_dict)
 
     def _logs(self, logs: Any, return_dict: bool) -> Any:
         found = pythonify_logs(logs)
@@ -254,4 +252,4 @@ class Trainer(Steps):
         """The outputs for one batch: see `keras.Model.predict_on_batch`."""
         if not all(layer.built for layer in self._flatten_layers()):
             self._build_for(x)
-        return self.make_predict_function()(self._groups("trainable", "non_trainable"), [(x,)])
+        return self.make_predict_function()(self._groups("predict"), [(x,)])
