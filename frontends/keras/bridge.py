@@ -76,6 +76,14 @@ def activate() -> None:
         else:
             os.environ["KERAS_BACKEND"] = kept
     vars(config)["_BACKEND"] = NAME
+    _answer_dynamic_backends()
+
+
+def _answer_dynamic_backends() -> None:
+    """Let preprocessing layers, which look functions up by the backend's name, find those of this one."""
+    dynamic = importlib.import_module("keras.src.utils.backend_utils").DynamicBackend
+    backend, known = importlib.import_module("keras.src.backend"), dynamic.__getattr__
+    dynamic.__getattr__ = lambda self, name: getattr(backend, name) if self.name == NAME else known(self, name)
 
 
 def _check_version() -> None:
