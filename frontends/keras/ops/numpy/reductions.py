@@ -48,14 +48,26 @@ nansum = accumulated(reduction(tnp.nansum))
 prod = accumulated(reduction(tnp.prod))
 sum = accumulated(reduction(tnp.sum))
 trace = accumulated(tnp.trace)
-cumprod = accumulated(tnp.cumprod, COUNTED)
-cumsum = accumulated(tnp.cumsum, COUNTED)
-nancumprod = accumulated(tnp.nancumprod, COUNTED)
-nancumsum = accumulated(tnp.nancumsum, COUNTED)
 
 argmax = converted(reduction(tnp.argmax), result="int32")
 argmin = converted(reduction(tnp.argmin), result="int32")
 count_nonzero = converted(tnp.count_nonzero, result="int32")
+
+
+def _running(function: Callable[..., Any]) -> Callable[..., Any]:
+    total = accumulated(function, COUNTED)
+
+    @functools.wraps(function)
+    def op(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
+        return total(x, axis, dtype=dtype)
+
+    return op
+
+
+cumprod = _running(tnp.cumprod)
+cumsum = _running(tnp.cumsum)
+nancumprod = _running(tnp.nancumprod)
+nancumsum = _running(tnp.nancumsum)
 
 
 def _place(function: Callable[..., Any], worst: float) -> Callable[..., Any]:
