@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from keras.src import backend
 
 from tgc import nn
@@ -19,12 +20,16 @@ __all__ = [
 ]  # fmt: skip
 
 
-def one_hot(x: Tensor, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False) -> Tensor:
+def one_hot(x: Tensor, num_classes: int | None, axis: int = -1, dtype: Any = None, sparse: bool = False) -> Tensor:
     """1 at the label along a new axis of `num_classes`, else 0; all 0 for a label that is no class."""
     if sparse:
         raise ValueError("one_hot: the tgc backend has no sparse tensors; leave out sparse=True for a dense one")
     labels = convert_to_tensor(x)
     labels = labels if labels.dtype.kind in "iu" else cast(labels, "int32")
+    if num_classes is None:  # `to_categorical` hands it on
+        if not isinstance(labels, np.ndarray):
+            raise ValueError("one_hot: the number of classes must be given where labels are being traced")
+        num_classes = int(labels.max()) + 1
     return nn.one_hot(labels, num_classes, dtype=backend.standardize_dtype(dtype or "float32"), axis=axis)
 
 
