@@ -27,7 +27,10 @@ def from_keras(model: Any, batch: int = 1, shapes: Any = None) -> Graph:
     """
     arguments = get_input_signature(model)
     specs = tree.flatten(arguments)
-    given = [spec.shape for spec in specs] if shapes is None else tree.flatten_up_to(arguments, [shapes])
+    given = [spec.shape for spec in specs]
+    if shapes is not None:
+        given.clear()
+        tree.map_structure_up_to(arguments, lambda shape: given.append(tuple(shape)), [shapes])
     types, names = [], []
     for k, (spec, sizes) in enumerate(zip(specs, given, strict=True)):
         bound = [batch if axis == 0 and n is None else n for axis, n in enumerate(sizes)]
@@ -50,6 +53,6 @@ class ExportArchive:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         raise NotImplementedError(
             "`export_saved_model` only currently supports the tensorflow, jax and torch backends. With tgc, "
-            "`tgc.frontends.keras.from_keras(model)` gives the model's graph; or save the model as a .keras file, which "
-            "Keras on each of these backends loads and exports"
+            "`tgc.frontends.keras.from_keras(model)` gives the model's graph; or save the model as a .keras file, "
+            "which Keras on each of these backends loads and exports"
         )
