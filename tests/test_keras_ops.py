@@ -144,7 +144,7 @@ def test_what_depends_on_numbers_names_itself_when_traced(name: str) -> None:
         (("uint8", int), "uint8"), (("bool", int), "int32"), (("uint32", "int32"), "int32"), (("int64", float), "float32"),
         (("float64",), "float64"), (("float64", float), "float64"), (("float64", "int32"), "float64"),
         (("float64", "float32"), "float32"), (("int64", "int64"), "int64"), (("int64", "int32"), "int32"),
-        (("complex128", "float32"), "complex128"), (("complex128", "complex64"), "complex64"),
+        (("complex128", "float32"), "complex128"), (("bfloat16", "float64"), "float32"), (("complex128", "complex64"), "complex64"),
     ],
 )  # fmt: skip
 def test_result_type(kinds: tuple[Any, ...], want: str) -> None:

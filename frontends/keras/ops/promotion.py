@@ -17,7 +17,9 @@ from keras.src import backend
 from keras.src.backend.common import dtypes, standardize_dtype
 
 from tgc.frontends.keras.ops.tensors import Tensor, cast, convert_to_tensor
+from tgc.numpy.dtypes import kind_of as letter_of
 from tgc.sizes import is_size
+from tgc.types import SHORT_NAMES
 
 Function: TypeAlias = Callable[..., Any]
 Kind: TypeAlias = "str | type"  # the name of a dtype, or of a Python number: int, float
@@ -28,6 +30,8 @@ COUNTED: Instead = MappingProxyType({"bool": "int32"})
 ACCUMULATED: Instead = MappingProxyType(
     {"bool": "int32", "int8": "int32", "int16": "int32", "uint8": "uint32", "uint16": "uint32"}
 )
+_NAMES = {dtype: dtype.name for dtype in SHORT_NAMES}  # looked up, as NumPy makes them anew
+_DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 _WIDE = {"int32": "int64", "uint32": "uint64", "float32": "float64", "complex64": "complex128"}
 
 
@@ -44,7 +48,8 @@ def kind_of(x: Any) -> Kind:
         return type(x) if type(x) in (int, float) else str(standardize_dtype(type(x)))
     if x is None or isinstance(x, str | type):
         return x if x in (int, float) else str(standardize_dtype(x))
-    return str(standardize_dtype(x.dtype if hasattr(x, "dtype") else convert_to_tensor(x).dtype))
+    dtype = x.dtype if hasattr(x, "dtype") else convert_to_tensor(x).dtype
+    return _NAMES[dtype] if dtype in _NAMES else str(standardize_dtype(dtype))
 
 
 def result_type(*operands: Any) -> str:
@@ -61,8 +66,9 @@ def _result_type(kinds: tuple[Kind, ...], floatx: str) -> str:
     found = str(dtypes.result_type(*kinds))
     if found not in _WIDE:
         return found
-    alike = {k for k in kinds if isinstance(k, str) and np.dtype(k).kind == np.dtype(found).kind}
-    if not alike and np.dtype(found).kind == "f":
+    letter = letter_of(_DTYPES[found])
+    alike = {k for k in kinds if isinstance(k, str) and letter_of(_DTYPES[k]) == letter}
+    if not alike and letter == "f":
         alike = {floatx}
     return _WIDE[found] if alike == {_WIDE[found]} else found
 
@@ -76,9 +82,11 @@ def promote(*operands: Any, meets: tuple[Kind, ...] = (), instead: Instead = SAM
     xs = [x if is_number(x) else convert_to_tensor(x) for x in operands]
     dtype = result_type(*xs, *meets)
     dtype = instead.get(dtype, dtype)
-    if all(map(is_number, xs)):
+    numbers = [is_number(x) for x in xs]
+    if all(numbers):
         return [convert_to_tensor(x, dtype) for x in xs]
-    return [x if is_number(x) else cast(x, dtype) for x in xs]
+    wanted = _DTYPES[dtype]
+    return [x if n or x.dtype == wanted else cast(x, dtype) for x, n in zip(xs, numbers, strict=True)]
 
 
 def _with_result(out: Any, dtype: str | None) -> Any:
