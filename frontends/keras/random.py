@@ -24,7 +24,7 @@ def _key(seed: Any) -> Tensor:
 
 
 def _dtype(dtype: Any) -> np.dtype[Any]:
-    return np.dtype(dtype or floatx())
+    return np.dtype(str(dtype or floatx()))
 
 
 def _scaled(x: Tensor, mean: Any, stddev: Any) -> Tensor:

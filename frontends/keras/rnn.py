@@ -66,7 +66,7 @@ def rnn(
         masked = tnp.logical_not(cast(mask, "bool"))
         masked = tnp.all(masked, axis=-1) if masked.ndim == 3 else masked
         masked = masked if time_major else tnp.swapaxes(masked, 0, 1)
-    kept: list[int | None] = []  # which state the output of the step is, if it is one
+    kept: list[int] = []  # which state the output of the step is, if it is one
 
     def step(
         states: list[Tensor], x: Any, skipped: Tensor | None, before: Tensor | None
@@ -74,17 +74,17 @@ def rnn(
         packed = tree.pack_sequence_as(initial_states, states)
         output, new = step_function(x, (*packed, *constants) if constants else packed)
         new = tree.flatten(new)
-        kept[:] = [next((i for i, s in enumerate(new) if s is output), None)]
+        kept[:] = [i for i, s in enumerate(new) if s is output][:1]
         if skipped is None:
             return new, output
         if zero_output_for_mask:
-            kept[:] = [None]
+            kept.clear()
             instead: Tensor = tnp.zeros_like(output)
         elif before is not None:
             instead = before
         else:
             first = packed[-1][0] if tree.is_nested(packed[0]) else packed[0]
-            kept[:] = [i for i in kept if i is not None and states[i] is first] or [None]
+            kept[:] = [i for i in kept if states[i] is first]
             instead = first
         states = [_where(skipped, a, b) for a, b in zip(states, new, strict=True)]
         return states, _where(skipped, instead, output)
@@ -105,7 +105,7 @@ def rnn(
 
         def body(carry: list[Tensor], row: tuple[list[Tensor], Tensor | None]) -> tuple[list[Tensor], Tensor | None]:
             new, output = step(carry, tree.pack_sequence_as(inputs, row[0]), row[1], None)
-            return new, output if return_all_outputs or kept == [None] else None
+            return new, None if kept and not return_all_outputs else output
 
         # A variable that a step assigns to would be left with a value of the loop's body.
         in_scope = stateless_scope.in_stateless_scope()
@@ -113,7 +113,7 @@ def rnn(
             rows = [convert_to_tensor(x) for x in tree.flatten(inputs)]
             states, sequence = tgc.scan(body, states, (rows, masked), reverse=go_backwards)
         if sequence is None:
-            last = states[kept[0]]  # type: ignore[index]
+            last = states[kept[0]]
             sequence = tnp.expand_dims(last, 0)
         else:
             sequence = tnp.flip(sequence, 0) if go_backwards else sequence
@@ -249,7 +249,7 @@ def bidirectional_lstm(
     unroll: bool = False,
 ) -> tuple[Outcome, Outcome]:
     """`lstm` in both directions, the outputs of both where their inputs are."""
-    gates = {"activation": activation, "recurrent_activation": recurrent_activation}
+    gates: dict[str, Any] = {"activation": activation, "recurrent_activation": recurrent_activation}
     steps = (mask, unroll, return_sequences)
     forward = (fwd_kernel, fwd_recurrent_kernel, fwd_bias)
     backward = (bwd_kernel, bwd_recurrent_kernel, bwd_bias)
@@ -277,7 +277,11 @@ def bidirectional_gru(
     reset_after: bool = True,
 ) -> tuple[Outcome, Outcome]:
     """`gru` in both directions, the outputs of both where their inputs are."""
-    gates = {"activation": activation, "recurrent_activation": recurrent_activation, "reset_after": reset_after}
+    gates: dict[str, Any] = {
+        "activation": activation,
+        "recurrent_activation": recurrent_activation,
+        "reset_after": reset_after,
+    }
     steps = (mask, unroll, return_sequences)
     forward = (fwd_kernel, fwd_recurrent_kernel, fwd_bias)
     backward = (bwd_kernel, bwd_recurrent_kernel, bwd_bias)

@@ -61,8 +61,10 @@ def separable_conv(
     """`depthwise_conv`, then a convolution with a kernel of size one."""
     inputs, depthwise_kernel, pointwise_kernel = promote(inputs, depthwise_kernel, pointwise_kernel)
     x, back = last("separable_conv", inputs, data_format)
-    steps = {"stride": strides, "padding": padding.lower(), "dilation": dilation_rate}
-    return back(nn.separable_conv(x, depthwise_kernel, pointwise_kernel, **steps))
+    y = nn.separable_conv(
+        x, depthwise_kernel, pointwise_kernel, stride=strides, padding=padding.lower(), dilation=dilation_rate
+    )
+    return back(y)
 
 
 def conv_transpose(
