@@ -120,6 +120,26 @@ def test_donated_inputs_that_are_returned_as_they_are_are_not_copied() -> None:
     np.testing.assert_allclose(total, g.sum(), rtol=1e-5)
 
 
+def test_others_compute_with_tracers_by_their_reflected_operators() -> None:
+    class Holder:
+        def __rmatmul__(self, x: Any) -> Any:
+            return x @ array(4, 3)
+
+        def __radd__(self, x: Any) -> Any:
+            return x + 1
+
+        def __gt__(self, x: Any) -> Any:
+            return x < 2
+
+    x = array(2, 4)
+    product, total, less = tgc.jit(lambda x: (x @ Holder(), x + Holder(), x < Holder()))(x)
+    np.testing.assert_allclose(product, x @ array(4, 3), rtol=1e-5)
+    np.testing.assert_allclose(total, x + 1)
+    np.testing.assert_array_equal(less, x < 2)
+    with pytest.raises(DTypeError):
+        tgc.jit(lambda x: x + object())(x)
+
+
 def test_donation_that_cannot_be_is_refused() -> None:
     step = tgc.jit(lambda p, g: p + g, donate=0)
     p = array(4, 4)

@@ -217,6 +217,10 @@ class Tracer:
         return arithmetic.transpose(self, axes or None)
 
 
+# All else that has reflected operators of its own computes with tracers by these.
+_OPERANDS = (Tracer, np.ndarray, np.generic, bool, int, float, complex, Size, list, tuple)
+
+
 def _install_operators() -> None:
     binary = {
         "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide",
@@ -233,14 +237,20 @@ def _install_operators() -> None:
     }
     unary = {"neg": "negative", "abs": "absolute", "invert": "invert", "pos": "positive"}
 
-    def forward(f: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda self, other: f(self, other)
+    def forward(f: Callable[..., Any], reflected: str) -> Callable[..., Any]:
+        def operator(self: Tracer, other: Any) -> Any:
+            known = isinstance(other, _OPERANDS)
+            return f(self, other) if known or not hasattr(type(other), reflected) else NotImplemented
+
+        return operator
 
     def backward(f: Callable[..., Any]) -> Callable[..., Any]:
         return lambda self, other: f(other, self)
 
-    for name, function in {**binary, **compare}.items():
-        setattr(Tracer, f"__{name}__", forward(getattr(arithmetic, function)))
+    for name, function in binary.items():
+        setattr(Tracer, f"__{name}__", forward(getattr(arithmetic, function), f"__r{name}__"))
+    for name, function in compare.items():
+        setattr(Tracer, f"__{name}__", forward(getattr(arithmetic, function), "__radd__"))
     for name, function in binary.items():
         setattr(Tracer, f"__r{name}__", backward(getattr(arithmetic, function)))
     for name, function in unary.items():
