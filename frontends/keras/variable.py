@@ -20,6 +20,7 @@ class Variable(KerasVariable):  # type: ignore[misc]
     Whoever has been given the array keeps it as it was: the programs then go on with a copy, made once.
     """
 
+    __array_priority__ = 1000  # arrays leave operators to it, since the value may be traced
     _array: np.ndarray | None = None
     _given = False  # whether the array has been handed out since it became ours
 
