@@ -114,7 +114,9 @@ def custom_gradient(fun: Callable[..., Any]) -> Callable[..., Any]:
                     f"custom_gradient: {fun.__name__} has {len(leaves)} arguments, but {len(grads)} gradients"
                 )
             return tuple(
-                convert_to_tensor(grads[i], leaves[i].dtype) if is_float_dtype(leaves[i].dtype) else None
+                None
+                if grads[i] is None or not is_float_dtype(leaves[i].dtype)
+                else convert_to_tensor(grads[i], leaves[i].dtype)
                 for i in traced
             )
 

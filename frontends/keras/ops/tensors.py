@@ -32,6 +32,8 @@ def convert_to_tensor(x: Any, dtype: Any = None, sparse: bool | None = None, rag
     for name, wanted in (("sparse", sparse), ("ragged", ragged)):
         if wanted:
             raise ValueError(f"`{name}=True` is not supported with {BACKEND}: it has dense tensors only")
+    if x is None:
+        raise ValueError("Attempt to convert a value (None) to a tensor")
     if isinstance(x, KerasVariable):
         x = x.value
     if isinstance(x, np.ndarray | Tracer) and (dtype is None or x.dtype == dtype):
