@@ -6,6 +6,7 @@ Their values are tested by Keras's own tests (`tests/keras_suite.py`).
 # ruff: noqa: E501 (a table: one function a row)
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -104,6 +105,26 @@ def test_no_op_is_missing() -> None:
     tested = {name.strip() for name in TABLE} | STATIC | CONCRETE.keys() | {"vectorize"}
     modules = (knp.creation, knp.elementwise, knp.manipulation, knp.products, knp.reductions, knp.searching)
     assert {name for module in modules for name in module.__all__} == tested
+
+
+@pytest.mark.parametrize("name", sorted({name.strip() for name in TABLE} | STATIC | CONCRETE.keys()))
+def test_signature(name: str) -> None:
+    """Names, order and defaults of parameters are those of the function that Keras exports."""
+
+    def plain(function: Any) -> list[Any]:
+        return [(p.name, p.kind, p.default) for p in inspect.signature(function).parameters.values()]
+
+    assert plain(getattr(knp, name)) == plain(getattr(keras.src.ops.numpy, name))
+
+
+def test_arguments_by_name() -> None:
+    np.testing.assert_array_equal(knp.subtract(x2=F, x1=V), V - F)
+    np.testing.assert_array_equal(knp.take(F, axis=1, indices=[0]), F[:, :1])
+    np.testing.assert_array_equal(knp.reshape(newshape=(12,), x=F), F.ravel())
+    np.testing.assert_array_equal(knp.max(A, 0, initial=5), np.max(A, 0, initial=5))
+    assert knp.prod(A, dtype="float32").dtype == knp.prod(A, None, False, "float32").dtype == np.float32
+    with pytest.raises(TypeError, match="x1"):
+        knp.add(x2=F)
 
 
 @pytest.mark.parametrize(

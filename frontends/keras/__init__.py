@@ -7,6 +7,8 @@ Keras asks in the middle of its own import; and `from_keras`.
 import importlib
 from typing import Any
 
+from tgc.frontends.keras.ops.signatures import unannotate
+
 _MODULES = {
     "core": "ops.core",
     "image": "ops.image",
@@ -32,7 +34,8 @@ __all__ = [*_MODULES, *(name for name in _HOME if name != "from_keras")]  # noqa
 
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
-        globals()[name] = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+        globals()[name] = module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+        unannotate(vars(module).values())
     elif name in _HOME:  # all names of its module, since importing it makes `rnn` here the module of that name
         home = importlib.import_module(f"{__name__}.{_HOME[name]}")
         globals().update({other: getattr(home, other) for other in _NAMES[_HOME[name]]})

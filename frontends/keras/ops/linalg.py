@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ _MATRIX_NORMS = (None, "fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf)
 def single(function: Callable[..., Any], operands: int = 1) -> Callable[..., Any]:
     """An op of floats; operands of half precision are computed with in float32, and results rounded once."""
 
+    @functools.wraps(function)
     def computed(*args: Any, **options: Any) -> Any:
         dtype = args[0].dtype
         if dtype not in _HALF:
@@ -29,8 +31,6 @@ def single(function: Callable[..., Any], operands: int = 1) -> Callable[..., Any
         found = function(*(cast(x, F32) for x in args[:operands]), *args[operands:], **options)
         return tree.map_structure(lambda y: cast(y, dtype) if y.dtype == F32 else y, found)
 
-    computed.__name__ = computed.__qualname__ = function.__name__
-    computed.__doc__ = function.__doc__
     return floating(computed, operands)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from keras.src import backend
 from keras.src.backend.common import dtypes, standardize_dtype
 
+from tgc.frontends.keras.ops import signatures
 from tgc.frontends.keras.ops.tensors import Tensor, cast, convert_to_tensor
 from tgc.numpy.dtypes import kind_of as letter_of
 from tgc.sizes import is_size
@@ -95,17 +96,35 @@ def _with_result(out: Any, dtype: str | None) -> Any:
     return tuple(cast(x, dtype) for x in out) if isinstance(out, tuple) else cast(out, dtype)
 
 
-def _made(function: Function, prepared: Callable[[tuple[Any, ...]], list[Any]], count: int, result: str | None) -> Any:
-    @functools.wraps(function)
+def _made(
+    function: Function,
+    prepared: Callable[[tuple[Any, ...]], list[Any]],
+    count: int,
+    result: str | None,
+    parameters: str | None,
+) -> Function:
+    declared = signatures.parameters_of(function, count, parameters)
+
     def op(*args: Any, **options: Any) -> Any:
+        if options:
+            args = signatures.by_place(declared, args, options)
         return _with_result(function(*prepared(args[:count]), *args[count:], **options), result)
 
-    return op
+    return signatures.declare(op, function, declared)  # type: ignore[no-any-return]
 
 
-def converted(function: Function, operands: int = 1, *, result: str | None = None) -> Function:
-    """An op whose operands become tensors, each in its own dtype."""
-    return _made(function, lambda xs: [convert_to_tensor(x) for x in xs], operands, result)  # type: ignore[no-any-return]
+def converted(
+    function: Function, operands: int = 1, *, result: str | None = None, parameters: str | None = None
+) -> Function:
+    """An op whose operands become tensors, each in its own dtype.
+
+    Args:
+        function: what is computed; further arguments are handed on.
+        operands: how many of the leading arguments are tensors.
+        result: the dtype of the results, if not that which `function` returns.
+        parameters: Keras's, as a text (see `tgc.frontends.keras.ops.signatures`), if not those of `function`.
+    """
+    return _made(function, lambda xs: [convert_to_tensor(x) for x in xs], operands, result, parameters)
 
 
 def promoted(
@@ -115,43 +134,49 @@ def promoted(
     meets: tuple[Kind, ...] = (),
     instead: Instead = SAME,
     result: str | None = None,
+    parameters: str | None = None,
 ) -> Function:
-    """An op that computes in the dtype in which its operands meet (see `promote`)."""
-    return _made(function, lambda xs: promote(*xs, meets=meets, instead=instead), operands, result)  # type: ignore[no-any-return]
+    """An op that computes in the dtype in which its operands meet (see `promote`); otherwise as `converted`."""
+    return _made(function, lambda xs: promote(*xs, meets=meets, instead=instead), operands, result, parameters)
 
 
-def floating(function: Function, operands: int = 1, *, result: str | None = None) -> Function:
-    """An op that computes in floats (or complex numbers): integers become floatx."""
-    return promoted(function, operands, meets=(float,), result=result)
+def floating(
+    function: Function, operands: int = 1, *, result: str | None = None, parameters: str | None = None
+) -> Function:
+    """An op that computes in floats (or complex numbers): integers become floatx; otherwise as `converted`."""
+    return promoted(function, operands, meets=(float,), result=result, parameters=parameters)
 
 
-def joined(function: Function) -> Function:
+def joined(function: Function, parameters: str = "xs") -> Function:
     """An op of a sequence of operands that meet in one dtype."""
 
     def join(xs: tuple[Any, ...]) -> list[Any]:
-        tensors = [convert_to_tensor(x) for x in xs[0]]
-        return [promote(*tensors)]
+        return [promote(*(convert_to_tensor(x) for x in xs[0]))]
 
-    return _made(function, join, 1, None)  # type: ignore[no-any-return]
+    return _made(function, join, 1, None, parameters)
 
 
-def accumulated(function: Function, instead: Instead = ACCUMULATED) -> Function:
+def accumulated(function: Function, instead: Instead = ACCUMULATED, *, parameters: str | None = None) -> Function:
     """An op that sums or multiplies in the dtype that it is told: that of its operand, but for small integers."""
+    declared = signatures.parameters_of(function, 1, parameters)
+    dtype_at = next((k for k, p in enumerate(declared) if p.name == "dtype"), None)
 
-    @functools.wraps(function)
-    def op(x: Any, *args: Any, dtype: Any = None, **options: Any) -> Any:
+    def op(*args: Any, **options: Any) -> Any:
+        x, *rest = signatures.by_place(declared, args, options) if options else args
         x = convert_to_tensor(x)
+        dtype = rest.pop() if dtype_at is not None and len(rest) == dtype_at else None
         name = standardize_dtype(x.dtype if dtype is None else dtype)
-        return function(x, *args, dtype=np.dtype(instead.get(name, name)), **options)
+        return function(x, *rest, dtype=np.dtype(instead.get(name, name)), **options)
 
-    return op
+    return signatures.declare(op, function, declared)  # type: ignore[no-any-return]
 
 
-def reduction(function: Function) -> Function:
-    """`function`, of NumPy's arguments, with Keras's: `axis` and `keepdims` by place."""
+def reduction(function: Function, *others: str) -> Function:
+    """`function`, of NumPy's arguments, with Keras's: `axis`, `keepdims` and `others`, None by default, by place."""
+    text = ", ".join(("x, axis=None, keepdims=False", *(f"{name}=None" for name in others)))
 
-    @functools.wraps(function)
-    def op(x: Tensor, axis: Any = None, keepdims: bool = False, **options: Any) -> Any:
-        return function(x, tuple(axis) if isinstance(axis, list) else axis, keepdims=keepdims, **options)
+    def op(x: Tensor, axis: Any = None, keepdims: bool = False, *values: Any, **options: Any) -> Any:
+        named = dict(zip(others, values, strict=False))
+        return function(x, tuple(axis) if isinstance(axis, list) else axis, keepdims=keepdims, **named, **options)
 
-    return op
+    return signatures.declare(op, function, signatures.parameters_of(function, 1, text))  # type: ignore[no-any-return]

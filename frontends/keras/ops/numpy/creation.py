@@ -23,10 +23,10 @@ def _dtype(dtype: Any) -> np.dtype:
     return np.dtype(str(backend.standardize_dtype(dtype)))
 
 
-empty_like = converted(tnp.empty_like)
-ones_like = converted(tnp.ones_like)
-zeros_like = converted(tnp.zeros_like)
-full_like = converted(tnp.full_like)
+empty_like = converted(tnp.empty_like, parameters="x, dtype=None")
+ones_like = converted(tnp.ones_like, parameters="x, dtype=None")
+zeros_like = converted(tnp.zeros_like, parameters="x, dtype=None")
+full_like = converted(tnp.full_like, parameters="x, fill_value, dtype=None")
 vander = converted(tnp.vander)
 
 
@@ -40,7 +40,6 @@ def _filled(function: Callable[..., Any]) -> Callable[..., Any]:
 empty = _filled(tnp.empty)
 ones = _filled(tnp.ones)
 zeros = _filled(tnp.zeros)
-identity = _filled(tnp.identity)
 
 
 def full(shape: Any, fill_value: Any, dtype: Any = None) -> Tensor:
@@ -51,6 +50,11 @@ def full(shape: Any, fill_value: Any, dtype: Any = None) -> Tensor:
 def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:
     """[N, M]: ones on diagonal `k`, zeros elsewhere."""
     return tnp.eye(N, M, k=k, dtype=_dtype(dtype))
+
+
+def identity(n: int, dtype: Any = None) -> Tensor:
+    """[n, n]: ones on the main diagonal, zeros elsewhere."""
+    return tnp.identity(n, _dtype(dtype))
 
 
 def tri(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Tensor:
@@ -121,8 +125,8 @@ def meshgrid(*x: Any, indexing: str = "xy") -> list[Tensor]:
 def _window(function: Callable[..., Any]) -> Callable[..., Any]:
     """A window of a static size in floatx."""
 
-    def window(x: Any, *shape: Any) -> Tensor:
-        return cast(function(x, *shape), backend.floatx())
+    def window(x: Any) -> Tensor:
+        return cast(function(x), backend.floatx())
 
     return window
 
@@ -131,4 +135,8 @@ bartlett = _window(tnp.bartlett)
 blackman = _window(tnp.blackman)
 hamming = _window(tnp.hamming)
 hanning = _window(tnp.hanning)
-kaiser = _window(tnp.kaiser)
+
+
+def kaiser(x: Any, beta: Any) -> Tensor:
+    """A window of `x` numbers whose main lobe widens with `beta`."""
+    return cast(tnp.kaiser(x, beta), backend.floatx())

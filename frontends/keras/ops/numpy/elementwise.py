@@ -112,7 +112,7 @@ __all__ = [
 ]  # fmt: skip
 
 # Of floats: integers become floatx.
-angle = floating(tnp.angle)
+angle = floating(tnp.angle, parameters="x")
 arccos = floating(tnp.arccos)
 arccosh = floating(tnp.arccosh)
 arcsin = floating(tnp.arcsin)
@@ -180,11 +180,11 @@ logical_xor = converted(tnp.logical_xor, 2)
 
 # In the dtype in which the operands meet.
 add = promoted(tnp.add)
-bitwise_and = promoted(tnp.bitwise_and)
-bitwise_left_shift = left_shift = promoted(tnp.left_shift)
-bitwise_or = promoted(tnp.bitwise_or)
-bitwise_right_shift = right_shift = promoted(tnp.right_shift)
-bitwise_xor = promoted(tnp.bitwise_xor)
+bitwise_and = promoted(tnp.bitwise_and, parameters="x, y")
+bitwise_left_shift = left_shift = promoted(tnp.left_shift, parameters="x, y")
+bitwise_or = promoted(tnp.bitwise_or, parameters="x, y")
+bitwise_right_shift = right_shift = promoted(tnp.right_shift, parameters="x, y")
+bitwise_xor = promoted(tnp.bitwise_xor, parameters="x, y")
 equal = promoted(tnp.equal)
 floor_divide = promoted(tnp.floor_divide)
 fmax = promoted(tnp.fmax)

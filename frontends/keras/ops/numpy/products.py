@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tgc import numpy as tnp
+from tgc.frontends.keras.ops import signatures
 from tgc.frontends.keras.ops.promotion import floating, promoted, result_type
 from tgc.frontends.keras.ops.tensors import Tensor, cast, convert_to_tensor
 
@@ -20,11 +21,13 @@ _INT8 = "int8"
 def _product(function: Callable[..., Any], *, widens: bool = False) -> Callable[..., Any]:
     """A product in the dtype in which its operands meet; if it `widens`, int8 with int8 in int32."""
 
-    @functools.wraps(function)
-    def op(x1: Any, x2: Any, *args: Any, **options: Any) -> Tensor:
-        return multiplied(lambda *xs: function(*xs, *args, **options), x1, x2, widens=widens)
+    declared = signatures.parameters_of(function, 2, None)
 
-    return op
+    def op(*args: Any, **options: Any) -> Tensor:
+        x1, x2, *rest = signatures.by_place(declared, args, options) if options else args
+        return multiplied(lambda *xs: function(*xs, *rest, **options), x1, x2, widens=widens)
+
+    return signatures.declare(op, function, declared)  # type: ignore[no-any-return]
 
 
 def multiplied(function: Callable[..., Any], *operands: Any, widens: bool) -> Tensor:
@@ -49,6 +52,12 @@ correlate = floating(tnp.correlate, 2)
 slogdet = floating(tnp.linalg.slogdet)
 
 
-def einsum(subscripts: str, *operands: Any, optimize: Any = "greedy") -> Tensor:
-    """Einstein's summation; the operands are contracted in a greedy order, whatever `optimize` says."""
+def einsum(subscripts: str, *operands: Any, **kwargs: Any) -> Tensor:
+    """Einstein's summation; the operands are contracted in a greedy order, whatever the option `optimize` says.
+
+    Raises:
+        TypeError: there is another option.
+    """
+    if unknown := kwargs.keys() - {"optimize"}:
+        raise TypeError(f"einsum has no option {', '.join(sorted(unknown))} with the tgc backend, only `optimize`")
     return multiplied(functools.partial(tnp.einsum, subscripts), *operands, widens=True)

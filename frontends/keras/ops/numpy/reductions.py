@@ -28,8 +28,10 @@ __all__ = [
 
 all = converted(reduction(tnp.all))
 any = converted(reduction(tnp.any))
-max = amax = converted(reduction(tnp.max))
-min = amin = converted(reduction(tnp.min))
+amax = converted(reduction(tnp.amax))
+amin = converted(reduction(tnp.amin))
+max = converted(reduction(tnp.max, "initial"))
+min = converted(reduction(tnp.min, "initial"))
 nanmax = converted(reduction(tnp.nanmax))
 nanmin = converted(reduction(tnp.nanmin))
 ptp = converted(reduction(tnp.ptp))
@@ -45,29 +47,17 @@ var = floating(reduction(tnp.var))
 
 nanprod = accumulated(reduction(tnp.nanprod))
 nansum = accumulated(reduction(tnp.nansum))
-prod = accumulated(reduction(tnp.prod))
+prod = accumulated(reduction(tnp.prod, "dtype"))
 sum = accumulated(reduction(tnp.sum))
-trace = accumulated(tnp.trace)
+trace = accumulated(tnp.trace, parameters="x, offset=0, axis1=0, axis2=1")
+cumprod = accumulated(tnp.cumprod, COUNTED)
+cumsum = accumulated(tnp.cumsum, COUNTED)
+nancumprod = accumulated(tnp.nancumprod, COUNTED)
+nancumsum = accumulated(tnp.nancumsum, COUNTED)
 
 argmax = converted(reduction(tnp.argmax), result="int32")
 argmin = converted(reduction(tnp.argmin), result="int32")
 count_nonzero = converted(tnp.count_nonzero, result="int32")
-
-
-def _running(function: Callable[..., Any]) -> Callable[..., Any]:
-    total = accumulated(function, COUNTED)
-
-    @functools.wraps(function)
-    def op(x: Any, axis: int | None = None, dtype: Any = None) -> Tensor:
-        return total(x, axis, dtype=dtype)
-
-    return op
-
-
-cumprod = _running(tnp.cumprod)
-cumsum = _running(tnp.cumsum)
-nancumprod = _running(tnp.nancumprod)
-nancumsum = _running(tnp.nancumsum)
 
 
 def _place(function: Callable[..., Any], worst: float) -> Callable[..., Any]:

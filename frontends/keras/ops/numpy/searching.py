@@ -14,11 +14,11 @@ __all__ = [
 ]  # fmt: skip
 
 argpartition = converted(tnp.argpartition, result="int32")
-digitize = promoted(tnp.digitize, result="int32")
+digitize = promoted(tnp.digitize, result="int32", parameters="x, bins")
 nonzero = converted(tnp.nonzero, result="int32")
 sort = converted(tnp.sort)
-take = converted(tnp.take, 2)
-take_along_axis = converted(tnp.take_along_axis, 2)
+take = converted(tnp.take, 2, parameters="x, indices, axis=None")
+take_along_axis = converted(tnp.take_along_axis, 2, parameters="x, indices, axis=None")
 vectorize = tnp.vectorize
 
 
