@@ -420,6 +420,19 @@ def test_numpy_mutation_of_a_tracer() -> None:
     assert isinstance(raised(tgc.jit(g), array(3)), TraceError | TypeError)
 
 
+def test_a_sum_that_begins_as_an_array_becomes_a_tracer() -> None:
+    zero = np.zeros(3, np.float32)
+
+    def total(x: Any) -> Any:
+        out = zero
+        for row in x:
+            out += row
+        return out
+
+    np.testing.assert_allclose(tgc.jit(total)(array(2, 3)), array(2, 3).sum(0), rtol=1e-6)
+    assert (zero == 0).all()
+
+
 def test_arguments_that_are_no_arrays() -> None:
     error = raised(tgc.jit(lambda x: x), "text")
     assert isinstance(error, TraceError)

@@ -172,9 +172,13 @@ class Tracer:
         self._no("a NumPy array (a NumPy function was called?)", "use the function of tgc.numpy")
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        """NumPy's operators on an array and a tracer record the op; other functions of NumPy's are refused."""
+        """NumPy's operators on an array and a tracer record the op; other functions of NumPy's are refused.
+
+        `array += tracer` is a new tensor too, as `tracer += array` is: the array stays as it was.
+        """
         function = getattr(arithmetic, ufunc.__name__, None)
-        if method == "__call__" and function is not None and not kwargs:
+        in_place = kwargs.keys() == {"out"} and kwargs["out"][0] is inputs[0]
+        if method == "__call__" and function is not None and (in_place or not kwargs):
             return function(*inputs)
         return self._no(f"numpy.{ufunc.__name__}", f"use tgc.numpy.{ufunc.__name__}")
 
