@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,19 @@ from keras.src.utils import traceback_utils
 from keras.src.utils.python_utils import pythonify_logs
 
 from tgc.frontends.keras.steps import Steps
+
+
+class Batches(EpochIterator):  # type: ignore[misc]
+    """Batches in lists of `steps_per_execution`; the last one may be shorter."""
+
+    def __next__(self) -> tuple[int, int, list[Any]]:
+        begin, end, iterator = next(self._epoch_iterator)
+        batches = list(islice(iterator, self.steps_per_execution))
+        if not batches:
+            with self.catch_stop_iteration():
+                raise StopIteration
+            raise StopIteration
+        return begin, end, batches
 
 
 class Trainer(Steps):
@@ -51,7 +65,7 @@ class Trainer(Steps):
             (x, y, sample_weight), validation_data = array_slicing.train_validation_split(
                 (x, y, sample_weight), validation_split=validation_split
             )
-        batches = EpochIterator(
+        batches = Batches(
             x=x,
             y=y,
             sample_weight=sample_weight,
@@ -64,7 +78,7 @@ class Trainer(Steps):
         self._symbolic_build(iterator=batches)
         batches.reset()
         callbacks = self._callbacks(callbacks, verbose, batches, epochs, add_history=True)
-        validation: EpochIterator | None = None
+        validation: Batches | None = None
         run = self.make_train_function()
         self.stop_training = False
         logs: Any = {}
@@ -99,9 +113,9 @@ class Trainer(Steps):
         callbacks.on_train_end(logs=epoch_logs)
         return self.history
 
-    def _validation(self, data: Any, batch_size: int | None, steps: int | None) -> EpochIterator:
+    def _validation(self, data: Any, batch_size: int | None, steps: int | None) -> Batches:
         x, y, sample_weight = data_adapter_utils.unpack_x_y_sample_weight(data)
-        return EpochIterator(
+        return Batches(
             x=x,
             y=y,
             sample_weight=sample_weight,
@@ -112,7 +126,7 @@ class Trainer(Steps):
         )
 
     def _callbacks(
-        self, callbacks: Any, verbose: str | int, batches: EpochIterator, epochs: int = 1, **kwargs: bool
+        self, callbacks: Any, verbose: str | int, batches: Batches, epochs: int = 1, **kwargs: bool
     ) -> callbacks_module.CallbackList:
         if isinstance(callbacks, callbacks_module.CallbackList):
             return callbacks
@@ -143,7 +157,7 @@ class Trainer(Steps):
         self._assert_compile_called("evaluate")
         if kwargs:
             raise ValueError(f"Arguments not recognized: {kwargs}")
-        batches = EpochIterator(
+        batches = Batches(
             x=x,
             y=y,
             sample_weight=sample_weight,
@@ -155,7 +169,7 @@ class Trainer(Steps):
         logs = self._evaluate(batches, callbacks, verbose)
         return logs if return_dict else self._flatten_metrics_in_order(logs)
 
-    def _evaluate(self, batches: EpochIterator, callbacks: Any, verbose: str | int = 0) -> dict[str, Any]:
+    def _evaluate(self, batches: Batches, callbacks: Any, verbose: str | int = 0) -> dict[str, Any]:
         self._symbolic_build(iterator=batches)
         batches.reset()
         callbacks = self._callbacks(callbacks, verbose, batches)
@@ -186,7 +200,7 @@ class Trainer(Steps):
         callbacks: Any = None,
     ) -> Any:
         """The outputs for all of `x`: see `keras.Model.predict`."""
-        batches = EpochIterator(
+        batches = Batches(
             x=x,
             batch_size=batch_size,
             steps_per_epoch=steps,
