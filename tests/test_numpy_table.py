@@ -264,6 +264,17 @@ def test_apply_along_axis_of_a_function_that_ignores_its_argument() -> None:
     close(got, np.apply_along_axis(lambda v: np.arange(2), 0, F))
 
 
+def test_axes_and_sizes_are_integers_of_any_kind() -> None:
+    one, both_axes = np.int64(1), np.array([0, 1])
+    close(tnp.expand_dims(F, one), F[:, None])
+    close(tnp.expand_dims(F, both_axes), F[None, None])
+    close(tnp.moveaxis(X, one, np.int8(0)), np.moveaxis(X, 1, 0))
+    close(tnp.reshape(F, np.array([2, -1])), F.reshape(2, 6))
+    close(tnp.roll(F, one, one), np.roll(F, 1, 1))
+    close(tnp.sum(X, both_axes), X.sum((0, 1)))
+    close(tnp.stack([F, F], one), np.stack([F, F], 1))
+
+
 def test_cross_products_of_two_components() -> None:
     flat, full = F[:, :2], X[0, :3, :3]
     padded = np.pad(flat, ((0, 0), (0, 1)))
