@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from traced import both
 
+import tgc
 from tgc import keras
 from tgc.errors import ConcretizationError
 from tgc.frontends.keras.ops import numpy as knp
@@ -147,6 +148,13 @@ def test_traced(name: str, args: tuple[Any, ...]) -> None:
         return getattr(knp, name.strip())(*positional, **{key: filled(x) for key, x in named.items()})
 
     both(call, *arrays)
+
+
+def test_gradients_stop_at_what_is_divided_by_zero() -> None:
+    x, y = np.float32([1, 2, 3]), np.float32([2, 0, 4])
+    by_x, by_y = tgc.grad(lambda x, y: knp.sum(knp.divide_no_nan(x, y)), argnums=(0, 1))(x, y)
+    np.testing.assert_allclose(by_x, [0.5, 0, 0.25])
+    np.testing.assert_allclose(by_y, [-0.25, 0, -3 / 16])
 
 
 @pytest.mark.parametrize("name", CONCRETE)
