@@ -33,6 +33,13 @@ class Batches(EpochIterator):  # type: ignore[misc]
         return begin, end, batches
 
 
+class CallbackList(callbacks_module.CallbackList):  # type: ignore[misc]
+    """Callbacks that run between steps: in a thread they would take a core, and the interpreter, from the next step."""
+
+    def _configure_async_dispatch(self, callbacks: Any) -> None:
+        pass
+
+
 class Trainer(Steps):
     """What `keras.Model` trains by; `Steps` says what a model's own steps look like."""
 
@@ -130,7 +137,7 @@ class Trainer(Steps):
     ) -> callbacks_module.CallbackList:
         if isinstance(callbacks, callbacks_module.CallbackList):
             return callbacks
-        return callbacks_module.CallbackList(
+        return CallbackList(
             callbacks,
             add_progbar=verbose != 0,
             verbose=verbose,
