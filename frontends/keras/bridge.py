@@ -15,6 +15,9 @@ import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
+
+from tgc.sizes import is_size
 
 NAME = "tgc"
 SUPPORTED = ((3, 15), (3, 16))  # from the first release to before the second
@@ -77,6 +80,7 @@ def activate() -> None:
             os.environ["KERAS_BACKEND"] = kept
     vars(config)["_BACKEND"] = NAME
     _answer_dynamic_backends()
+    _leave_symbols_open()
 
 
 def _answer_dynamic_backends() -> None:
@@ -84,6 +88,18 @@ def _answer_dynamic_backends() -> None:
     dynamic = importlib.import_module("keras.src.utils.backend_utils").DynamicBackend
     backend, known = importlib.import_module("keras.src.backend"), dynamic.__getattr__
     dynamic.__getattr__ = lambda self, name: getattr(backend, name) if self.name == NAME else known(self, name)
+
+
+def _leave_symbols_open() -> None:
+    """Let shapes have None for sizes that are symbols of a trace: as plain numbers they would be pinned."""
+    known = importlib.import_module("keras.src.backend").standardize_shape
+
+    def standardize_shape(shape: Any) -> Any:
+        return known([None if is_size(n) else n for n in shape] if isinstance(shape, tuple) else shape)
+
+    for name, module in list(sys.modules.items()):
+        if name.startswith("keras.src.") and getattr(module, "standardize_shape", None) is known:
+            vars(module)["standardize_shape"] = standardize_shape
 
 
 def _check_version() -> None:
