@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -80,13 +79,10 @@ def sparse_categorical_crossentropy(
             [target, output],
             "target and output must have the same shape, but for the axis of the classes",
         )
-    logits = output if from_logits else tnp.log(_probabilities(output, axis))
-    if from_logits:
-        return nn.cross_entropy(logits, target, axis=axis, reduction="none")
-    classes = tnp.expand_dims(target, axis)
-    valid = tnp.logical_and(target >= 0, target < output.shape[axis])
-    picked = tnp.take_along_axis(logits, tnp.where(tnp.expand_dims(valid, axis), classes, 0), axis)
-    return tnp.where(valid, -tnp.squeeze(picked, axis), math.nan)
+    if not from_logits:
+        output = _probabilities(output, axis)
+    attrs: dict[str, Any] = {"from_logits": from_logits, "epsilon": backend.epsilon(), "reduction": "none"}
+    return nn.cross_entropy(output, target, axis=axis, **attrs)
 
 
 def binary_crossentropy(target: Tensor, output: Tensor, from_logits: bool = False) -> Tensor:
