@@ -43,10 +43,9 @@ def is_number(x: Any) -> bool:
 
 def kind_of(x: Any) -> Kind:
     """What decides the dtype that `x` (a tensor, a number, a sequence of these, a dtype) meets others in."""
-    if is_size(x):
-        return int
     if is_number(x):
-        return type(x) if type(x) in (int, float) else str(standardize_dtype(type(x)))
+        weak = int if is_size(x) else next((kind for kind in (bool, int, float) if isinstance(x, kind)), complex)
+        return weak if weak in (int, float) else str(standardize_dtype(weak))
     if x is None or isinstance(x, str | type):
         return x if x in (int, float) else str(standardize_dtype(x))
     dtype = x.dtype if hasattr(x, "dtype") else convert_to_tensor(x).dtype
@@ -159,12 +158,12 @@ def joined(function: Function, parameters: str = "xs") -> Function:
 def accumulated(function: Function, instead: Instead = ACCUMULATED, *, parameters: str | None = None) -> Function:
     """An op that sums or multiplies in the dtype that it is told: that of its operand, but for small integers."""
     declared = signatures.parameters_of(function, 1, parameters)
-    dtype_at = next((k for k, p in enumerate(declared) if p.name == "dtype"), None)
+    before = len(declared) - 1 - (declared[-1].name == "dtype")  # how many arguments are between `x` and the dtype
 
     def op(*args: Any, **options: Any) -> Any:
         x, *rest = signatures.by_place(declared, args, options) if options else args
         x = convert_to_tensor(x)
-        dtype = rest.pop() if dtype_at is not None and len(rest) == dtype_at else None
+        dtype = rest.pop() if len(rest) > before else None
         name = standardize_dtype(x.dtype if dtype is None else dtype)
         return function(x, *rest, dtype=np.dtype(instead.get(name, name)), **options)
 
@@ -177,6 +176,6 @@ def reduction(function: Function, *others: str) -> Function:
 
     def op(x: Tensor, axis: Any = None, keepdims: bool = False, *values: Any, **options: Any) -> Any:
         named = dict(zip(others, values, strict=False))
-        return function(x, tuple(axis) if isinstance(axis, list) else axis, keepdims=keepdims, **named, **options)
+        return function(x, axis, keepdims=keepdims, **named, **options)
 
     return signatures.declare(op, function, signatures.parameters_of(function, 1, text))  # type: ignore[no-any-return]

@@ -82,8 +82,7 @@ def _quantile(function: Callable[..., Any]) -> Callable[..., Any]:
     def quantile(x: Tensor, q: Any, axis: Any = None, method: str = "linear", keepdims: bool = False) -> Tensor:
         """What shares `q` of the elements along `axis` do not exceed, in the dtype of `x`."""
         q = convert_to_tensor(q, result_type(x, "float32"))  # not in half precision
-        axes = tuple(axis) if isinstance(axis, list) else axis
-        return cast(function(x, q, axes, method=method, keepdims=keepdims), x.dtype)
+        return cast(function(x, q, axis, method=method, keepdims=keepdims), x.dtype)
 
     return quantile
 

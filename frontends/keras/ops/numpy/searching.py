@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from tgc import numpy as tnp
@@ -28,24 +29,25 @@ def argsort(x: Any, axis: int | None = -1) -> Tensor:
     return cast(tnp.argsort(x, axis if x.ndim else None), "int32")
 
 
-def isin(x1: Any, x2: Any, assume_unique: bool = False, invert: bool = False) -> Tensor:
+@functools.partial(promoted, operands=2)
+def isin(x1: Tensor, x2: Tensor, assume_unique: bool = False, invert: bool = False) -> Tensor:
     """Whether each element of x1 is one of x2 (with `invert`, is none)."""
-    return promoted(tnp.isin)(x1, x2, invert=invert)
+    return tnp.isin(x1, x2, invert=invert)
 
 
-def searchsorted(sorted_sequence: Any, values: Any, side: str = "left") -> Tensor:
+@functools.partial(promoted, operands=2, result="int32")
+def searchsorted(sorted_sequence: Tensor, values: Tensor, side: str = "left") -> Tensor:
     """int32: where `values` would be inserted in a sorted vector.
 
     Raises:
         ValueError: it is no vector.
     """
-    edges = convert_to_tensor(sorted_sequence)
-    if edges.ndim != 1:
+    if sorted_sequence.ndim != 1:
         raise ValueError(
             "`searchsorted` only supports 1-D sorted sequences. You can use `keras.ops.vectorized_map` to extend it to "
-            f"N-D sequences. Received: sorted_sequence.shape={edges.shape}"
+            f"N-D sequences. Received: sorted_sequence.shape={sorted_sequence.shape}"
         )
-    return promoted(tnp.searchsorted, result="int32")(edges, values, side)
+    return tnp.searchsorted(sorted_sequence, values, side)
 
 
 def unravel_index(indices: Any, shape: Any) -> tuple[Tensor, ...]:
