@@ -103,6 +103,32 @@ def test_keras_self_attention(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert min(png_size((tmp_path / "keras_self_attention.png").read_bytes())) > 300
 
 
+def test_keras_vae(tmp_path: Path) -> None:
+    gain = keras_example("keras_vae").main(["--epochs", "8", "--folder", str(tmp_path)])
+    assert 5 < gain < 60
+    assert min(png_size((tmp_path / "keras_vae.png").read_bytes())) > 300
+
+
+def test_keras_gan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    share = keras_example("keras_gan").main(["--epochs", "3", "--folder", str(tmp_path)])
+    assert 0 <= share <= 1
+    said = capsys.readouterr().out
+    found = [float(x) for x in re.findall(r"discriminator: ([\d.]+)", said)]
+    assert 0 < found[-1] < 2  # it neither wins nor breaks down
+    assert min(png_size((tmp_path / "keras_gan.png").read_bytes())) > 300
+
+
+def test_keras_training_tools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = keras_example("keras_training_tools").main(["--epochs", "15", "--folder", str(tmp_path)])
+    assert figures["regularized"] > 0.9
+    assert figures["by hand"] > 0.7
+    without, weighted = figures["weighted"]
+    assert weighted > without + 0.2
+    assert min(figures["transferred"]) > 0.3
+    assert "scheduled: from 2.0e-03 to " in capsys.readouterr().out
+    assert min(png_size((tmp_path / "keras_training_tools.png").read_bytes())) > 300
+
+
 def test_every_example_is_tested() -> None:
     tests = Path(__file__).read_text(encoding="utf-8")
     names = [path.stem for path in (ROOT / "examples").glob("*.py")]
