@@ -19,8 +19,8 @@ BACKEND = "the tgc backend"
 
 
 def is_tensor(x: Any) -> bool:
-    """Whether `x` is an eager or a traced tensor."""
-    return isinstance(x, np.ndarray | np.generic | Tracer)
+    """Whether `x` is an eager or a traced tensor; arrays of texts or objects are none."""
+    return isinstance(x, Tracer) or (isinstance(x, np.ndarray | np.generic) and x.dtype.kind not in "OSU")
 
 
 def convert_to_tensor(x: Any, dtype: Any = None, sparse: bool | None = None, ragged: bool | None = None) -> Tensor:
