@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dynamic_programs import programs
 from gradients import check_gradients
 from traced import both, close, graph_of
 
@@ -287,6 +288,25 @@ def test_layers_of_tgc_are_keras_cells_in_a_loop(name: str, backwards: bool) -> 
         layer.build(STEPS.shape)
     both_ways[1].set_weights(both_ways[0].get_weights())
     close(np.asarray(both_ways[0](STEPS)), np.asarray(both_ways[1](STEPS)), 1e-6)
+
+
+def test_batches_of_other_sizes_share_a_program() -> None:
+    layers = keras.layers
+    images = layers.Input((4, 4, 2))
+    x = layers.MaxPooling2D()(layers.BatchNormalization()(layers.Conv2D(3, 3, padding="same")(images)))
+    x = layers.LSTM(4, return_sequences=True)(layers.Dropout(0.5, seed=1)(layers.Reshape((4, 3))(x)))
+    x = layers.Dense(5, activation="softmax")(layers.Flatten()(layers.MultiHeadAttention(2, 3)(x, x)))
+    model = keras.Model(images, x)
+    state = ([v.value for v in model.trainable_variables], [v.value for v in model.non_trainable_variables])
+
+    @tgc.jit
+    def loss(state: Any, x: Any, labels: Any) -> Any:
+        y, _ = model.stateless_call(*state, x, training=True)
+        return knn.sparse_categorical_crossentropy(labels, y)
+
+    for n in (6, 7, 8, 9, 11):  # none of them is another size
+        assert loss(state, real(n, 4, 4, 2), RNG.integers(0, 5, n)).shape == (n,)
+    assert programs(loss) == 1
 
 
 def test_a_graph_of_attention_holds_no_scores() -> None:
