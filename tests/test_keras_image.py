@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -313,3 +314,14 @@ def test_elastic_transform_moves_what_is_near_alike() -> None:
 def test_errors(call: Callable[[Any], Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call(real(4, 4, 3))
+
+
+def test_preprocessing_layers_know_the_sizes_of_images() -> None:
+    """Where sizes have become symbols: 10x12 pixels are cut from large images, small ones are enlarged."""
+    crop = keras.layers.CenterCrop(10, 12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # there is a program for each size
+        run = tgc.jit(lambda x: crop(x))
+        for height, width in ((25, 30), (6, 7), (11, 13)):
+            x = real(2, height, width, 3).astype(np.float32)
+            close(np.asarray(run(x)), np.asarray(crop(x)), 1e-5)

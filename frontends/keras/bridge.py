@@ -84,10 +84,23 @@ def activate() -> None:
 
 
 def _answer_dynamic_backends() -> None:
-    """Let preprocessing layers, which look functions up by the backend's name, find those of this one."""
+    """Let preprocessing layers, which look functions up by the backend's name, find those of this one.
+
+    For them sizes of images are plain numbers: they take what is no int for a tensor of TensorFlow's.
+    """
     dynamic = importlib.import_module("keras.src.utils.backend_utils").DynamicBackend
     backend, known = importlib.import_module("keras.src.backend"), dynamic.__getattr__
-    dynamic.__getattr__ = lambda self, name: getattr(backend, name) if self.name == NAME else known(self, name)
+
+    def shape(x: Any) -> tuple[Any, ...]:
+        batch = len(x.shape) != 3  # else it is one image
+        return (*x.shape[:batch], *map(int, x.shape[batch:]))
+
+    def function(self: Any, name: str) -> Any:
+        if self.name != NAME:
+            return known(self, name)
+        return shape if name == "shape" else getattr(backend, name)
+
+    dynamic.__getattr__ = function
 
 
 def _leave_symbols_open() -> None:
