@@ -149,7 +149,7 @@ def test_files(root: Path, selection: Sequence[str]) -> list[Path]:
     """Test files below `root`, in order."""
     found: set[Path] = set()
     for name in selection:
-        path = root / name.partition("::")[0]
+        path = root / name
         if not path.exists():
             raise SystemExit(f"there is no {path}")
         found |= {path} if path.is_file() else set(path.rglob("*_test.py"))
@@ -286,9 +286,9 @@ def main() -> int:
 
     root = source(args.python)
     shard, shards = map(int, args.shard.split("/"))
-    files = test_files(root, args.selection or PACKAGES)[shard - 1 :: shards]
-    exact = [str(root / name) for name in args.selection if "::" in name]
-    groups = [exact] if exact else list(chunks(files))
+    named = [name for name in args.selection if "::" in name]
+    files = test_files(root, [n for n in args.selection if n not in named] or (() if named else PACKAGES))
+    groups = [*chunks(files[shard - 1 :: shards]), *([[str(root / name) for name in named]] if named else [])]
     results: Results = {}
     start = time.perf_counter()
     with ThreadPoolExecutor(args.jobs) as pool:

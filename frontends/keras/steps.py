@@ -168,12 +168,15 @@ class Steps(base_trainer.Trainer):  # type: ignore[misc]
     # ------------------------------------------------------------------------------------------------------ functions
 
     def _resolve_auto_jit_compile(self) -> bool:
-        return True
+        """Always, but for layers that look things up in TensorFlow; others say so because of XLA alone."""
+        return all(x.supports_jit or _traceable(x) for x in self._flatten_layers())
 
     @property
     def jit_compile(self) -> bool:
-        """Whether steps are compiled; `"auto"` says so."""
-        return True if self._jit_compile is None else bool(self._jit_compile)
+        """Whether steps are compiled."""
+        if self._jit_compile is None:
+            self._jit_compile = self._resolve_auto_jit_compile()
+        return self._jit_compile
 
     @jit_compile.setter
     def jit_compile(self, value: bool) -> None:
@@ -231,6 +234,14 @@ class Steps(base_trainer.Trainer):  # type: ignore[misc]
         if self.predict_function is None or force:
             self.predict_function = self._made(self._step("predict"), _rows, in_place=False)
         return self.predict_function
+
+
+def _traceable(layer: Any) -> bool:
+    """Whether a layer that does not support XLA, as it says, can be traced."""
+    from keras.src.layers.preprocessing.data_layer import DataLayer
+    from keras.src.layers.rnn.rnn import RNN
+
+    return isinstance(layer, DataLayer | RNN)
 
 
 def _rows(x: Tensor) -> Tensor:
