@@ -18,6 +18,7 @@ from tgc.frontends.keras.ops.promotion import (
     result_type,
 )
 from tgc.frontends.keras.ops.tensors import Tensor, cast, convert_to_tensor
+from tgc.trace import Tracer
 
 __all__ = [
     "all", "amax", "amin", "any", "argmax", "argmin", "average", "bincount", "corrcoef", "count_nonzero", "cumprod",
@@ -119,7 +120,8 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, sparse: bool = Fal
 
     Raises:
         ValueError: the result is to be sparse.
-        ConcretizationError: `x` is traced; the largest integer decides about the shape of the result.
+        ConcretizationError: `x` is traced and there is no `minlength`: the largest integer decides about the shape.
+        OutOfRangeError: `x` is traced and holds an integer that is not below `minlength` (when the program runs).
     """
     if sparse:
         raise ValueError("`sparse=True` is not supported with the tgc backend: bincount returns dense tensors")
@@ -128,6 +130,8 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0, sparse: bool = Fal
     if weights is not None:
         weights = convert_to_tensor(weights)
         dtype = result_type(x, weights)
+    if isinstance(x, Tracer) and minlength and x.ndim == 1:
+        return tnp.zeros((minlength,), dtype=dtype).at[x].add(1 if weights is None else cast(weights, dtype))
     if x.ndim == 1:
         return cast(tnp.bincount(x, weights, minlength), dtype)
     rows = x.shape[0]
