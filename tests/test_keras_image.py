@@ -325,3 +325,13 @@ def test_preprocessing_layers_know_the_sizes_of_images() -> None:
         for height, width in ((25, 30), (6, 7), (11, 13)):
             x = real(2, height, width, 3).astype(np.float32)
             close(np.asarray(run(x)), np.asarray(crop(x)), 1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64])
+def test_layers_leave_arrays_as_they_are(dtype: type[np.generic]) -> None:
+    x = RNG.integers(0, 255, (2, 4, 5, 3)).astype(dtype)
+    kept = x.copy()
+    brighter = keras.layers.RandomBrightness([0.1, 0.2], seed=1)(x)
+    np.testing.assert_array_equal(x, kept)
+    assert (np.asarray(brighter) >= x).all()
+    assert (np.asarray(brighter) > x).any()
