@@ -109,6 +109,9 @@ def _complex(x: Any) -> Tensor:
     return complex_(cast(real, wide), cast(imag, wide))
 
 
+_get_complex_tensor_from_tuple = _complex  # by this name Keras's `polar` asks for it
+
+
 def _parts(z: Tensor) -> tuple[Tensor, Tensor]:
     return tnp.real(z), tnp.imag(z)
 
