@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
 from tgc.sizes import is_size
 
 NAME = "tgc"
@@ -82,7 +80,6 @@ def activate() -> None:
             os.environ["KERAS_BACKEND"] = kept
     vars(config)["_BACKEND"] = NAME
     _answer_dynamic_backends()
-    _spare_arrays()
     _leave_symbols_open()
 
 
@@ -104,17 +101,6 @@ def _answer_dynamic_backends() -> None:
         return shape if name == "shape" else getattr(backend, name)
 
     dynamic.__getattr__ = function
-
-
-def _spare_arrays() -> None:
-    """Give RandomBrightness, which adds to images in place, arrays of its own where they are the caller's."""
-    layer = importlib.import_module("keras").layers.RandomBrightness
-    known = layer.transform_images
-
-    def transform_images(self: Any, images: Any, *args: Any, **options: Any) -> Any:
-        return known(self, images.copy() if isinstance(images, np.ndarray) else images, *args, **options)
-
-    layer.transform_images = transform_images
 
 
 def _leave_symbols_open() -> None:
