@@ -145,6 +145,7 @@ PROGRAMS: dict[str, Program] = {
     "causal": Program(lambda q: nn.dot_product_attention(q, q, q, is_causal=True, window=5), (("n", 2, "time", 8),)),
     "vmap": Program(lambda x: tgc.vmap(lambda row: nn.softmax(row) @ weights(6, 6))(x), (("n", 6),)),
     "normalized": Program(lambda x: nn.batch_norm(x, *[weights(8) ** 2] * 4, training=True), (("n", 5, 5, 8),)),
+    "picked": Program(lambda x, i: tnp.take_along_axis(nn.log_softmax(x), i[:, None], 1), (("n", 10), ("n",)), {1}),
     "sorted": Program(lambda x: tnp.sort(x, 1), (("n", 7),)),
     "by a number of its own": Program(lambda x: sum(x[i] * i for i in range(x.shape[0])), (("n", 4),)),
 }

@@ -68,10 +68,72 @@ def test_cnn_digits_repeats(tmp_path: Path) -> None:
         assert (one[layer]["w"] != other[layer]["w"]).any()
 
 
+def keras_example(name: str) -> ModuleType:
+    """An example that needs Keras, and draws."""
+    pytest.importorskip("tgc.keras", exc_type=ImportError)
+    pytest.importorskip("sklearn")
+    pytest.importorskip("matplotlib")
+    return example(name)
+
+
+def test_keras_cnn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    accuracy = keras_example("keras_cnn").main(["--epochs", "2", "--folder", str(tmp_path)])
+    assert 0.85 < accuracy <= 1
+    said = capsys.readouterr().out
+    assert "Epoch 2/2" in said
+    assert "45/45" in said  # the progress bar
+    assert f"held-out accuracy {accuracy:.2%}" in said
+    assert min(png_size((tmp_path / "keras_cnn.png").read_bytes())) > 300
+    assert (tmp_path / "keras_cnn.keras").stat().st_size > 10_000
+
+
+def test_keras_lstm_lm(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    perplexity = keras_example("keras_lstm_lm").main(["--epochs", "1", "--batch", "16", "--folder", str(tmp_path)])
+    assert 100 < perplexity < 400  # of 3,600 words
+    said = capsys.readouterr().out
+    assert "if the object is" in said
+    assert f"held-out perplexity {perplexity:.1f}" in said
+    assert min(png_size((tmp_path / "keras_lstm_lm.png").read_bytes())) > 300
+
+
+def test_keras_self_attention(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    score = keras_example("keras_self_attention").main(["--epochs", "2", "--folder", str(tmp_path)])
+    assert 0.2 < score < 0.9
+    assert "predicted: " in capsys.readouterr().out
+    assert min(png_size((tmp_path / "keras_self_attention.png").read_bytes())) > 300
+
+
+def test_keras_vae(tmp_path: Path) -> None:
+    gain = keras_example("keras_vae").main(["--epochs", "8", "--folder", str(tmp_path)])
+    assert 5 < gain < 60
+    assert min(png_size((tmp_path / "keras_vae.png").read_bytes())) > 300
+
+
+def test_keras_gan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    share = keras_example("keras_gan").main(["--epochs", "3", "--folder", str(tmp_path)])
+    assert 0 <= share <= 1
+    said = capsys.readouterr().out
+    found = [float(x) for x in re.findall(r"discriminator: ([\d.]+)", said)]
+    assert 0 < found[-1] < 2  # it neither wins nor breaks down
+    assert min(png_size((tmp_path / "keras_gan.png").read_bytes())) > 300
+
+
+def test_keras_training_tools(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    figures = keras_example("keras_training_tools").main(["--epochs", "15", "--folder", str(tmp_path)])
+    assert figures["regularized"] > 0.9
+    assert figures["by hand"] > 0.7
+    without, weighted = figures["weighted"]
+    assert weighted > without + 0.2
+    assert min(figures["transferred"]) > 0.3
+    assert "scheduled: from 2.0e-03 to " in capsys.readouterr().out
+    assert min(png_size((tmp_path / "keras_training_tools.png").read_bytes())) > 300
+
+
 def test_every_example_is_tested() -> None:
     tests = Path(__file__).read_text(encoding="utf-8")
     names = [path.stem for path in (ROOT / "examples").glob("*.py")]
     assert names
+    assert [name for name in names if f'example("{name}").main(' not in tests] == []
     assert [name for name in names if f'example("{name}").main(' not in tests] == []
 
 

@@ -104,9 +104,16 @@ def test_axes_that_are_pinned_stay_plain() -> None:
         traced.append(tuple(type(n) is int for n in x.shape))
         return sum(x[:, k] for k in range(x.shape[1]))
 
-    for shape in ((4, 3), (5, 2), (6, 2), (7, 4), (8, 4), (9, 2)):
+    for shape in ((4, 3), (5, 2), (6, 2), (7, 4), (8, 4), (9, 2), (9, 5), (8, 5)):
         assert np.array_equal(f(ones(*shape)), np.full(shape[0], shape[1], np.float32))
-    assert traced == [(True, True), (False, False), (False, True)]
+    assert traced == [(True, True), (False, False), (False, False), (False, True)]
+
+
+def test_a_size_that_happens_to_equal_another_is_not_pinned_for_good() -> None:
+    f = tgc.jit(lambda x: x + 1 if x.shape[0] == 3 else x * 2)
+    for n in (5, 3, 6, 7, 3, 9):
+        assert np.array_equal(f(ones(n)), np.full(n, 2, np.float32))
+    assert programs(f) == 2
 
 
 def test_functions_that_need_plain_numbers_get_programs_of_their_own() -> None:

@@ -104,6 +104,42 @@ def test_donated_inputs_are_updated_in_place() -> None:
     np.testing.assert_allclose(q, want_q, rtol=1e-6)
 
 
+def test_donated_inputs_that_are_returned_as_they_are_are_not_copied() -> None:
+    def step(state: Any, g: Any) -> Any:
+        kept, moved = state
+        return [kept, moved + g], g.sum()
+
+    kept, moved, g = array(8, 8), array(8, 8, seed=1), array(8, 8, seed=2)
+    compiled = tgc.jit(step, donate="state").lower([kept, moved], g).compile()
+    assert not compiled.executable.plan.moved  # type: ignore[attr-defined]
+    want = kept.copy(), moved + g
+    (same, new), total = compiled([kept, moved], g)
+    assert np.shares_memory(same, kept)
+    np.testing.assert_array_equal(same, want[0])
+    np.testing.assert_array_equal(new, want[1])
+    np.testing.assert_allclose(total, g.sum(), rtol=1e-5)
+
+
+def test_others_compute_with_tracers_by_their_reflected_operators() -> None:
+    class Holder:
+        def __rmatmul__(self, x: Any) -> Any:
+            return x @ array(4, 3)
+
+        def __radd__(self, x: Any) -> Any:
+            return x + 1
+
+        def __gt__(self, x: Any) -> Any:
+            return x < 2
+
+    x = array(2, 4)
+    product, total, less = tgc.jit(lambda x: (x @ Holder(), x + Holder(), x < Holder()))(x)
+    np.testing.assert_allclose(product, x @ array(4, 3), rtol=1e-5)
+    np.testing.assert_allclose(total, x + 1)
+    np.testing.assert_array_equal(less, x < 2)
+    with pytest.raises(DTypeError):
+        tgc.jit(lambda x: x + object())(x)
+
+
 def test_donation_that_cannot_be_is_refused() -> None:
     step = tgc.jit(lambda p, g: p + g, donate=0)
     p = array(4, 4)
@@ -382,6 +418,19 @@ def test_numpy_mutation_of_a_tracer() -> None:
         np.zeros(3, np.float32)[...] += x
 
     assert isinstance(raised(tgc.jit(g), array(3)), TraceError | TypeError)
+
+
+def test_a_sum_that_begins_as_an_array_becomes_a_tracer() -> None:
+    zero = np.zeros(3, np.float32)
+
+    def total(x: Any) -> Any:
+        out = zero
+        for row in x:
+            out += row
+        return out
+
+    np.testing.assert_allclose(tgc.jit(total)(array(2, 3)), array(2, 3).sum(0), rtol=1e-6)
+    assert (zero == 0).all()
 
 
 def test_arguments_that_are_no_arrays() -> None:

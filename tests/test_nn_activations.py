@@ -13,6 +13,7 @@ from traced import both, close
 
 from tgc import nn
 from tgc.errors import ShapeError
+from tgc.types import BF16
 
 RNG = np.random.default_rng(1)
 X = RNG.uniform(-4, 4, (3, 8))
@@ -128,7 +129,7 @@ def function(name: str) -> Callable[[Any], Any]:
 @pytest.mark.parametrize("name", ALL)
 def test_values_and_gradients(name: str) -> None:
     f, reference = function(name), ALL[name][1]
-    for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 2e-6), (np.float16, 2e-3)):
+    for dtype, tolerance in ((np.float64, 1e-12), (np.float32, 2e-6), (np.float16, 2e-3), (BF16, 2e-2)):
         (got,) = both(f, X.astype(dtype))
         assert got.dtype == dtype
         close(got, reference(X.astype(dtype).astype(np.float64)), tolerance)

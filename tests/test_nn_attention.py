@@ -14,6 +14,7 @@ from traced import both, close, graph_of, ops_of
 import tgc.random as rnd
 from tgc import nn
 from tgc.errors import AttributeSpecError, DTypeError, ShapeError
+from tgc.types import BF16
 
 RNG = np.random.default_rng(1)
 KEY = rnd.key(3)
@@ -85,6 +86,8 @@ def test_dropout() -> None:
     assert nn.dropout(x, 0.5, training=False) is x
     assert nn.dropout(x, 0) is x
     assert (both(lambda x: nn.dropout(x, 1, KEY), x)[0] == 0).all()
+    for drop in (nn.dropout, nn.alpha_dropout):
+        assert both(lambda x, drop=drop: drop(x, 0.3, KEY), x.astype(BF16))[0].dtype == BF16
     (g,) = gradients(lambda x: nn.dropout(x, 0.3, KEY), x)
     close(g, kept / 0.7, 1e-6)
     q = real(2, 4, 5)

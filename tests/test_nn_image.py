@@ -104,6 +104,14 @@ def test_scale_and_translate() -> None:
     check_gradients(f, x)
 
 
+@pytest.mark.parametrize("method", KERNELS)
+def test_scale_and_translate_by_traced_numbers(method: str) -> None:
+    x, scale, move = real(1, 6, 5), np.array([0.75, 1.3]), np.array([1.43, -0.41])
+    f = lambda x, s, t: image.scale_and_translate(x, (1, 8, 5), [1, 2], list(s), list(t), method)  # noqa: E731
+    both(f, x, scale, move)
+    check_gradients(f, x, scale, move)
+
+
 # ------------------------------------------------------------------------------------------------------------ sampling
 
 
@@ -115,6 +123,8 @@ def pixel(x: np.ndarray, at: tuple[int, ...], padding: str) -> Any:
             return 0
         if padding == "border":
             i = min(max(i, 0), n - 1)
+        if padding == "wrap":
+            i %= n
         place.append(i)
     return x[tuple(place)]
 
@@ -142,7 +152,7 @@ def interpolate(x: np.ndarray, c: np.ndarray, method: str, padding: str) -> Any:
     return total
 
 
-@pytest.mark.parametrize("padding", ["zeros", "border", "reflection", "reflection_centers"])
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection", "reflection_centers", "wrap"])
 @pytest.mark.parametrize("method", ["nearest", "linear"])
 def test_sample(method: str, padding: str) -> None:
     for spatial in ((6,), (4, 5), (3, 4, 2)):
@@ -153,6 +163,15 @@ def test_sample(method: str, padding: str) -> None:
             close(got[b, i], interpolate(x[b], places[b, i], method, padding) + np.zeros(3))
         inner = RNG.uniform(0.1, 0.9, places.shape)
         check_gradients(f, x, inner)
+
+
+@pytest.mark.parametrize("method", ["nearest", "linear"])
+def test_sample_filled(method: str) -> None:
+    x, places = real(2, 4, 5, 3), RNG.uniform(-4, 9, (2, 7, 2))
+    f = lambda x, c: image.sample(x, c, method, fill=2.5)  # noqa: E731
+    (got,) = both(f, x, places)
+    close(got, image.sample(x - 2.5, places, method) + 2.5)
+    check_gradients(f, x, RNG.uniform(-0.9, 0.9, places.shape))
 
 
 def test_sample_at_the_ends_of_the_world() -> None:
@@ -237,8 +256,15 @@ def test_gaussian_blur() -> None:
     close(*both(f, x), want)
     check_gradients(f, x)
     close(image.gaussian_blur(np.ones((1, 9, 9, 1)), 1.0), np.ones((1, 9, 9, 1)))
-    with pytest.raises(AttributeSpecError, match="odd sizes"):
-        image.gaussian_blur(x, 1.0, 4)
+    traced = lambda x, s: image.gaussian_blur(x, list(s), (3, 5))  # noqa: E731
+    close(*both(traced, x, np.array([0.8, 1.5])), want)
+    check_gradients(traced, x, np.array([0.8, 1.5]))
+    even = image.gaussian_blur(np.arange(5.0).reshape(1, 5, 1), 1.0, 2, mode="edge")
+    close(even[0, :, 0], [0.5, 1.5, 2.5, 3.5, 4])
+    with pytest.raises(AttributeSpecError, match="positive sizes"):
+        image.gaussian_blur(x, 1.0, 0)
+    with pytest.raises(AttributeSpecError, match="of a traced sigma"):
+        both(image.gaussian_blur, x, np.array(1.0))
 
 
 def test_views() -> None:
@@ -270,6 +296,26 @@ def test_extract_patches() -> None:
     assert nn.extract_patches(real(1, 6, 2), 3).shape == (1, 2, 6)
     with pytest.raises(ShapeError, match="larger than the padded operand"):
         nn.extract_patches(x, 9)
+
+
+@pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
+def test_fold_patches_is_the_transpose_of_extract_patches(data_format: str) -> None:
+    attrs: dict[str, Any] = {
+        "stride": (2, 1),
+        "padding": [(1, 2), (0, 1)],
+        "dilation": (1, 2),
+        "data_format": data_format,
+    }
+    x = real(*((2, 7, 5, 3) if data_format == "NHWC" else (2, 3, 7, 5)))
+    patches = nn.extract_patches(x, (3, 2), **attrs)
+    y = real(*patches.shape)
+    fold = lambda y: nn.fold_patches(y, (7, 5), (3, 2), **attrs)  # noqa: E731
+    (folded,) = both(fold, y)
+    assert folded.shape == x.shape
+    close((folded * x).sum(), (y * patches).sum())
+    check_gradients(fold, y)
+    with pytest.raises(ShapeError, match=r"needs a grid of \(4, 5\) patches of \(3, 2\) elements"):
+        nn.fold_patches(y, (7, 6), (3, 2), **attrs)
 
 
 def test_pixels_for_channels() -> None:

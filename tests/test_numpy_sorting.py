@@ -94,7 +94,7 @@ def test_searchsorted() -> None:
         (lambda x: tnp.lexsort([]), AttributeSpecError),
         (lambda x: tnp.cumsum(x, 3), ShapeError),
         (tnp.cumulative_sum, ShapeError),
-        (lambda x: tnp.unique(x, size=2, return_index=True), AttributeSpecError),
+        (lambda x: tnp.unique(x, size=2, axis=0), AttributeSpecError),
         (lambda x: tnp.unique(x[:0], size=2), ShapeError),
     ],
 )  # fmt: skip
@@ -116,6 +116,21 @@ def test_unique() -> None:
     np.testing.assert_array_equal(tnp.unique(few, size=4, fill_value=9), [1, 2, 3, 9])
     with pytest.raises(ConcretizationError, match="size"):
         tgc.jit(tnp.unique)(few)
+
+
+@pytest.mark.parametrize("x", [np.array([[3, 1, 3], [2, 1, 3]]), np.array([2.0, np.nan, 1, np.nan]), np.ones(3)])
+@pytest.mark.parametrize("equal_nan", [True, False])
+def test_unique_of_a_size(x: np.ndarray, equal_nan: bool) -> None:
+    wanted: Any = {"return_index": True, "return_inverse": True, "return_counts": True, "equal_nan": equal_nan}
+    want = np.unique(x, **wanted)
+    for a, b in zip(tnp.unique(x, **wanted), want, strict=True):
+        np.testing.assert_array_equal(a, b)
+    n = len(want[0])
+    values, index, inverse, counts = both(lambda x: tnp.unique(x, size=n + 2, fill_value=9, **wanted), x)
+    np.testing.assert_array_equal(inverse, want[2])
+    np.testing.assert_array_equal(values, [*want[0], 9, 9])
+    np.testing.assert_array_equal(index, [*want[1], want[1][0], want[1][0]])
+    np.testing.assert_array_equal(counts, [*want[3], 0, 0])
 
 
 def test_cumulative_folds() -> None:

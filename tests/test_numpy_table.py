@@ -264,6 +264,54 @@ def test_apply_along_axis_of_a_function_that_ignores_its_argument() -> None:
     close(got, np.apply_along_axis(lambda v: np.arange(2), 0, F))
 
 
+def test_axes_and_sizes_are_integers_of_any_kind() -> None:
+    one, both_axes = np.int64(1), np.array([0, 1])
+    close(tnp.expand_dims(F, one), F[:, None])
+    close(tnp.expand_dims(F, both_axes), F[None, None])
+    close(tnp.moveaxis(X, one, np.int8(0)), np.moveaxis(X, 1, 0))
+    close(tnp.reshape(F, np.array([2, -1])), F.reshape(2, 6))
+    close(tnp.roll(F, one, one), np.roll(F, 1, 1))
+    close(tnp.sum(X, both_axes), X.sum((0, 1)))
+    close(tnp.stack([F, F], one), np.stack([F, F], 1))
+
+
+def test_cross_products_of_two_components() -> None:
+    flat, full = F[:, :2], X[0, :3, :3]
+    padded = np.pad(flat, ((0, 0), (0, 1)))
+    close(both(tnp.cross, flat, full)[0], np.cross(padded, full))
+    close(both(tnp.cross, full, flat)[0], np.cross(full, padded))
+    close(both(tnp.cross, flat, V[:2])[0], np.cross(padded, [*V[:2], 0])[:, 2])
+
+
+@pytest.mark.parametrize(
+    ("name", "signature", "arrays"),
+    [
+        ("add", None, (F, V)), ("hypot", "(),()->()", (F, V)), ("trace", "(m,m)->()", (X[:, :3, :3],)),
+        ("matmul", "(m, n),(n)->(m)", (X, X[0, 0])), ("modf", None, (F,)), ("diag", "(m,m)->(m)", (F[:, :3],)),
+    ],
+)  # fmt: skip
+def test_vectorize(name: str, signature: str | None, arrays: tuple[np.ndarray, ...]) -> None:
+    got = both(tnp.vectorize(getattr(tnp, name), signature=signature), *arrays)
+    want = np.vectorize(getattr(np, name), signature=signature)(*arrays)
+    for a, b in zip(got, want if isinstance(want, tuple) else [want], strict=True):
+        close(a, b)
+
+
+def test_vectorize_hands_on_what_is_excluded() -> None:
+    power = tnp.vectorize(lambda x, by, plus=0.0: x**by + plus, excluded={1, "plus"})
+    close(both(lambda x: power(x, 2, plus=1.0), F)[0], F**2 + 1)
+    with pytest.raises(AttributeSpecError, match="not one of 1 operands"):
+        trace(lambda x: [tnp.vectorize(tnp.add, signature="(),()->()")(x)], [tensor_type("f32", (3,))])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.complex128, np.int64, np.float16])
+def test_view(dtype: Any) -> None:
+    x = np.arange(16.0).reshape(2, 8)
+    got, back = both(lambda x: (tnp.view(x, dtype), tnp.view(tnp.view(x, dtype), np.float64)), x)
+    np.testing.assert_array_equal(got, x.view(dtype))
+    np.testing.assert_array_equal(back, x)
+
+
 def test_places_of_elements_that_are_all_nan() -> None:
     x = np.array([[np.nan, 2, 3], [np.nan] * 3])
     for function in (tnp.nanargmax, tnp.nanargmin):
@@ -302,6 +350,8 @@ def test_data_dependent_shapes_are_refused() -> None:
         (lambda: tnp.quantile(F, 0.5, method="middle"), AttributeSpecError, "'middle' is not supported"),
         (lambda: tnp.average(F, weights=V[:3], axis=1), ShapeError, "weights have neither"),
         (lambda: tnp.cross(V, V), ShapeError, "three components"),
+        (lambda: tnp.vectorize(tnp.trace, signature="(d,d->()"), AttributeSpecError, "is no signature"),
+        (lambda: tnp.view(V[:3].astype(np.float32), np.float64), ShapeError, "whole elements of float64"),
         (lambda: tnp.zeros(3, device="gpu"), AttributeSpecError, "no device 'gpu'"),
         (lambda: tnp.isdtype(np.float32, "real"), AttributeSpecError, "is no kind"),
         (lambda: tnp.delete(F, 7, 0), ShapeError, "out of bounds"),

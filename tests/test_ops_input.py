@@ -18,7 +18,7 @@ from tgc.types import BOOL, F16, F32, F64, I32, I64, SHORT_NAMES, U8, DType, Lay
 SCALAR, LARGE = (), (2, 3, 4, 5, 6, 7)
 FIT = {  # shapes of an operand that fit the first case of an op after all
     ("take", 0): {LARGE}, ("take", 1): {SCALAR, LARGE}, ("reverse", 0): {LARGE},
-    **{(name, 0): {LARGE} for name in ("sort", "argsort", "svd", "qr", "lu", "pinv", "fft", "rfft")},
+    **{(name, 0): {LARGE} for name in ("sort", "argsort", "svd", "qr", "lu", "pinv", "fft", "rfft", "bitcast")},
     **{(name, k): {SCALAR} for name, first in STARTS.items() for k in (first, first + 1)},
     **{(op.name, 0): {LARGE} for op in OPS.values() if isinstance(op, Reduce | Cumulative)},
     **{(op.name, 0): {SCALAR, LARGE} for op in ELEMENTWISE.values() if op.arity == 1},

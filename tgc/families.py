@@ -59,6 +59,7 @@ class Family(Generic[T]):
         self._kind: list[int] = []  # of each axis: those of a kind had equal sizes in all calls
         self._varies: set[int] = set()
         self._plain: set[int] = set()  # axes whose sizes are needed as plain numbers
+        self._pinned: set[int] = set()  # those that the last program pinned, maybe as their sizes equal others
 
     def find(self, sizes: Sizes) -> T | None:
         """An instance of the first program that serves a call of such sizes."""
@@ -105,8 +106,10 @@ class Family(Generic[T]):
                 first.append(axis)
         program = Dynamic(instance, tuple(fixed), tuple(first), tuple(same), symbols.checker())
         self.programs.append(program)
-        pinned = symbols.pinned
-        self._plain |= {axis for k, axis in [*enumerate(first), *((k, axis) for axis, k in same)] if pinned[k]}
+        alone = symbols.pinned
+        pinned = {axis for k, axis in [*enumerate(first), *((k, axis) for axis, k in same)] if alone[k]}
+        self._plain |= self._pinned & pinned
+        self._pinned = pinned
 
     def give_up(self) -> None:
         """Make no more such programs: the function cannot be traced with symbols."""

@@ -235,6 +235,10 @@ class Jit:
         self._entries[key] = self._instances[key] = entry
         return entry
 
+    def compiled(self, *args: Any, **kwargs: Any) -> Compiled:
+        """The program that such a call runs, to be run without looking at the types of its arguments again."""
+        return self._compiled(args, kwargs)[0]
+
     def profile(self, *args: Any, **kwargs: Any) -> Profile:
         """The profile of such a call: see `Compiled.profile`."""
         entry, arrays = self._compiled(args, kwargs)

@@ -111,7 +111,7 @@ class Trace(Recorder):
 class Tracer:
     """A tensor that is being traced. Immutable; has NumPy's operators, shape and dtype, but no numbers."""
 
-    __slots__ = ("trace", "value", "weak")
+    __slots__ = ("__weakref__", "trace", "value", "weak")
     __array_priority__ = 1000
     __hash__ = None  # type: ignore[assignment]
 
@@ -172,9 +172,13 @@ class Tracer:
         self._no("a NumPy array (a NumPy function was called?)", "use the function of tgc.numpy")
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        """NumPy's operators on an array and a tracer record the op; other functions of NumPy's are refused."""
+        """NumPy's operators on an array and a tracer record the op; other functions of NumPy's are refused.
+
+        `array += tracer` is a new tensor too, as `tracer += array` is: the array stays as it was.
+        """
         function = getattr(arithmetic, ufunc.__name__, None)
-        if method == "__call__" and function is not None and not kwargs:
+        in_place = kwargs.keys() == {"out"} and kwargs["out"][0] is inputs[0]
+        if method == "__call__" and function is not None and (in_place or not kwargs):
             return function(*inputs)
         return self._no(f"numpy.{ufunc.__name__}", f"use tgc.numpy.{ufunc.__name__}")
 
@@ -217,6 +221,10 @@ class Tracer:
         return arithmetic.transpose(self, axes or None)
 
 
+# All else that has reflected operators of its own computes with tracers by these.
+_OPERANDS = (Tracer, np.ndarray, np.generic, bool, int, float, complex, Size, list, tuple)
+
+
 def _install_operators() -> None:
     binary = {
         "add": "add", "sub": "subtract", "mul": "multiply", "truediv": "divide", "floordiv": "floor_divide",
@@ -233,14 +241,20 @@ def _install_operators() -> None:
     }
     unary = {"neg": "negative", "abs": "absolute", "invert": "invert", "pos": "positive"}
 
-    def forward(f: Callable[..., Any]) -> Callable[..., Any]:
-        return lambda self, other: f(self, other)
+    def forward(f: Callable[..., Any], reflected: str) -> Callable[..., Any]:
+        def operator(self: Tracer, other: Any) -> Any:
+            known = isinstance(other, _OPERANDS)
+            return f(self, other) if known or not hasattr(type(other), reflected) else NotImplemented
+
+        return operator
 
     def backward(f: Callable[..., Any]) -> Callable[..., Any]:
         return lambda self, other: f(other, self)
 
-    for name, function in {**binary, **compare}.items():
-        setattr(Tracer, f"__{name}__", forward(getattr(arithmetic, function)))
+    for name, function in binary.items():
+        setattr(Tracer, f"__{name}__", forward(getattr(arithmetic, function), f"__r{name}__"))
+    for name, function in compare.items():
+        setattr(Tracer, f"__{name}__", forward(getattr(arithmetic, function), "__radd__"))
     for name, function in binary.items():
         setattr(Tracer, f"__r{name}__", backward(getattr(arithmetic, function)))
     for name, function in unary.items():

@@ -50,6 +50,8 @@ def as_dtype(dtype: object) -> DType:
     Raises:
         DTypeError: no such dtype, or tgc does not support it.
     """
+    if isinstance(dtype, np.dtype) and dtype in SHORT_NAMES:
+        return dtype
     if isinstance(dtype, str) and dtype in BY_SHORT_NAME:
         return BY_SHORT_NAME[dtype]
     try:

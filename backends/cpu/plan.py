@@ -21,7 +21,7 @@ from tgc.errors import BackendError
 from tgc.ir import Graph, Node, Value
 from tgc.ops.work import flops, traffic
 from tgc.passes.arena import ALIGNMENT
-from tgc.passes.memory import Place, arena_bytes, match_donations, root
+from tgc.passes.memory import arena_bytes, match_donations, root
 from tgc.runtime.address import aligned
 from tgc.runtime.profile import itemsize
 from tgc.types import BY_SHORT_NAME, SHORT_NAMES, TensorType
@@ -174,7 +174,7 @@ def flattened(
     results = [(2 + len(inputs) + k, 0) for k in range(len(graph.outputs))]
     donations = match_donations(graph, donated)
     # results that could not be computed in place are moved to the donated array when all is done
-    moved = {k for k, i in donations.items() if _made_at(graph.outputs[k]) != f"in:{i}"}
+    moved = {k for k, i in donations.items() if not _lies_in(graph.outputs[k], i, graph)}
     flat = Flattener(launched, 2 + len(inputs) + len(results), threads)
     places = [inputs[donations[k]] if k in donations and k not in moved else r for k, r in enumerate(results)]
     flat.graph(graph, inputs, places)
@@ -227,10 +227,10 @@ def facts_of(owners: Sequence[tuple[Node, Kernel | Callback] | None]) -> tuple[t
     return tuple(facts), indices
 
 
-def _made_at(result: Value) -> Place:
-    """The place at which a result of the graph is computed."""
+def _lies_in(result: Value, donated: int, graph: Graph) -> bool:
+    """Whether a result of the graph is computed in the memory of a donated input, or is that input."""
     v = root(result)
-    return v.node.attrs["places"][v.index] if v.node is not None else ""
+    return v is graph.inputs[donated] if v.node is None else v.node.attrs["places"][v.index] == f"in:{donated}"
 
 
 def largest_of(graph: Graph) -> str:

@@ -10,6 +10,7 @@ from tgc.nn.adaptive import *  # noqa: F403
 from tgc.nn.alignment import *  # noqa: F403
 from tgc.nn.attention import *  # noqa: F403
 from tgc.nn.convolution import *  # noqa: F403
+from tgc.nn.decoding import *  # noqa: F403
 from tgc.nn.entropies import *  # noqa: F403
 from tgc.nn.gating import *  # noqa: F403
 from tgc.nn.layers import *  # noqa: F403

@@ -22,6 +22,7 @@ from tgc.numpy.elementwise import (
     logical_and,
     maximum,
     minimum,
+    multiply,
     sqrt,
     tanh,
     where,
@@ -64,7 +65,7 @@ def relu6(x: ArrayLike) -> Array:
 def leaky_relu(x: ArrayLike, negative_slope: ArrayLike = 0.01) -> Array:
     """x above zero, else negative_slope * x."""
     x = as_real(x)
-    return where(x >= 0, x, minimum(x, 0) * negative_slope)
+    return where(x >= 0, x, multiply(minimum(x, 0), negative_slope))
 
 
 def prelu(x: ArrayLike, slope: ArrayLike, axis: int = -1) -> Array:

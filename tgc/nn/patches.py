@@ -2,20 +2,61 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tgc.errors import AttributeSpecError
 from tgc.nn.base import Padding, channels_last, pad_pairs, per_axis
-from tgc.numpy.base import Array, ArrayLike, refuse
+from tgc.numpy.base import Array, ArrayLike, along, refuse
+from tgc.numpy.elementwise import where
 from tgc.numpy.indexing import take
 from tgc.numpy.manipulation import moveaxis, reshape, transpose
 from tgc.numpy.padding import pad
+from tgc.numpy.reductions import sum
 from tgc.ops.window import window_shape
 
-__all__ = ["depth_to_space", "extract_patches", "pixel_shuffle", "pixel_unshuffle", "space_to_depth"]
+__all__ = ["depth_to_space", "extract_patches", "fold_patches", "pixel_shuffle", "pixel_unshuffle", "space_to_depth"]
+
+
+class _Windows(NamedTuple):
+    """Windows over spatial axes: an entry for each axis."""
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    grid: tuple[int, ...]
+
+    def places(self, axis: int) -> np.ndarray:
+        """int64[grid, size]: the elements of the padded axis that each window holds."""
+        steps = np.arange(self.grid[axis])[:, None] * self.stride[axis]
+        return steps + np.arange(self.size[axis]) * self.dilation[axis]
+
+
+def _windows(
+    function: str,
+    x: Array,
+    sizes: Sequence[int],
+    size: int | Sequence[int],
+    stride: int | Sequence[int] | None,
+    padding: Padding,
+    dilation: int | Sequence[int],
+) -> _Windows:
+    """Windows over axes of `sizes`; `x` is for messages."""
+    rank = len(sizes)
+    window, spread = per_axis(function, "size", size, rank), per_axis(function, "dilation", dilation, rank)
+    step = window if stride is None else per_axis(function, "stride", stride, rank)
+    if min(*window, *step, *spread) < 1:
+        raise AttributeSpecError(f"{function}: size {window}, stride {step} and dilation {spread} must be positive")
+    reach = [(k - 1) * d + 1 for k, d in zip(window, spread, strict=True)]
+    pairs = pad_pairs(function, padding, sizes, reach, step)
+    grid = window_shape(sizes, window, step, pairs, spread)
+    if min(grid) < 1:
+        raise refuse(function, [x], f"the window {window} is larger than the padded operand")
+    return _Windows(window, step, pairs, spread, grid)
 
 
 def extract_patches(
@@ -37,28 +78,77 @@ def extract_patches(
         ShapeError: the window is larger than the padded operand.
         AttributeSpecError: an attribute has the wrong form.
     """
-    name = "extract_patches"
-    x, _ = channels_last(name, x, data_format)
+    x, _ = channels_last("extract_patches", x, data_format)
     rank = x.ndim - 2
-    window, spread = per_axis(name, "size", size, rank), per_axis(name, "dilation", dilation, rank)
-    step = window if stride is None else per_axis(name, "stride", stride, rank)
-    if min(*window, *step, *spread) < 1:
-        raise AttributeSpecError(f"{name}: size {window}, stride {step} and dilation {spread} must be positive")
-    reach = [(k - 1) * d + 1 for k, d in zip(window, spread, strict=True)]
-    pairs = pad_pairs(name, padding, x.shape[1:-1], reach, step)
-    grid = window_shape(x.shape[1:-1], window, step, pairs, spread)
-    if min(grid) < 1:
-        raise refuse(name, [x], f"the window {window} is larger than the padded operand")
-    if any(map(any, pairs)):
-        x = pad(x, [(0, 0), *pairs, (0, 0)])
+    w = _windows("extract_patches", x, x.shape[1:-1], size, stride, padding, dilation)
+    window, grid = w.size, w.grid
+    if any(map(any, w.padding)):
+        x = pad(x, [(0, 0), *w.padding, (0, 0)])
     for a in range(rank):  # [batch, *grid[:a], size[:a] ..., ...]: each spatial axis becomes (grid, size)
-        places = np.arange(grid[a])[:, None] * step[a] + np.arange(window[a]) * spread[a]
-        x = take(x, places, 1 + 2 * a)
+        x = take(x, w.places(a), 1 + 2 * a)
     steps, offsets, channel = list(range(1, 2 * rank, 2)), list(range(2, 2 * rank + 1, 2)), 2 * rank + 1
     if data_format == "NHWC":
         return reshape(transpose(x, (0, *steps, *offsets, channel)), (x.shape[0], *grid, -1))
-    volume = int(np.prod(window)) * x.shape[channel]
+    volume = math.prod(window) * x.shape[channel]
     return reshape(transpose(x, (0, channel, *offsets, *steps)), (x.shape[0], volume, *grid))
+
+
+def _sources(places: np.ndarray, low: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """int64[size, most]: which of the flat `places` of a padded axis are each element of the axis without its padding.
+
+    And bool[size, most]: whether there are so many of them.
+    """
+    targets = places.ravel() - low
+    order = np.argsort(targets, kind="stable")
+    order = order[(targets[order] >= 0) & (targets[order] < size)]
+    counts = np.bincount(targets[order], minlength=size)
+    rank = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    found = np.zeros((size, max(int(counts.max()), 1)), np.int64)
+    found[targets[order], rank] = order
+    return found, np.arange(found.shape[1]) < counts[:, None]
+
+
+def fold_patches(
+    x: ArrayLike,
+    sizes: int | Sequence[int],
+    size: int | Sequence[int],
+    *,
+    stride: int | Sequence[int] | None = None,
+    padding: Padding = "valid",
+    dilation: int | Sequence[int] = 1,
+    data_format: str = "NHWC",
+) -> Array:
+    """The transpose of `extract_patches` of an image of spatial `sizes`: patches added up at their places (col2im).
+
+    Args:
+        x: [batch, *grid, volume * channels], or in "NCHW" [batch, channels * volume, *grid].
+
+    Returns:
+        [batch, *sizes, channels], or in "NCHW" [batch, channels, *sizes].
+
+    Raises:
+        ShapeError: the patches do not fit, or the window is larger than the padded image.
+        AttributeSpecError: an attribute has the wrong form.
+    """
+    name = "fold_patches"
+    x, back = channels_last(name, x, data_format)
+    rank = x.ndim - 2
+    sizes = per_axis(name, "sizes", sizes, rank)
+    w = _windows(name, x, sizes, size, stride, padding, dilation)
+    channels, rest = divmod(x.shape[-1], math.prod(w.size))
+    if tuple(x.shape[1:-1]) != tuple(w.grid) or rest:
+        raise refuse(name, [x], f"needs a grid of {w.grid} patches of {w.size} elements")
+    parts = (*w.size, channels) if data_format == "NHWC" else (channels, *w.size)
+    x = reshape(x, (x.shape[0], *w.grid, *parts))
+    x = x if data_format == "NHWC" else moveaxis(x, rank + 1, -1)
+    order: list[int] = [v for a in range(rank) for v in (1 + a, 1 + rank + a)]
+    x = transpose(x, (0, *order, 2 * rank + 1))
+    for a in range(rank):  # each pair (grid, size) of axes becomes the spatial axis: sums of the few that meet there
+        x = reshape(x, (*x.shape[: 1 + a], w.grid[a] * w.size[a], *x.shape[3 + a :]))
+        found, real = _sources(w.places(a), w.padding[a][0], sizes[a])
+        rows = take(x, found, 1 + a)
+        x = sum(where(along(real, [1 + a, 2 + a], rows.shape), rows, 0), 2 + a)
+    return back(x)
 
 
 def _shuffle(function: str, x: ArrayLike, block: int, data_format: str, *, blocks_first: bool, up: bool) -> Array:

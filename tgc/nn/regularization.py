@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from tgc.errors import AttributeSpecError
 from tgc.nn.base import channels_last
 from tgc.numpy.base import Array, ArrayLike, as_real, refuse
-from tgc.numpy.elementwise import where
+from tgc.numpy.elementwise import multiply, subtract, where
 from tgc.ops.arithmetic import broadcast_to, zeros_like
 from tgc.random import bernoulli, normal
 
@@ -64,7 +64,7 @@ def dropout(
         return x
     if key is None or rate == 1:
         return zeros_like(x)
-    return where(_kept("dropout", x, rate, key, noise_shape), x * (1 / (1 - rate)), 0)
+    return where(_kept("dropout", x, rate, key, noise_shape), multiply(x, 1 / (1 - rate)), 0)
 
 
 def spatial_dropout(
@@ -92,7 +92,8 @@ def alpha_dropout(
         return zeros_like(x)
     low = -1.6732632423543772 * 1.0507009873554805
     scale = 1 / math.sqrt((1 - rate) * (1 + rate * low**2))
-    return where(_kept("alpha_dropout", x, rate, key, noise_shape), x, low) * scale - scale * low * rate
+    kept = where(_kept("alpha_dropout", x, rate, key, noise_shape), x, low)
+    return subtract(multiply(kept, scale), scale * low * rate)
 
 
 def gaussian_dropout(x: ArrayLike, rate: float, key: Array | None = None, *, training: bool = True) -> Array:

@@ -24,6 +24,7 @@ from tgc.numpy.creation import *  # noqa: F403
 from tgc.numpy.cumulative import *  # noqa: F403
 from tgc.numpy.dtypes import *  # noqa: F403
 from tgc.numpy.elementwise import *  # noqa: F403
+from tgc.numpy.errorfunctions import *  # noqa: F403
 from tgc.numpy.floats import *  # noqa: F403
 from tgc.numpy.grids import *  # noqa: F403
 from tgc.numpy.indexing import *  # noqa: F403

@@ -34,7 +34,7 @@ FAR = (
 )  # fmt: skip
 
 
-def _clenshaw(x: Array, coefficients: Sequence[float]) -> Array:
+def clenshaw(x: Array, coefficients: Sequence[float]) -> Array:
     """The Chebyshev series at x / 2, its constant term halved."""
     last, before = multiply(x, 0.0), multiply(x, 0.0)
     older = before
@@ -53,5 +53,5 @@ def i0(x: ArrayLike, /) -> Array:
     near = less_equal(size, 8.0)
     # The branch not taken is kept within its interval, for its gradient counts zero times.
     small, large = where(near, size, 0.0), where(near, 8.0, size)
-    far = divide(_clenshaw(subtract(divide(32.0, large), 2.0), FAR), sqrt(large))
-    return multiply(exp(size), where(near, _clenshaw(subtract(divide(small, 2.0), 2.0), NEAR), far))
+    far = divide(clenshaw(subtract(divide(32.0, large), 2.0), FAR), sqrt(large))
+    return multiply(exp(size), where(near, clenshaw(subtract(divide(small, 2.0), 2.0), NEAR), far))

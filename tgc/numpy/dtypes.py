@@ -10,7 +10,7 @@ import numpy as np
 
 from tgc.errors import AttributeSpecError
 from tgc.numpy.base import Array, ArrayLike, DTypeLike, as_array, check_device
-from tgc.ops import arithmetic
+from tgc.ops import arithmetic, bits
 from tgc.ops.arithmetic import dtype_of
 from tgc.trace import Tracer
 from tgc.types import COMPLEXES, F16, F32, F64, DType, as_dtype, is_float
@@ -20,6 +20,7 @@ __all__ = [
     "float8_e4m3fn", "float8_e5m2", "float16", "float32", "float64", "floating", "generic", "iinfo", "inexact", "int8",
     "int16", "int32", "int64", "integer", "iscomplexobj", "isdtype", "isrealobj", "isscalar", "issubdtype", "ndarray",
     "number", "promote_types", "result_type", "signedinteger", "uint8", "uint16", "uint32", "uint64", "unsignedinteger",
+    "view",
 ]  # fmt: skip
 
 bfloat16 = ml_dtypes.bfloat16
@@ -54,6 +55,18 @@ def astype(x: ArrayLike, dtype: DTypeLike, /, *, copy: Any = True, device: Any =
     array, to = as_array(x), as_dtype(dtype)
     out = arithmetic.as_tensor(array, to)
     return out.copy() if copy and out is array and isinstance(out, np.ndarray) else out
+
+
+def view(a: ArrayLike, dtype: DTypeLike) -> Array:
+    """The bytes of `a` as elements of another dtype; the last axis shrinks or grows with their size.
+
+    A new array, without a gradient.
+
+    Raises:
+        ShapeError: the last axis is not made of whole elements, or one of the dtypes is boolean.
+    """
+    x, to = as_array(a), as_dtype(dtype)
+    return x if x.dtype == to else bits.bitcast(x, dtype=to)
 
 
 def result_type(*arrays_and_dtypes: ArrayLike | DTypeLike) -> DType:

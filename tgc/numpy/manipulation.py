@@ -71,7 +71,7 @@ def swapaxes(a: ArrayLike, axis1: int, axis2: int) -> Array:
 def moveaxis(a: ArrayLike, /, source: int | Sequence[int], destination: int | Sequence[int]) -> Array:
     """Axes `source` brought to the places `destination`; the others stay in order."""
     a = as_array(a)
-    both = [[t] if isinstance(t, int) else list(t) for t in (source, destination)]
+    both = [arithmetic.listed(t) for t in (source, destination)]
     start, end = ([axis_of("moveaxis", a, i) for i in t] for t in both)
     if len(start) != len(end) or len(set(start)) != len(start) or len(set(end)) != len(end):
         raise refuse("moveaxis", [a], f"source {source} and destination {destination} do not pair distinct axes")
@@ -84,7 +84,7 @@ def moveaxis(a: ArrayLike, /, source: int | Sequence[int], destination: int | Se
 def expand_dims(a: ArrayLike, /, axis: int | Sequence[int] = 0) -> Array:
     """Axes of size one inserted, so that they are `axis` of the result."""
     a = as_array(a)
-    rank = a.ndim + (1 if isinstance(axis, int) else len(axis))
+    rank = a.ndim + len(arithmetic.listed(axis))
     try:
         new = arithmetic.axes_tuple(axis, rank)
     except ShapeError as error:
@@ -267,9 +267,7 @@ def roll(a: ArrayLike, /, shift: int | Sequence[int], axis: int | Sequence[int] 
     a = as_array(a)
     if axis is None:
         return reshape(roll(ravel(a), shift, 0), a.shape)
-    shifts = [shift] if isinstance(shift, int | np.integer) else list(shift)
-    places = [axis] if isinstance(axis, int) else list(axis)
-    pairs = np.broadcast(shifts, places)
+    pairs = np.broadcast(arithmetic.listed(shift), arithmetic.listed(axis))
     for by, place in pairs:
         at = axis_of("roll", a, int(place))
         n = a.shape[at]

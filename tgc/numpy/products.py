@@ -112,21 +112,31 @@ def vecmat(x1: ArrayLike, x2: ArrayLike, /) -> Array:
 def cross(
     a: ArrayLike, b: ArrayLike, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
 ) -> Array:
-    """Cross products of vectors of three components along `axis` (or `axisa`, `axisb`, `axisc`); the others broadcast.
+    """Cross products of vectors along `axis` (or `axisa`, `axisb`, `axisc`); the other axes broadcast.
+
+    Vectors have three components, or two: the third is then zero. Of the products of two such vectors there is only
+    the third component, without an axis.
 
     Raises:
-        ShapeError: a vector has another size (NumPy deprecated those of two components).
+        ShapeError: a vector has another size.
     """
     if axis is not None:
         axisa = axisb = axisc = axis
     x, y = operands("cross", a, b)
     x, y = moveaxis(x, axis_of("cross", x, axisa), -1), moveaxis(y, axis_of("cross", y, axisb), -1)
-    if x.shape[-1:] != (3,) or y.shape[-1:] != (3,):
-        raise refuse("cross", [x, y], "vectors must have three components")
-    u, v = ([w[..., i : i + 1] for i in range(3)] for w in (x, y))
-    parts = [
-        arithmetic.subtract(arithmetic.multiply(u[i], v[j]), arithmetic.multiply(u[j], v[i]))
-        for i, j in ((1, 2), (2, 0), (0, 1))
-    ]
-    out = concatenate(parts, -1)
+    if x.shape[-1:] not in ((2,), (3,)) or y.shape[-1:] not in ((2,), (3,)):
+        raise refuse("cross", [x, y], "vectors must have two or three components")
+    u, v = ([w[..., i : i + 1] for i in range(w.shape[-1])] for w in (x, y))
+
+    def part(i: int, j: int) -> Array:
+        plus, minus = (
+            arithmetic.multiply(u[m], v[n]) if m < len(u) and n < len(v) else None for m, n in ((i, j), (j, i))
+        )
+        if plus is None or minus is None:
+            return arithmetic.negative(minus) if plus is None else plus
+        return arithmetic.subtract(plus, minus)
+
+    if len(u) == len(v) == 2:
+        return part(0, 1)[..., 0]
+    out = concatenate([part(1, 2), part(2, 0), part(0, 1)], -1)
     return moveaxis(out, -1, axis_of("cross", out, axisc))

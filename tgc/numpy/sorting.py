@@ -14,9 +14,10 @@ import numpy as np
 from tgc.errors import AttributeSpecError, ConcretizationError
 from tgc.numpy.base import Array, ArrayLike, as_array, axis_of, refuse
 from tgc.numpy.cumulative import cumsum
+from tgc.numpy.elementwise import isnan, logical_and, logical_not
 from tgc.numpy.indexing import take, take_along_axis
 from tgc.numpy.manipulation import concatenate, flip, moveaxis, ravel
-from tgc.ops import arithmetic
+from tgc.ops import arithmetic, creation
 from tgc.ops import sort as ops
 from tgc.ops.scatter import scatter_set
 from tgc.trace import Tracer
@@ -174,24 +175,63 @@ def unique_values(x: ArrayLike, /) -> Array:
     return np.sort(np.unique_values(_concrete("unique_values", x)))
 
 
-def unique(ar: ArrayLike, *, size: int | None = None, fill_value: Any = None, **options: Any) -> Any:
-    """Distinct values, sorted: NumPy's `unique` of an array; with `size` also of a traced tensor.
+def unique(
+    ar: ArrayLike,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: int | None = None,
+    *,
+    equal_nan: bool = True,
+    size: int | None = None,
+    fill_value: Any = None,
+) -> Any:
+    """Distinct values, sorted, and if asked for where each is first, which each element is, and how often each is.
 
-    With `size`, the first `size` distinct values, then `fill_value` (None: the smallest) where there are fewer.
+    Args:
+        axis: the slices along it are what is told apart, instead of elements.
+        equal_nan: whether NaNs are one value.
+        size: how many values are returned, the first ones; required of tracers, and of elements alone.
+        fill_value: what stands behind them if there are fewer, the smallest one by default; its count is zero.
 
     Raises:
         ConcretizationError: the tensor is traced, and there is no `size`.
+        AttributeSpecError: there are both `size` and `axis`.
     """
+    asked = (return_index, return_inverse, return_counts)
     if size is None:
-        return np.unique(_concrete("unique", ar), **options)
-    if options:
-        raise AttributeSpecError(f"unique: {', '.join(options)} cannot be combined with size")
-    x = ops.sort(ravel(as_array(ar)))
-    if not x.size:
+        distinct: Any = np.unique
+        return distinct(_concrete("unique", ar), *asked, axis, equal_nan=equal_nan)
+    if axis is not None:
+        raise AttributeSpecError(f"unique: axis={axis} cannot be combined with size, which counts elements")
+    x = as_array(ar)
+    parts = _unique(ravel(x), size, fill_value, equal_nan)
+    found = [parts.values, *(part for part, wanted in zip(parts[1:], asked, strict=True) if wanted)]
+    if return_inverse:
+        found[1 + return_index] = parts.inverse_indices.reshape(x.shape)
+    return tuple(found) if len(found) > 1 else found[0]
+
+
+def _unique(x: Array, size: int, fill_value: Any, equal_nan: bool) -> UniqueAll:
+    """The first `size` distinct elements of a vector; what nobody reads of the result is not computed in a program."""
+    n = x.shape[0]
+    if not n:
         if fill_value is None:
             raise refuse("unique", [x], "there is no value to fill with; give a fill_value")
-        return arithmetic.broadcast_to(arithmetic.as_tensor(fill_value, x.dtype), (size,))
-    first = concatenate([np.zeros(1, I64), cumsum(arithmetic.not_equal(x[1:], x[:-1]))])  # which distinct value it is
-    rest = x[0] if fill_value is None else arithmetic.as_tensor(fill_value, x.dtype)
-    out = arithmetic.broadcast_to(rest, (size + 1,))
-    return scatter_set(out, arithmetic.minimum(first, size), x)[:size]
+        values = arithmetic.broadcast_to(arithmetic.as_tensor(fill_value, x.dtype), (size,))
+        return UniqueAll(values, *(creation.fill(shape, I64, 0) for shape in ((size,), (0,), (size,))))
+    order = ops.argsort(x)
+    ordered = take(x, order)
+    differs = arithmetic.not_equal(ordered[1:], ordered[:-1])
+    if equal_nan:
+        differs = logical_and(differs, logical_not(logical_and(isnan(ordered[1:]), isnan(ordered[:-1]))))
+    which = concatenate([np.zeros(1, I64), cumsum(differs, dtype=I64)])  # distinct value
+    starts = ops.searchsorted(which, creation.iota(shape=(size + 1,), dtype=I64, axis=0), right=False)
+    first, there = arithmetic.minimum(starts[:-1], n - 1), arithmetic.less(starts[:-1], n)
+    rest = ordered[0] if fill_value is None else arithmetic.as_tensor(fill_value, x.dtype)
+    return UniqueAll(
+        arithmetic.where(there, take(ordered, first), rest),
+        arithmetic.where(there, take(order, first), order[0]),
+        scatter_set(creation.fill((n,), I64, 0), order, which),
+        arithmetic.subtract(starts[1:], starts[:-1]),
+    )

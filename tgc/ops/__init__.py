@@ -3,6 +3,7 @@
 from tgc.ops import (
     activations,
     attention,
+    bits,
     contraction,
     control,
     creation,
@@ -24,7 +25,7 @@ from tgc.ops import (
 from tgc.ops.kinds import REGISTRY
 
 __all__ = [
-    "REGISTRY", "activations", "attention", "contraction", "control", "creation", "cumulative", "dynamic",
+    "REGISTRY", "activations", "attention", "bits", "contraction", "control", "creation", "cumulative", "dynamic",
     "elementwise", "fft", "linalg", "movement", "opaque", "reduce", "region", "scan", "scatter", "sort", "window",
     "winograd",
 ]  # fmt: skip

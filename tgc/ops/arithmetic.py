@@ -271,9 +271,15 @@ def astype(x: Any, dtype: Any) -> Any:
     return as_tensor(x, as_dtype(dtype))
 
 
+def listed(numbers: Any) -> list[Any]:
+    """The numbers of a sequence or vector, or the only one."""
+    several = isinstance(numbers, Sequence) or (isinstance(numbers, np.ndarray) and numbers.ndim > 0)
+    return list(numbers) if several else [numbers]
+
+
 def reshape(x: Any, shape: int | Sequence[int]) -> Any:
     """The same elements, row-major, under another shape; one size may be -1."""
-    sizes = [integer(n) for n in (shape if isinstance(shape, Sequence) else (shape,))]
+    sizes = [integer(n) for n in listed(shape)]
     total = math.prod(shape_of(x))
     if sizes.count(-1) > 1:
         raise ShapeError(f"reshape to {tuple(sizes)}: only one size may be -1")
@@ -301,7 +307,7 @@ def axes_tuple(axis: int | Sequence[int] | None, rank: int) -> tuple[int, ...]:
     """Sorted axes, all of them for None."""
     if axis is None:
         return tuple(range(rank))
-    axes = [axis_index(a, rank) for a in (axis if isinstance(axis, Sequence) else (axis,))]
+    axes = [axis_index(a, rank) for a in listed(axis)]
     if len(set(axes)) != len(axes):
         raise ShapeError(f"axes {axis} repeat")
     return tuple(sorted(axes))

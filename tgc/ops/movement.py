@@ -370,7 +370,7 @@ take = Movement(
     type_rule=_take_type,
     reference=_take_reference,
     element=_take_element,
-    reads=lambda x, index: max(1.0, index.size / max(x.shape[0], 1)),
+    reads=lambda x, index: max(1, -(-index.size // max(x.shape[0], 1))),
     batch=_take_batch,
     grad=_take_grad,
     samples=samples(reals(), indices(4, -4), cases=(case((4, 3), (5,)), case((4,), (2, 3)), case((4, 2, 2), ()))),

@@ -12,6 +12,7 @@ import numpy as np
 from tgc.errors import AttributeSpecError
 from tgc.numpy.base import Array, ArrayLike, DTypeLike, accumulator, sizes
 from tgc.numpy.elementwise import absolute, clip, cos, exp, log, log1p, minimum, negative, sqrt, tan
+from tgc.numpy.errorfunctions import erf, erfinv
 from tgc.ops import elementwise
 from tgc.ops.arithmetic import add, as_tensor, broadcast_to, divide, greater, less, multiply, power, subtract, where
 from tgc.random.draws import (
@@ -73,21 +74,6 @@ def normal(key: Array, shape: Size = (), dtype: DTypeLike = F32) -> Array:
     return as_tensor(multiply(radius, cos(multiply(v, 2 * math.pi))), dtype)
 
 
-def _erfinv(y: Array) -> Array:
-    """The x with erf(x) == y: Winitzki's estimate (2008; error 2e-3), then Halley's method, cubically convergent."""
-    a = 0.147
-    y = clip(y, -1 + 2.0 ** -DIGITS[y.dtype], 1 - 2.0 ** -DIGITS[y.dtype])
-    tail = log1p(negative(multiply(y, y)))
-    t = add(multiply(tail, 0.5), 2 / (math.pi * a))
-    root = add(sqrt(subtract(multiply(t, t), divide(tail, a))), t)
-    x = multiply(elementwise.sign(y), sqrt(divide(tail, multiply(root, -a))))
-    for _ in range(2 if y.dtype == F64 else 1):
-        slope = multiply(exp(negative(multiply(x, x))), 2 / math.sqrt(math.pi))
-        step = divide(subtract(elementwise.erf(x), y), slope)
-        x = subtract(x, divide(step, add(multiply(x, step), 1)))
-    return x
-
-
 def truncated_normal(
     key: Array, shape: Size = (), dtype: DTypeLike = F32, lower: ArrayLike = -2.0, upper: ArrayLike = 2.0
 ) -> Array:
@@ -104,8 +90,10 @@ def truncated_normal(
     if not isinstance(lower, Tracer) and not isinstance(upper, Tracer) and not np.all(np.less(lower, upper)):
         raise AttributeSpecError(f"truncated_normal: lower {lower} is not below upper {upper}")
     bounds = [as_tensor(b, work if isinstance(b, Tracer) else F64) for b in (lower, upper)]
-    low, high = (as_tensor(elementwise.erf(multiply(b, math.sqrt(0.5))), work) for b in bounds)
-    x = multiply(_erfinv(uniform(key, shape, work, low, high)), math.sqrt(2))
+    low, high = (as_tensor(erf(multiply(b, math.sqrt(0.5))), work) for b in bounds)
+    nearest = 1 - 2.0 ** -DIGITS[work]
+    y = clip(uniform(key, shape, work, low, high), -nearest, nearest)
+    x = multiply(erfinv(y), math.sqrt(2))
     return as_tensor(clip(x, *(as_tensor(b, work) for b in bounds)), to)
 
 

@@ -1,33 +1,40 @@
-"""Resizing along any axes, by weights that are known while tracing: a few taps for each place of the result."""
+"""Resizing along any axes.
+
+By weights that are known while tracing: a few taps for each place of the result. Else by a matrix of weights.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
+from tgc import numpy as tnp
 from tgc.errors import AttributeSpecError
 from tgc.nn.base import full_precision
-from tgc.numpy.base import Array, along, as_array, refuse, sizes
+from tgc.numpy.base import Array, ArrayLike, along, as_array, refuse, sizes
 from tgc.numpy.indexing import take
 from tgc.numpy.reductions import sum
+from tgc.ops.arithmetic import as_tensor
+from tgc.trace import Tracer
 
 __all__ = ["resize", "scale_and_translate"]
 
-Kernel = Callable[[np.ndarray], np.ndarray]
+Kernel = Callable[[Any, Any], Any]  # distances -> weights, by the functions of NumPy, or of tgc.numpy on tracers
 
 
-def _triangle(x: np.ndarray) -> np.ndarray:
-    return np.asarray(np.maximum(0, 1 - x))
+def _triangle(x: Any, np: Any) -> Any:
+    return np.maximum(0, 1 - x)
 
 
-def _cubic(x: np.ndarray) -> np.ndarray:
+def _cubic(x: Any, np: Any) -> Any:
     near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
     return np.where(x < 1, near, np.where(x < 2, far, 0))
 
 
 def _lanczos(radius: int) -> Kernel:
-    return lambda x: np.where(x < radius, np.sinc(x) * np.sinc(x / radius), 0)
+    return lambda x, np: np.where(x < radius, np.sinc(x) * np.sinc(x / radius), 0)
 
 
 # method -> radius, weight at a distance
@@ -57,10 +64,21 @@ def _kernel_taps(n: int, centers: np.ndarray, step: float, method: str, antialia
     stretch = max(step, 1) if antialias else 1
     first = np.ceil(centers - radius * stretch).astype(np.int64)
     places = first[:, None] + np.arange(int(np.ceil(2 * radius * stretch)) + 1)
-    places, weights = _clipped(places, kernel(np.abs(centers[:, None] - places) / stretch), n)
+    places, weights = _clipped(places, kernel(np.abs(centers[:, None] - places) / stretch, np), n)
     total = weights.sum(1, keepdims=True)
     seen = ((centers >= -0.5) & (centers <= n - 0.5))[:, None] & (np.abs(total) > 1e-12)
     return places, np.where(seen, weights / np.where(seen, total, 1), 0)
+
+
+def _weights(n: int, centers: Array, step: Array, method: str, antialias: bool) -> Array:
+    """[results, n]: what `_kernel_taps` finds, of numbers that are traced."""
+    _, kernel = KERNELS[method]
+    stretch = tnp.maximum(step, 1) if antialias else 1
+    weights = kernel(tnp.absolute(centers[:, None] - tnp.arange(n, dtype=centers.dtype)) / stretch, tnp)
+    total = sum(weights, 1, keepdims=True)
+    inside = tnp.logical_and(centers >= -0.5, centers <= n - 0.5)[:, None]
+    seen = tnp.logical_and(inside, tnp.absolute(total) > 1e-12)
+    return tnp.where(seen, weights / tnp.where(seen, total, 1), 0)
 
 
 def _area_taps(n: int, wanted: int) -> Taps:
@@ -131,8 +149,8 @@ def scale_and_translate(
     x: Array,
     shape: Sequence[int],
     axes: Sequence[int],
-    scale: Sequence[float],
-    translation: Sequence[float],
+    scale: Sequence[ArrayLike],
+    translation: Sequence[ArrayLike],
     method: str = "linear",
     *,
     antialias: bool = True,
@@ -141,15 +159,16 @@ def scale_and_translate(
 
     Args:
         shape: that of the result, as x's along all other axes.
-        scale, translation: numbers known while tracing, one for each of `axes`.
+        scale, translation: one number for each of `axes`, which may be traced.
         method, antialias: as in `resize`, kernels only. Places that come from outside of the image are 0.
 
     Raises:
         ShapeError: the shapes do not fit.
-        AttributeSpecError: another method, or a scale that is not positive.
+        AttributeSpecError: another method, or a scale that is known not to be positive.
     """
     method = _method("scale_and_translate", method, antialias)
-    if method not in KERNELS or len(scale) != len(axes) or len(translation) != len(axes) or min(scale, default=1) <= 0:
+    known = [float(s) for s in scale if not isinstance(s, Tracer)]
+    if method not in KERNELS or not len(scale) == len(translation) == len(axes) or min(known, default=1) <= 0:
         raise AttributeSpecError(
             f"scale_and_translate: needs a positive scale and a translation for each of axes {tuple(axes)}, and a "
             f"kernel: {', '.join(KERNELS)}"
@@ -158,6 +177,12 @@ def scale_and_translate(
     if len(new) != x.ndim or any(n != m for a, (n, m) in enumerate(zip(x.shape, new, strict=True)) if a not in axes):
         raise refuse("scale_and_translate", [x], f"cannot be {new} by changing axes {tuple(axes)}")
     for a, s, t in zip(axes, scale, translation, strict=True):
-        centers = (np.arange(new[a]) + 0.5 - t) / s - 0.5
-        x = _apply(x, a, _kernel_taps(x.shape[a], centers, 1 / s, method, antialias))
+        n, m = x.shape[a], new[a]
+        if isinstance(s, Tracer) or isinstance(t, Tracer):
+            s, t = (as_tensor(as_array(v), x.dtype) for v in (s, t))
+            weights = _weights(n, (tnp.arange(m, dtype=x.dtype) + 0.5 - t) / s - 0.5, 1 / s, method, antialias)
+            x = tnp.moveaxis(tnp.tensordot(x, weights, ([a], [1])), -1, a)
+        else:
+            centers = (np.arange(m) + 0.5 - float(t)) / float(s) - 0.5
+            x = _apply(x, a, _kernel_taps(n, centers, 1 / float(s), method, antialias))
     return x

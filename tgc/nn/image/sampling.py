@@ -17,6 +17,8 @@ from tgc.types import F32, F64, I64
 
 __all__ = ["affine_grid", "affine_transform", "grid_sample", "rotate", "sample"]
 
+PADDINGS = ("zeros", "border", "reflection", "reflection_centers", "wrap")
+
 
 def sample(
     x: ArrayLike,
@@ -24,6 +26,7 @@ def sample(
     method: str = "linear",
     *,
     padding: str = "zeros",
+    fill: float = 0.0,
 ) -> Array:
     """Pixels of `x` [batch, *spatial, channels] at `places` [batch, ..., rank]: [batch, ..., channels].
 
@@ -31,7 +34,8 @@ def sample(
         places: one coordinate for each spatial axis, in pixels: 0 is the center of the first.
         method: "nearest" (halves to even), or "linear" between the centers around a place.
         padding: what lies around the image: "zeros", "border" (its last pixels), "reflection" (mirrored at the outer
-            edges of these), or "reflection_centers" (mirrored at their centers).
+            edges of these), "reflection_centers" (mirrored at their centers), or "wrap" (the image again).
+        fill: with padding "zeros", what lies around the image instead of zeros.
 
     Raises:
         ShapeError: the operands do not fit.
@@ -41,7 +45,7 @@ def sample(
     rank = x.ndim - 2
     if rank < 1 or places.ndim < 2 or places.shape[-1] != rank or places.shape[0] != x.shape[0]:
         raise refuse("sample", [x, places], "needs [batch, *spatial, channels] and places [batch, ..., rank]")
-    if method not in ("nearest", "linear") or padding not in ("zeros", "border", "reflection", "reflection_centers"):
+    if method not in ("nearest", "linear") or padding not in PADDINGS:
         raise AttributeSpecError(f"sample: method {method!r} or padding {padding!r} is not supported")
     if 0 in x.shape[1:-1]:
         raise refuse("sample", [x, places], "the image has no pixels")
@@ -50,13 +54,13 @@ def sample(
     along_axes = [_padded(as_tensor(places[..., a], work), n, padding) for a, n in enumerate(spatial)]
     flat = reshape(x, (-1, x.shape[-1]))
     batch = creation.iota(shape=places.shape[:-1], dtype=I64, axis=0)
-    total = None
+    total, covered = None, 0
     for corner in itertools.product(*([(0,)] if method == "nearest" else [(0, 1)]) * rank):
         index, weight = batch, None
         for c, side, n in zip(along_axes, corner, spatial, strict=True):
             base = rint(c) if method == "nearest" else floor(c)
             share = 1 - absolute(c - (base + side)) if method == "linear" else where(isnan(c), c, 1)
-            at = base + side
+            at = remainder(base + side, n) if padding == "wrap" else base + side
             share = where(logical_and(at >= 0, at <= n - 1), share, where(isnan(c), c, 0))
             index = index * n + as_tensor(where(isnan(c), 0, clip(at, 0, n - 1)), I64)
             weight = share if weight is None else weight * share
@@ -64,7 +68,8 @@ def sample(
         pixels = as_tensor(movement.take(flat, index), work)
         term = where(expand_dims(weight == 0, -1), 0, pixels * expand_dims(weight, -1))
         total = term if total is None else total + term
-    return as_tensor(total, x.dtype)
+        covered = covered + weight
+    return as_tensor(total + expand_dims(1 - covered, -1) * fill if fill else total, x.dtype)
 
 
 def _padded(c: Array, n: int, padding: str) -> Array:
@@ -73,6 +78,8 @@ def _padded(c: Array, n: int, padding: str) -> Array:
         return clip(c, -2, n + 1)
     if padding == "border":
         return clip(c, 0, n - 1)
+    if padding == "wrap":
+        return remainder(c, n)
     low, span = (-0.5, float(n)) if padding == "reflection" else (0.0, float(n - 1))
     if not span:
         return where(isnan(c), c, c * 0)
