@@ -38,6 +38,7 @@ from tgc.backends.loops.ir import (
     walk,
 )  # fmt: skip
 from tgc.backends.loops.kernel import finish
+from tgc.backends.loops.panels import along
 from tgc.backends.loops.pull import FOLD, SCALAR, Pull, compute_dtype, physical, rounded
 from tgc.backends.loops.schedule import Schedule
 from tgc.ir import Node, Value
@@ -358,9 +359,9 @@ class _Columns:
 
         return substitute(x, replace, self.memo)
 
-    def sweep(self, stmts: Sequence[Stmt]) -> tuple[Stmt, ...]:
+    def sweep(self, stmts: Sequence[Let | Store]) -> tuple[Stmt, ...]:
         """A loop over the block's columns."""
-        return (For(self.column.var, Var("first"), Var("end"), tuple(stmts)),) if stmts else ()
+        return along(self.column.var, Var("first"), Var("end"), stmts) if stmts else ()
 
     def put(self, name: str, x: Expr) -> Store:
         return Store(self.arrays[name], (self.at,), self.load(x))
@@ -395,7 +396,7 @@ class _Columns:
 
     def _rows(self, s: _Sweep) -> tuple[Stmt, ...]:
         """The loops of a sweep over the reduced axes, innermost that over the block's columns."""
-        one = [stmt for f in s.folds for stmt in self._steps(f, [{}])]
+        one: list[Let | Store] = [stmt for f in s.folds for stmt in self._steps(f, [{}])]
         one += [Store(x.buffer, x.index, self.load(x.value)) for x in s.stores]
         if not one:
             return ()
@@ -412,9 +413,9 @@ class _Columns:
         ]
         return nest(self.inner[:-1], loops)
 
-    def _steps(self, f: _Fold, rows: Sequence[Mapping[Expr, Expr]]) -> list[Stmt]:
+    def _steps(self, f: _Fold, rows: Sequence[Mapping[Expr, Expr]]) -> list[Let | Store]:
         """The state of a fold after the elements of these rows, each of which is given by what it replaces."""
-        stmts: list[Stmt] = []
+        stmts: list[Let | Store] = []
         state: dict[Expr, Expr] = {}
         for r, row in enumerate(rows):
             here: dict[Expr, Expr] = {**state, **row}
