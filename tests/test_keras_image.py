@@ -335,3 +335,12 @@ def test_layers_leave_arrays_as_they_are(dtype: type[np.generic]) -> None:
     np.testing.assert_array_equal(x, kept)
     assert (np.asarray(brighter) >= x).all()
     assert (np.asarray(brighter) > x).any()
+
+
+def test_equalization_is_traceable() -> None:
+    x = RNG.integers(90, 150, (2, 8, 9, 3)).astype(np.float32)
+    layer = keras.layers.Equalization()
+    got = np.asarray(layer(x))
+    assert got.min() == 0
+    assert got.max() == 255
+    close(np.asarray(tgc.jit(lambda x: layer(x))(x)), got, 1e-6)

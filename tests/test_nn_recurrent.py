@@ -196,6 +196,14 @@ def ctc_reference(logits: np.ndarray, labels: tuple[int, ...], blank: int) -> fl
     return -math.log(total) if total else math.inf
 
 
+def test_ctc_of_labels_that_are_the_blank() -> None:
+    """As in Optax, whose value this is."""
+    logits = (np.arange(24, dtype=np.float32).reshape(2, 4, 3) - 12) / 100
+    labels, sizes = np.array([[1, 2, 1, 0], [1, 2, 0, 2]]), np.array([3, 3])
+    (found,) = run(lambda x: nn.ctc(x, labels, label_lengths=sizes), logits)
+    assert abs(found - 2.448645) < 1e-5
+
+
 @pytest.mark.parametrize("blank", [0, 2])
 def test_ctc(blank: int) -> None:
     logits = real(5, 5, 3) * 2

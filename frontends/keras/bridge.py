@@ -14,7 +14,7 @@ import importlib.metadata
 import os
 import sys
 from collections.abc import Sequence
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from tgc.sizes import is_size
@@ -80,6 +80,7 @@ def activate() -> None:
             os.environ["KERAS_BACKEND"] = kept
     vars(config)["_BACKEND"] = NAME
     _answer_dynamic_backends()
+    _trace_equalization()
     _leave_symbols_open()
 
 
@@ -101,6 +102,22 @@ def _answer_dynamic_backends() -> None:
         return shape if name == "shape" else getattr(backend, name)
 
     dynamic.__getattr__ = function
+
+
+def _trace_equalization() -> None:
+    """Let the layer Equalization find the first bin that is not empty as it does for the backend named "jax".
+
+    For most others it asks for all of them, whose number is unknown while tracing.
+    """
+    layer = importlib.import_module("keras").layers.Equalization
+    backend, known = importlib.import_module("keras.src.backend"), layer._apply_equalization
+    named = SimpleNamespace(name="jax", numpy=backend.numpy, cast=backend.cast)
+
+    def _apply_equalization(self: Any, channel: Any, hist: Any) -> Any:
+        traceable = SimpleNamespace(backend=named, bins=self.bins) if self.backend.name == NAME else self
+        return known(traceable, channel, hist)
+
+    layer._apply_equalization = _apply_equalization
 
 
 def _leave_symbols_open() -> None:

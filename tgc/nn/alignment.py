@@ -11,7 +11,7 @@ from tgc.nn.layers import is_label
 from tgc.nn.positions import sequence_mask
 from tgc.nn.softmaxes import log_softmax
 from tgc.numpy.base import Array, ArrayLike, as_array, refuse
-from tgc.numpy.elementwise import logaddexp, logical_and, not_equal, where
+from tgc.numpy.elementwise import logaddexp, not_equal, where
 from tgc.numpy.indexing import as_indices, take_along_axis
 from tgc.numpy.manipulation import broadcast_to, concatenate, expand_dims, reshape, stack, swapaxes
 from tgc.numpy.reductions import sum
@@ -61,7 +61,7 @@ def ctc(
     places = reshape(stack([blanks, wanted], -1), (batch, 2 * n))
     places = concatenate([places, creation.fill((batch, 1), wanted.dtype, blank)], 1)
     never = creation.fill((batch, 2), logits.dtype, _NEVER)
-    jumps = logical_and(not_equal(places[:, 2:], places[:, :-2]), not_equal(places[:, 2:], blank))
+    jumps = not_equal(places[:, 2:], places[:, :-2])  # a label that is the blank is one like others, as in Optax
     jumps = concatenate([creation.fill((batch, min(2, 2 * n + 1)), BOOL, False), jumps], 1)
 
     log_p = log_softmax(logits)
