@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 from dynamic_programs import programs
 from gradients import check_gradients
-from traced import both, close, graph_of
+from traced import both, close, graph_of, ops_of
 
 import tgc
 from tgc import keras
 from tgc.frontends.keras import random as krandom
 from tgc.frontends.keras import rnn as recurrence
 from tgc.frontends.keras.ops import nn as knn
+from tgc.interpret import interpret
 from tgc.ir import Graph
 from tgc.types import BF16
 
@@ -312,3 +313,11 @@ def test_batches_of_other_sizes_share_a_program() -> None:
 def test_a_graph_of_attention_holds_no_scores() -> None:
     graph = graph_of(lambda q, k, v: knn.dot_product_attention(q, k, v, mask=SEEN, is_causal=True), Q, KV, KV)
     assert [n.op.name for n in graph.nodes if n.op.name in ("attention", "dot", "exp")] == ["attention"]
+
+
+@pytest.mark.parametrize("name", ["categorical_crossentropy", "sparse_categorical_crossentropy"])
+def test_a_loss_behind_softmax_is_one_of_logits(name: str) -> None:
+    loss, target = getattr(knn, name), LABELS if name.startswith("sparse") else simplex(3, 4)
+    graph = graph_of(lambda x: loss(target, knn.softmax(x)), X)
+    assert ops_of(graph) == ops_of(graph_of(lambda x: (knn.softmax(x), loss(target, x, from_logits=True))[1], X))
+    close(interpret(graph, X)[0], np.asarray(loss(target, knn.softmax(X))), 1e-6)

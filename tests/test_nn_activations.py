@@ -226,3 +226,18 @@ def test_logsumexp_of_infinities() -> None:
 def test_halves_must_be_even() -> None:
     with pytest.raises(ShapeError, match=r"swiglu\(f64\[3,3\]\): axis -1 has an odd size"):
         nn.swiglu(X[:, :3])
+
+
+def test_logits_of_probabilities() -> None:
+    """They are known where softmax along that axis has made the probabilities, and nothing lies between."""
+    found = []
+
+    def f(x: Any) -> Any:
+        y = nn.softmax(x, 1)
+        found.extend([nn.logits_of(y, 1), nn.logits_of(y), nn.logits_of(y, 0), nn.logits_of(nn.log_softmax(x))])
+        found.extend([nn.logits_of(nn.softmax(x, (0, 1))), nn.logits_of(y * 1.5), nn.logits_of(x)])
+        return x - found[-7] if found[-7] is not None else x - x
+
+    assert not both(f, X)[0].any()
+    assert found[:7] == [None] * 7  # of NumPy arrays nothing is known
+    assert [x is not None for x in found[7:]] == [True, True, *[False] * 5]

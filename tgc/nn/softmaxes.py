@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from tgc.composite import composite
+from tgc.composite import composed, composite
 from tgc.control import associative_scan
 from tgc.nn.base import full_precision
 from tgc.numpy.base import Array, Axes, axes_of, refuse, spread
@@ -20,8 +20,9 @@ from tgc.ops import creation
 from tgc.ops.arithmetic import as_tensor, divide, multiply, subtract
 from tgc.ops.elementwise import stop_gradient
 from tgc.ops.reduce import reduce_max, reduce_sum
+from tgc.trace import Tracer
 
-__all__ = ["log_softmax", "logcumsumexp", "logsumexp", "softmax", "softmin", "sparsemax"]
+__all__ = ["log_softmax", "logcumsumexp", "logits_of", "logsumexp", "softmax", "softmin", "sparsemax"]
 
 
 def _axes(function: str, x: Array, axis: Axes) -> tuple[int, ...]:
@@ -60,6 +61,20 @@ def _softmax_kept(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
 
 
 _softmax.defvjp(_softmax_kept, _softmax_pullback)
+
+
+def logits_of(probabilities: Array, axis: int = -1) -> Array | None:
+    """What `softmax` along one axis has made `probabilities` of in the trace that is being recorded; None where another
+    function made them, or where nothing is recorded.
+
+    A loss of the logits is more exact than one of probabilities, and takes no pass over these.
+    """
+    node = probabilities.value.node if isinstance(probabilities, Tracer) else None
+    if node is None or node.op is not composed or node.attrs["name"] != _softmax.name:
+        return None
+    (total,) = (n for n in node.body.nodes if n.op is reduce_sum)
+    same = total.attrs["axes"] == (axis % len(probabilities.shape),)
+    return Tracer(probabilities.trace, node.operands[0]) if same else None
 
 
 @full_precision

@@ -54,11 +54,18 @@ def _probabilities(output: Tensor, axis: int) -> Tensor:
     return tnp.clip(output / tnp.sum(output, axis=axis, keepdims=True), epsilon, 1 - epsilon)
 
 
+def _logits(output: Tensor, from_logits: bool, axis: int) -> tuple[Tensor, bool]:
+    """The logits, as in Keras's own TensorFlow backend, where `output` is their softmax: no epsilon is needed then."""
+    logits = None if from_logits else nn.logits_of(output, axis)
+    return (output, from_logits) if logits is None else (logits, True)
+
+
 def categorical_crossentropy(target: Tensor, output: Tensor, from_logits: bool = False, axis: int = -1) -> Tensor:
     """-sum(target * log(output)) along `axis`, for a target of probabilities."""
     target, output = _pair("categorical_crossentropy", target, output)
     if not output.ndim:
         raise refuse("categorical_crossentropy", [target, output], "there must be one axis at least")
+    output, from_logits = _logits(output, from_logits, axis)
     if from_logits:
         return nn.cross_entropy(output, target, axis=axis, reduction="none")
     return -tnp.sum(target * tnp.log(_probabilities(output, axis)), axis=axis)
@@ -79,6 +86,7 @@ def sparse_categorical_crossentropy(
             [target, output],
             "target and output must have the same shape, but for the axis of the classes",
         )
+    output, from_logits = _logits(output, from_logits, axis)
     if not from_logits:
         output = _probabilities(output, axis)
     attrs: dict[str, Any] = {"from_logits": from_logits, "epsilon": backend.epsilon(), "reduction": "none"}
