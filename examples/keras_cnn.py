@@ -7,7 +7,7 @@
 with Adam on sparse categorical cross-entropy, to some 98 % on the last fifth within seconds. The model is saved,
 loaded again, and asked for what it sees; curves and predictions are drawn. Run it with
 
-    pip install -e '.[examples,keras]' && python examples/keras_cnn.py
+    pip install -e '.[examples]' && python examples/keras_cnn.py
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ variables (`stateless_call`, `stateless_apply`), compiled by `tgc.jit` as one pr
 classifier of real digits judges the results: after a minute on two cores it is sure, to 90 %, of two in five or more,
 and finds all ten digits. The generator is saved, loaded again, and draws. Run it with
 
-    pip install -e '.[examples,keras]' && python examples/keras_gan.py
+    pip install -e '.[examples]' && python examples/keras_gan.py
 """
 
 from __future__ import annotations

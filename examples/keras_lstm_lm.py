@@ -9,7 +9,7 @@ with Adam to guess each next word, for less than a minute on two cores. The perp
 about 60: the model is as unsure as among 60 words that are equally likely. It is saved and loaded again; then it
 writes, handing its LSTM's states from word to word. Run it with
 
-    pip install -e '.[examples,keras]' && python examples/keras_lstm_lm.py
+    pip install -e '.[examples]' && python examples/keras_lstm_lm.py
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ with residuals and layer normalization stand on an embedding of words and places
 follows one word in nine, the F1 scores of commas and of stops exceed one half within a minute on two cores.
 The model is saved, loaded again, and shown a text. Run it with
 
-    pip install -e '.[examples,keras]' && python examples/keras_self_attention.py
+    pip install -e '.[examples]' && python examples/keras_self_attention.py
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@
 
 Each prints what it brought; together they take half a minute on two cores. Run it with
 
-    pip install -e '.[examples,keras]' && python examples/keras_training_tools.py
+    pip install -e '.[examples]' && python examples/keras_training_tools.py
 """
 
 from __future__ import annotations

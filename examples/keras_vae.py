@@ -8,7 +8,7 @@ are trained on four fifths of scikit-learn's digits, enlarged to 28x28, to tell 
 costs some 50 nats an image less than it costs whoever knows the mean image. The decoder is saved, loaded again, and
 draws what lies on a grid of the plane. Run it with
 
-    pip install -e '.[examples,keras]' && python examples/keras_vae.py
+    pip install -e '.[examples]' && python examples/keras_vae.py
 """
 
 from __future__ import annotations
