@@ -1,1 +1,1 @@
-"""Importers of other projects' models, imported as ``tgc.frontends``; each needs the extra of its name."""
+"""Other projects' models and interfaces on tgc, imported as ``tgc.frontends``; each needs the extra of its name."""
