@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+DOCUMENTS = (README, ROOT / "docs" / "architecture.md", ROOT / "CONTRIBUTING.md")
 FENCE = re.compile(r"^```[ \t]*(\w*)[^\n]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
 
 
@@ -134,7 +135,6 @@ def test_every_example_is_tested() -> None:
     names = [path.stem for path in (ROOT / "examples").glob("*.py")]
     assert names
     assert [name for name in names if f'example("{name}").main(' not in tests] == []
-    assert [name for name in names if f'example("{name}").main(' not in tests] == []
 
 
 def blocks(language: str) -> list[tuple[int, str]]:
@@ -167,16 +167,22 @@ def test_the_readme_runs(tmp_path: Path) -> None:
     assert "def " in done.stdout
 
 
-def test_the_readme_speaks_of_what_exists() -> None:
-    """Paths, environment variables and commands."""
-    text = README.read_text(encoding="utf-8")
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_documents_speak_of_what_exists(document: Path) -> None:
+    """Paths, names of files, environment variables and commands; words in capitals stand for others."""
+    text = document.read_text(encoding="utf-8")
     paths = set(re.findall(r"\b(?:tgc|backends|frontends|tests|examples|benchmarks|docs)/[\w/.-]+\b", text))
     paths |= set(re.findall(r"\]\(([\w/.-]+)\)", text))
     assert paths
+    paths = {path for path in paths if not re.search(r"\b[A-Z]+(/|\.json|$)", path)}
     assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
-    code = [p.read_text(encoding="utf-8") for top in ("tgc", "backends") for p in (ROOT / top).rglob("*.py")]
+    folders = ("tgc", "backends", "frontends", "benchmarks", "examples", "tests")
+    files = [p for folder in folders for p in (ROOT / folder).rglob("*.py")]
+    named = set(re.findall(r"`([\w/]+\.py)`", text))
+    assert [name for name in sorted(named) if not any(f"/{p.as_posix()}".endswith(f"/{name}") for p in files)] == []
+    sources = [p.read_text(encoding="utf-8") for p in files if p.relative_to(ROOT).parts[0] in ("tgc", "backends")]
     for name in sorted(set(re.findall(r"\bTGC_[A-Z_]+\b", text))):
-        assert any(f'"{name}"' in source for source in code), f"no code reads {name}"
+        assert any(f'"{name}"' in source for source in sources), f"no code reads {name}"
     modules = re.findall(r"python -m (benchmarks[\w.]*)", text)
-    files = {m: ROOT.joinpath(*m.split(".")) for m in modules}
-    assert [m for m, f in files.items() if not (f.with_suffix(".py").exists() or (f / "__main__.py").exists())] == []
+    commands = {m: ROOT.joinpath(*m.split(".")) for m in modules}
+    assert [m for m, f in commands.items() if not (f.with_suffix(".py").exists() or (f / "__main__.py").exists())] == []
