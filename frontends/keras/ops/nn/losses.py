@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -54,10 +55,9 @@ def _probabilities(output: Tensor, axis: int) -> Tensor:
     return tnp.clip(output / tnp.sum(output, axis=axis, keepdims=True), epsilon, 1 - epsilon)
 
 
-def _logits(output: Tensor, from_logits: bool, axis: int) -> tuple[Tensor, bool]:
-    """The logits, as in Keras's own TensorFlow backend, where `output` is their softmax: no epsilon is needed then."""
-    logits = None if from_logits else nn.logits_of(output, axis)
-    return (output, from_logits) if logits is None else (logits, True)
+def _bounds() -> tuple[float, float]:
+    """Logarithms of the least and the greatest of `_probabilities`."""
+    return math.log(backend.epsilon()), math.log1p(-backend.epsilon())
 
 
 def categorical_crossentropy(target: Tensor, output: Tensor, from_logits: bool = False, axis: int = -1) -> Tensor:
@@ -65,10 +65,13 @@ def categorical_crossentropy(target: Tensor, output: Tensor, from_logits: bool =
     target, output = _pair("categorical_crossentropy", target, output)
     if not output.ndim:
         raise refuse("categorical_crossentropy", [target, output], "there must be one axis at least")
-    output, from_logits = _logits(output, from_logits, axis)
     if from_logits:
         return nn.cross_entropy(output, target, axis=axis, reduction="none")
-    return -tnp.sum(target * tnp.log(_probabilities(output, axis)), axis=axis)
+    if (logits := nn.logits_of(output, axis)) is not None:
+        logs = tnp.clip(nn.log_softmax(logits, axis), *_bounds())
+    else:
+        logs = tnp.log(_probabilities(output, axis))
+    return -tnp.sum(target * logs, axis=axis)
 
 
 def sparse_categorical_crossentropy(
@@ -86,7 +89,10 @@ def sparse_categorical_crossentropy(
             [target, output],
             "target and output must have the same shape, but for the axis of the classes",
         )
-    output, from_logits = _logits(output, from_logits, axis)
+    logits = None if from_logits else nn.logits_of(output, axis)
+    if logits is not None:
+        least, greatest = _bounds()
+        return tnp.clip(nn.cross_entropy(logits, target, axis=axis, reduction="none"), -greatest, -least)
     if not from_logits:
         output = _probabilities(output, axis)
     attrs: dict[str, Any] = {"from_logits": from_logits, "epsilon": backend.epsilon(), "reduction": "none"}
