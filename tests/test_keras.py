@@ -272,6 +272,10 @@ def test_unsupported_things_are_named() -> None:
         pass
     with pytest.raises(ValueError, match="None"):
         ops.convert_to_tensor(None)
+    with pytest.raises(NotImplementedError, match=r"keras\.distribution"):
+        keras.distribution.DataParallel()
+    with pytest.raises(TypeError, match=r"keras\.Model"):
+        from_keras(layers.Dense(2))
 
 
 def python(code: str, **env: str) -> subprocess.CompletedProcess[str]:

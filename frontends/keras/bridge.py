@@ -79,9 +79,24 @@ def activate() -> None:
         else:
             os.environ["KERAS_BACKEND"] = kept
     vars(config)["_BACKEND"] = NAME
+    _refuse_distribution()
     _answer_dynamic_backends()
     _trace_equalization()
     _leave_symbols_open()
+
+
+class _NoDevices:
+    """In the place of a backend's functions that distribute tensors over devices."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise NotImplementedError(
+            "`keras.distribution` is not supported with the tgc backend, which has one device; Keras on JAX has more"
+        )
+
+
+def _refuse_distribution() -> None:
+    """Let `keras.distribution` say what is wrong: for the backend in whose place we are it has None to ask."""
+    vars(importlib.import_module("keras.src.distribution.distribution_lib"))["distribution_lib"] = _NoDevices()
 
 
 def _answer_dynamic_backends() -> None:

@@ -18,12 +18,13 @@ def from_keras(model: Any, batch: int = 1, shapes: Any = None) -> Graph:
     """The graph of what a built model infers: its inputs are the model's, in order, its weights are constants.
 
     Args:
-        model: a `keras.Model` or layer that is built.
+        model: a `keras.Model` that is built, and if it is of a class of its own, has been called.
         batch: stands for sizes of first axes that the model leaves open.
         shapes: the shapes of the inputs, in the structure of these, where the model leaves other sizes open.
 
     Raises:
-        ValueError: a size is open.
+        TypeError: it is no `keras.Model`.
+        ValueError: it is not built, or a size is open.
     """
     arguments = get_input_signature(model)
     specs = tree.flatten(arguments)
