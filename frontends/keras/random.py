@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from keras.src.backend.config import floatx
 from keras.src.random.seed_generator import SeedGenerator as SeedGenerator
 from keras.src.random.seed_generator import draw_seed as draw_seed
 from keras.src.random.seed_generator import make_default_seed as make_default_seed
 
 import tgc
 from tgc import nn
-from tgc.frontends.keras.ops.tensors import Tensor, cast, convert_to_tensor, is_tensor
+from tgc.frontends.keras.ops.tensors import Tensor, cast, convert_to_tensor, is_tensor, numpy_dtype
 
 Shape = Sequence[int]
 
@@ -23,33 +22,29 @@ def _key(seed: Any) -> Tensor:
     return cast(seed if is_tensor(seed) else draw_seed(seed), "uint32")
 
 
-def _dtype(dtype: Any) -> np.dtype[Any]:
-    return np.dtype(str(dtype or floatx()))
-
-
 def _scaled(x: Tensor, mean: Any, stddev: Any) -> Tensor:
     return cast(x * stddev + mean, x.dtype)
 
 
 def normal(shape: Shape, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = None, seed: Any = None) -> Tensor:
     """Normal numbers."""
-    return _scaled(tgc.random.normal(_key(seed), tuple(shape), _dtype(dtype)), mean, stddev)
+    return _scaled(tgc.random.normal(_key(seed), tuple(shape), numpy_dtype(dtype)), mean, stddev)
 
 
 def truncated_normal(shape: Shape, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = None, seed: Any = None) -> Tensor:
     """Normal numbers within two standard deviations of the mean."""
-    return _scaled(tgc.random.truncated_normal(_key(seed), tuple(shape), _dtype(dtype)), mean, stddev)
+    return _scaled(tgc.random.truncated_normal(_key(seed), tuple(shape), numpy_dtype(dtype)), mean, stddev)
 
 
 def uniform(shape: Shape, minval: Any = 0.0, maxval: Any = 1.0, dtype: Any = None, seed: Any = None) -> Tensor:
     """Uniform numbers in [minval, maxval)."""
-    return tgc.random.uniform(_key(seed), tuple(shape), _dtype(dtype), minval, maxval)
+    return tgc.random.uniform(_key(seed), tuple(shape), numpy_dtype(dtype), minval, maxval)
 
 
 def randint(shape: Shape, minval: Any, maxval: Any, dtype: Any = "int32", seed: Any = None) -> Tensor:
     """Integers in [minval, maxval), each with the same probability."""
     low, high = (cast(x, "int64") if is_tensor(x) else int(x) for x in (minval, maxval))
-    return tgc.random.randint(_key(seed), tuple(shape), low, high, np.dtype(dtype))
+    return tgc.random.randint(_key(seed), tuple(shape), low, high, numpy_dtype(dtype))
 
 
 def categorical(logits: Tensor, num_samples: int, dtype: Any = "int32", seed: Any = None) -> Tensor:
@@ -74,16 +69,16 @@ def shuffle(x: Tensor, axis: int = 0, seed: Any = None) -> Tensor:
 
 def gamma(shape: Shape, alpha: Any, dtype: Any = None, seed: Any = None) -> Tensor:
     """Gamma with the shape parameter `alpha`."""
-    return tgc.random.gamma(_key(seed), convert_to_tensor(alpha), tuple(shape), _dtype(dtype))
+    return tgc.random.gamma(_key(seed), convert_to_tensor(alpha), tuple(shape), numpy_dtype(dtype))
 
 
 def binomial(shape: Shape, counts: Any, probabilities: Any, dtype: Any = None, seed: Any = None) -> Tensor:
     """How often, of `counts` trials, something of probability `probabilities` happens; as floats."""
     counts, chances = (convert_to_tensor(x) for x in (counts, probabilities))
-    return cast(tgc.random.binomial(_key(seed), counts, chances, tuple(shape), np.dtype("int64")), _dtype(dtype))
+    return cast(tgc.random.binomial(_key(seed), counts, chances, tuple(shape), np.dtype("int64")), numpy_dtype(dtype))
 
 
 def beta(shape: Shape, alpha: Any, beta: Any, dtype: Any = None, seed: Any = None) -> Tensor:
     """Beta with the parameters `alpha` and `beta`."""
     alpha, beta = (convert_to_tensor(x) for x in (alpha, beta))
-    return tgc.random.beta(_key(seed), alpha, beta, tuple(shape), _dtype(dtype))
+    return tgc.random.beta(_key(seed), alpha, beta, tuple(shape), numpy_dtype(dtype))

@@ -50,6 +50,11 @@ def convert_to_tensor(x: Any, dtype: Any = None, sparse: bool | None = None, rag
     return np.asarray(x, dtype=name)
 
 
+def numpy_dtype(dtype: Any) -> np.dtype[Any]:
+    """NumPy's dtype for what Keras takes for one; floatx for None."""
+    return np.dtype(str(standardize_dtype(dtype)))
+
+
 def _dtype_of(x: Any) -> str:
     """Keras's dtype for a number, or for lists of numbers and tensors."""
     return str(result_type(*(int if is_size(leaf) else getattr(leaf, "dtype", type(leaf)) for leaf in tree.flatten(x))))
