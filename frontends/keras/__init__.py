@@ -29,6 +29,7 @@ _NAMES = {
 }  # fmt: skip
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 
+# What stands in for Keras's backend takes these, while `export`, which imports layers, cannot be imported yet.
 __all__ = [*_MODULES, *(name for name in _HOME if name != "from_keras")]  # noqa: PLE0604
 
 

@@ -1,4 +1,4 @@
-"""What functions assign to variables where they are traced as regions, as further results of theirs.
+"""Regions that assign to variables: what they assign is a further result of theirs.
 
 A region's tensors mean nothing outside of it: what it assigns in a stateless scope, and the losses that it adds, must
 leave it as results.
@@ -79,7 +79,7 @@ def branches_with_effects(control: Callable[..., Any], branches: Sequence[Functi
             assigned.update(scope.assigned)
             return out, scope.values(list(assigned.values()))
 
-    for branch in branches:
+    for branch in branches:  # all return what any of them assigns to, which is known when each has run once
         tgc.eval_shape(lambda branch=branch: pure(branch))
     out, values = control(*(lambda branch=branch: pure(branch) for branch in branches))
     for variable, value in zip(assigned.values(), values, strict=True):

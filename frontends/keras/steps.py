@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from itertools import chain
@@ -168,7 +169,7 @@ class Steps(base_trainer.Trainer):  # type: ignore[misc]
     # ------------------------------------------------------------------------------------------------------ functions
 
     def _resolve_auto_jit_compile(self) -> bool:
-        """Always, but for layers that look things up in TensorFlow; others say so because of XLA alone."""
+        """Whether all layers can be traced: those cannot that look things up in TensorFlow."""
         return all(x.supports_jit or _traceable(x) for x in self._flatten_layers())
 
     @property
@@ -182,15 +183,20 @@ class Steps(base_trainer.Trainer):  # type: ignore[misc]
     def jit_compile(self, value: bool) -> None:
         self._jit_compile = value
 
-    def _made(self, step: Step, joined: Callable[[Tensor], Tensor], in_place: bool = True) -> Run:
-        """What runs some steps: all of `steps_per_execution` in one program, fewer one by one."""
-        if self.run_eagerly or not self.jit_compile:
-            single: Callable[[Groups, Any], Any] = lambda groups, data: eager(step, groups, data)  # noqa: E731
-            several = None
-        else:
-            single = Program(step, in_place=in_place)
-            several = Program(step, joined, in_place) if self.steps_per_execution > 1 else None
-        join: Callable[[Any], Any] = (lambda outputs: outputs[-1]) if in_place else np.concatenate
+    def _made(self, mode: str) -> Run:
+        """What runs some steps: all of `steps_per_execution` in one program, fewer one by one.
+
+        Of logs the last ones count, of predictions all. Predicting may run in several threads: it changes no array.
+        """
+        step = self._step(mode)
+        predicts = mode == "predict"
+        single: Callable[[Groups, Any], Any] = functools.partial(eager, step)
+        several = None
+        if not self.run_eagerly and self.jit_compile:
+            single = Program(step, in_place=not predicts)
+            if self.steps_per_execution > 1:
+                several = Program(step, _rows if predicts else _last, in_place=not predicts)
+        join = np.concatenate if predicts else _last
 
         def run(groups: Groups, batches: list[Any]) -> Any:
             if len(batches) == 1:
@@ -220,28 +226,33 @@ class Steps(base_trainer.Trainer):  # type: ignore[misc]
     def make_train_function(self, force: bool = False) -> Run:
         """What runs steps of training; made anew after `compile`."""
         if self.train_function is None or force:
-            self.train_function = self._made(self._step("train"), lambda x: x[-1])
+            self.train_function = self._made("train")
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Run:
         """What runs steps of evaluation; made anew after `compile`."""
         if self.test_function is None or force:
-            self.test_function = self._made(self._step("test"), lambda x: x[-1])
+            self.test_function = self._made("test")
         return self.test_function
 
     def make_predict_function(self, force: bool = False) -> Run:
         """What runs steps of prediction; made anew after `compile`."""
         if self.predict_function is None or force:
-            self.predict_function = self._made(self._step("predict"), _rows, in_place=False)
+            self.predict_function = self._made("predict")
         return self.predict_function
 
 
 def _traceable(layer: Any) -> bool:
-    """Whether a layer that does not support XLA, as it says, can be traced."""
+    """Whether a layer can be traced that says it cannot be compiled: some mean only XLA."""
     from keras.src.layers.preprocessing.data_layer import DataLayer
     from keras.src.layers.rnn.rnn import RNN
 
     return isinstance(layer, DataLayer | RNN)
+
+
+def _last(xs: Any) -> Any:
+    """What comes from the last of some batches."""
+    return xs[-1]
 
 
 def _rows(x: Tensor) -> Tensor:

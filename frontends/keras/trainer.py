@@ -21,13 +21,13 @@ from tgc.frontends.keras.steps import Steps
 
 
 class Batches(EpochIterator):  # type: ignore[misc]
-    """Batches in lists of `steps_per_execution`; the last one may be shorter."""
+    """Batches in lists of `steps_per_execution`; the last one may be shorter, without a warning that data ran out."""
 
     def __next__(self) -> tuple[int, int, list[Any]]:
         begin, end, iterator = next(self._epoch_iterator)
         batches = list(islice(iterator, self.steps_per_execution))
         if not batches:
-            with self.catch_stop_iteration():
+            with self.catch_stop_iteration():  # which warns
                 raise StopIteration
             raise StopIteration
         return begin, end, batches
