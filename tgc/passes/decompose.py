@@ -83,8 +83,9 @@ def _first_extreme(x: Any, extreme: Primitive) -> Any:
     hit = elementwise.eq(x, best)
     if is_float(x.dtype):
         hit = elementwise.bit_or(hit, elementwise.is_nan(x))
-    there = creation.iota(dtype=I32, shape=x.shape, axis=n)
-    beyond = fill(x.shape, I32, (1 << 31) - 1)
+    narrow = x.shape[n] < 1 << 31
+    there = creation.iota(dtype=I32 if narrow else I64, shape=x.shape, axis=n)
+    beyond = fill(x.shape, there.dtype, (1 << 31 if narrow else 1 << 63) - 1)
     return elementwise.cast(reduce.reduce_min(elementwise.select(hit, there, beyond), axes=(n,), chunks=0), dtype=I64)
 
 
