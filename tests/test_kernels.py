@@ -488,3 +488,22 @@ def test_transposes_go_by_square_blocks(shape: tuple[int, ...], perm: tuple[int,
     (text,) = turned.lower(x, y).kernels.values()
     assert "square" in text
     np.testing.assert_array_equal(turned(x, y).view(np.uint8), y.view(np.uint8))
+
+
+@pytest.mark.parametrize("columns", [1000, 1010])
+def test_folded_columns_are_stored_in_panels(columns: int) -> None:
+    """A fold of columns whose elements a product reads in panels stores them panel by panel, whole ones as vectors."""
+    rng = np.random.default_rng(0)
+    g, h = (rng.standard_normal((256, n), dtype=np.float32) for n in (columns, 128))
+
+    def f(g: Any, h: Any) -> tuple[Any, Any]:
+        d = tnp.exp(g) * tnp.arange(columns, dtype=np.float32)
+        return d.sum(0), h.T @ d
+
+    jitted = tgc.jit(f)
+    source = next(s for name, s in jitted.lower(g, h).kernels.items() if "relayout_reduce" in name)
+    assert "for panel in range" in source
+    assert "//" not in source.partition("for panel in range")[2].partition("else:")[0].partition(":\n")[2]
+    d = np.exp(g) * np.arange(columns, dtype=np.float32)
+    for got, want in zip(jitted(g, h), (d.sum(0), h.T @ d), strict=True):
+        np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
