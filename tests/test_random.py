@@ -16,7 +16,6 @@ from tgc import nn
 from tgc.errors import AttributeSpecError, DTypeError, ShapeError
 from tgc.nn import initializers
 from tgc.ops.creation import philox4x32
-from tgc.random import continuous
 
 KEY = rnd.key(20)
 N = 50_000
@@ -101,14 +100,6 @@ def test_doubles_use_53_bits() -> None:
     x = rnd.uniform(KEY, 64, np.float64) * 2.0**53
     assert (x == np.floor(x)).all()
     assert (x % 2 == 1).any()
-
-
-def test_inverse_of_erf() -> None:
-    for dtype, error in ((np.float64, 1e-14), (np.float32, 3e-7)):
-        x = np.linspace(-2.5, 2.5, 401).astype(dtype)
-        y = np.vectorize(math.erf)(x.astype(np.float64)).astype(dtype)
-        slope = 2 / math.sqrt(math.pi) * np.exp(-(x.astype(np.float64) ** 2))
-        np.testing.assert_array_less(np.abs(continuous._erfinv(y) - x) * slope, error)
 
 
 def test_truncated_normal_keeps_its_bounds() -> None:
