@@ -185,3 +185,18 @@ def test_chunks_are_few_and_of_one_size() -> None:
 
     assert [chunked(n, 64) for n in (1, 2, 6, 7, 12, 13)] == [[0], [2], [6], [7], [6], [0]]
     assert chunked(8, 4096) == [0]  # enough channels to share
+
+
+def test_scaled_gradients_of_the_filter() -> None:
+    """Factors, which are parameters of the kernel, are not taken for axes of the window."""
+    x, w, g = (real(*shape).astype(np.float32) for shape in [(8, 8, 16), (3, 1, 16), (8, 8, 16)])
+    attrs = attributes(16, 1, padding=(1, 1))
+
+    @tgc.jit
+    def scaled(x: Any, g: Any) -> Any:
+        slope = contraction.conv_kernel_grad(x, g, kernel=(3,), chunks=0, **attrs)
+        return slope * 0.1, slope * 0.9
+
+    (want,) = tgc.vjp(lambda w: contraction.conv(x, w, **attrs), w)[1](g)
+    for found, factor in zip(scaled(x, g), (0.1, 0.9), strict=True):
+        np.testing.assert_allclose(found, np.float32(factor) * want, rtol=1e-5, atol=1e-6)

@@ -368,6 +368,22 @@ def test_pullbacks_stay_in_their_region() -> None:
         kept[0](X)
 
 
+def test_what_a_mapped_function_keeps_cannot_be_used() -> None:
+    """It would be computed of a placeholder. What does not depend on the mapped axis can."""
+
+    def f(used: bool) -> Any:
+        def step(x: Any, y: Any) -> Any:
+            seen = []
+            out = vmap(lambda row: seen.append(row * 2 if used else y * 2) or row + 1)(x)
+            return out * seen[0]
+
+        return step
+
+    graph_of(f(False), X, X)
+    with pytest.raises(LeakedTracerError, match="outside of the function that vmap maps, made by mul at"):
+        graph_of(f(True), X, X)
+
+
 def test_errors_of_mapped_functions_name_the_users_line() -> None:
     def f(x: Any) -> Any:
         return x @ W.T

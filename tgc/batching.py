@@ -2,7 +2,7 @@
 
 The function is recorded once, on placeholders without the axis. A walk over the nodes between these and the results
 then emits each node again with the axis in front, by the `batch` rule of its op; what depends on no placeholder is
-shared by all elements. The unmapped nodes are left to pruning.
+shared by all elements. The unmapped nodes are left to pruning: what else refers to them is an error.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def vectorize(
             env[one.value] = x
         unmapped.append(one if mapped else x)
     results = [Tracer(record, record.lift(y), getattr(y, "weak", False)) for y in f(*unmapped)]
-    path, _ = between(record, set(env), [y.value for y in results], since)
+    path, reached = between(record, set(env), [y.value for y in results], since)
+    record.unmapped |= reached
     for node in path:
         with _located(record, node.loc):
             env.update(zip(node.results, _batch(record, node, env, size), strict=True))

@@ -56,6 +56,7 @@ class Trace(Recorder):
     Attributes:
         parent: the trace in which a region is traced, whose values may be used in it.
         captures: value of the parent -> the input of this trace that stands for it, in the order of these inputs.
+        unmapped: what functions that have been mapped computed of single elements that are none: nobody may use it.
     """
 
     def __init__(self, name: str, loc: Loc | None = None, parent: Trace | None = None) -> None:
@@ -64,6 +65,7 @@ class Trace(Recorder):
         self.loc = loc  # the place of everything that is recorded, if it is not the caller's
         self.parent = parent
         self.captures: dict[Value, Value] = {}
+        self.unmapped: set[Value] = set()
 
     def _bind(self, op: Op, operands: Sequence[Any], attrs: Mapping[str, Attr]) -> Any:
         result = self.emit(op, [self.lift(x) for x in operands], attrs)
@@ -87,6 +89,10 @@ class Trace(Recorder):
         if isinstance(x, Tracer):
             x.check()
             if x.trace is self:
+                if x.value in self.unmapped:
+                    raise LeakedTracerError(
+                        f"{x!r} was used outside of the function that vmap maps{x.origin}; return it from that function"
+                    )
                 return x.value
             if self.parent is None:
                 raise LeakedTracerError(f"{x!r} belongs to another trace{x.origin}")

@@ -118,7 +118,7 @@ class _Element(Scalar):
     def fill(self, value: Any, dtype: DType) -> Expr:
         """A number of the graph: floats other than zero become parameters, so that 1/batch is no other kernel."""
         if is_size(value):
-            name = f"k{self._pull.number(self._node.result)}"
+            name = f"const{self._pull.number(self._node.result)}"
             self._pull.scalars[name] = Const(value, dtype)
             return Var(name, dtype)
         constant = self.const(number(value), dtype)
@@ -127,7 +127,7 @@ class _Element(Scalar):
         assert isinstance(constant, Const)
         if constant.dtype.kind != "f" or constant.value == 0 or not math.isfinite(constant.value):
             return constant
-        name = f"k{self._pull.number(self._node.result)}"
+        name = f"const{self._pull.number(self._node.result)}"
         self._pull.scalars[name] = constant
         return Var(name, constant.dtype)
 
