@@ -1,7 +1,7 @@
 """A process that trains with Keras on one backend: `python -m benchmarks.keras_worker BACKEND MODEL STEPS`.
 
-For each line of standard input it prints a number of seconds: `epoch`, of `fit` over that many steps; `program`, of one
-call of tgc's compiled step, the median of many.
+For each line of standard input it prints a number of seconds: `epoch`, of `fit` over that many steps; `program`, of
+tgc's compiled programs in it, for each step.
 """
 
 from __future__ import annotations
@@ -9,39 +9,33 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import statistics
 import sys
 import time
 from typing import Any
 
 from benchmarks.keras_models import BATCH, compiled
 
-CALLS = 100
-SECONDS = 2.0
-
 
 def program_seconds(model: Any, x: Any, y: Any) -> float:
-    """A call of the compiled step of training alone, without what Keras and its backend do around it."""
+    """What the calls of compiled programs take of an epoch of `fit`, for each step."""
     from tgc.backends.cpu.program import CpuProgram
 
     calls: list[float] = []
     call = CpuProgram.__call__
 
-    def timed(self: Any, *args: Any, **kwargs: Any) -> Any:
+    def timed(self: Any, *args: Any) -> Any:
         begin = time.perf_counter()
         try:
-            return call(self, *args, **kwargs)
+            return call(self, *args)
         finally:
             calls.append(time.perf_counter() - begin)
 
     CpuProgram.__call__ = timed  # type: ignore[method-assign]
     try:
-        end = time.perf_counter() + SECONDS
-        while len(calls) < CALLS and time.perf_counter() < end:
-            model.train_on_batch(x[:BATCH], y[:BATCH])
+        model.fit(x, y, batch_size=BATCH, epochs=1, verbose=0)
     finally:
         CpuProgram.__call__ = call  # type: ignore[method-assign]
-    return statistics.median(calls)
+    return sum(calls) / (len(x) // BATCH)
 
 
 def main() -> None:
