@@ -211,7 +211,7 @@ def finish(name: str, pull: Pull, stmts: Sequence[Stmt], *, tiles: int, work: in
     """A kernel from its statements."""
     body = pull.body
     local = frozenset(s.buffer.name for s in statements(stmts) if isinstance(s, Stack))
-    read = list(walk([x for stmt in statements(stmts) for x in expressions(stmt)]))
+    read = walk([x for stmt in statements(stmts) for x in expressions(stmt)])
     used = {x.name for x in read if isinstance(x, Var)}
     checked = any(isinstance(x, Apply) and x.primitive == "index" for x in read)
     addresses = [(x.index, x.buffer) for x in read if isinstance(x, Load)]
