@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ import textwrap
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ import numpy as np
 import pytest
 from machine import HOST, frame_of, run_script
 
+import tgc.numpy as tnp
 from tgc.backends.cpu import compile as compiler
-from tgc.backends.cpu import compile_many
+from tgc.backends.cpu import compile_many, workers
 from tgc.backends.cpu import loader as loading
 from tgc.backends.cpu.driver import Driver
 from tgc.backends.cpu.loader import Loader, load_kernels
@@ -29,6 +31,9 @@ from tgc.backends.cpu.lowering_rules import RAISED
 from tgc.backends.cpu.target import X86_LEVELS, CpuTarget, thread_count
 from tgc.errors import BackendError
 from tgc.runtime.cache import CacheWarning, KernelCache
+from tgc.runtime.registry import get_backend
+from tgc.trace import trace
+from tgc.types import tensor_type
 
 V3 = X86_LEVELS["x86-64-v2"] | X86_LEVELS["x86-64-v3"]
 V4 = V3 | X86_LEVELS["x86-64-v4"]
@@ -270,25 +275,45 @@ forks = pytest.mark.skipif(sys.platform != "linux", reason="kernels are compiled
 def test_forks_compile_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TGC_COMPILE_PROCESSES", "1")
     alone = compile_many.compile_kernels(SEVERAL, HOST)
-    monkeypatch.setenv("TGC_COMPILE_PROCESSES", "3")
-    own = []
+    assert alone == [compiler.compile_kernel(*kernel, HOST).code for kernel in SEVERAL]
+    monkeypatch.setattr(compile_many, "_compiled_here", None)
+    for count in ("2", "3", "8"):
+        monkeypatch.setenv("TGC_COMPILE_PROCESSES", count)
+        assert compile_many.compile_kernels(iter(SEVERAL), HOST) == alone
+    waiting = workers.Workers(HOST, 2)
+    assert compile_many.compile_kernels(SEVERAL[:1], HOST, waiting) == alone[:1]
+    assert_no_forks()
 
-    def compile_here(*arguments: Any) -> compiler.KernelObject:
-        own.append(arguments)
-        return compiler.compile_kernel(*arguments)
 
-    def let_them_finish(*arguments: Any) -> list[tuple[int, int]]:
-        workers = fork_workers(*arguments)
-        for process, _ in workers:
-            os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
-        return workers
+def assert_no_forks() -> None:
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
 
-    fork_workers = compile_many._fork_workers
-    monkeypatch.setattr(compile_many, "compile_kernel", compile_here)
-    monkeypatch.setattr(compile_many, "_fork_workers", let_them_finish)
-    assert compile_many.compile_kernels(SEVERAL, HOST) == alone
-    assert len(own) == 1  # the first, before the forks
-    assert [result.symbol for result in alone] == [loading.kernel_symbol(*kernel, HOST) for kernel in SEVERAL]
+
+@forks
+def test_forks_end_with_what_they_are_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TGC_COMPILE_PROCESSES", "2")
+
+    def kernels() -> Iterator[tuple[str, str]]:
+        yield from SEVERAL
+        raise ValueError("no more")
+
+    with pytest.raises(ValueError, match="no more"):
+        compile_many.compile_kernels(kernels(), HOST)
+    assert_no_forks()
+    backend = get_backend("cpu")
+    graph = trace(lambda x: functools.reduce(lambda y, _: tnp.sin(y), range(80), x), [tensor_type("f32", (4,))])
+    with pytest.raises(ValueError, match="a pass"), backend.ahead(graph):
+        raise ValueError("a pass")
+    assert_no_forks()
+
+
+@forks
+def test_forks_that_nobody_tells_anything_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "PATIENCE", 0.05)
+    waiting = workers.Workers(HOST, 2)
+    assert os.waitpid(waiting.process, 0)[1] == 0
+    waiting.close()
 
 
 @pytest.mark.parametrize("processes", ["1", pytest.param("2", marks=forks)])
@@ -322,9 +347,9 @@ def hang(*arguments: object) -> None:
     time.sleep(600)
 
 
-def die_halfway(jobs: int, results: int, *arguments: object) -> None:
-    os.read(jobs, 8)  # a kernel that this fork takes and never delivers
-    os.write(results, struct.pack("<qq", 3, 1000) + b"the beginning of the code")
+def die_halfway(files: Any, *arguments: object) -> None:
+    os.read(files.jobs, 24)  # a kernel that this fork takes and never delivers
+    os.write(files.results[0], struct.pack("<qq", 3, 1000) + b"the beginning of the code")
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -334,10 +359,11 @@ def test_what_a_fork_does_not_deliver_is_compiled_here(
     monkeypatch: pytest.MonkeyPatch, work: Callable[..., None]
 ) -> None:
     monkeypatch.setenv("TGC_COMPILE_PROCESSES", "3")
-    monkeypatch.setattr(compile_many, "PATIENCE", 0.2)
-    monkeypatch.setattr(compile_many, "_work", work)
+    monkeypatch.setattr(workers, "PATIENCE", 0.2)
+    monkeypatch.setattr(workers, "_work", work)
     results = compile_many.compile_kernels(SEVERAL, HOST)
-    assert results == [compiler.compile_kernel(*kernel, HOST) for kernel in SEVERAL]
+    assert results == [compiler.compile_kernel(*kernel, HOST).code for kernel in SEVERAL]
+    assert_no_forks()
 
 
 def test_an_error_in_a_fork_is_raised_here(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -424,7 +450,7 @@ def test_the_key_covers_what_a_kernel_imports(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_symbol_is_loaded_once(loader: Loader) -> None:
-    results = compile_many.compile_kernels([(FILL.format(k), "kernel") for k in (10, 11, 12)], HOST)
+    results = [compiler.compile_kernel(FILL.format(k), "kernel", HOST) for k in (10, 11, 12)]
     objects = {result.symbol: result.code for result in results}
     first, *rest = objects
     address = loader.load({first: objects[first]})[first]

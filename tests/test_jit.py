@@ -295,10 +295,10 @@ def test_new_batch_size_compiles_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     compiled: list[Any] = []
     original = compile_many.compile_kernels
 
-    def counted(kernels: Any, target: Any) -> Any:
+    def counted(kernels: Any, *others: Any) -> Any:
         kernels = list(kernels)
         compiled.extend(name for _, name in kernels)
-        return original(kernels, target)
+        return original(kernels, *others)
 
     monkeypatch.setattr(compile_many, "compile_kernels", counted)
     for n in (48, 17, 33, 200):

@@ -74,10 +74,10 @@ def test_last_batch_compiles_no_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled: list[str] = []
     original = compile_many.compile_kernels
 
-    def counted(kernels: Any, target: Any) -> Any:
+    def counted(kernels: Any, *others: Any) -> Any:
         kernels = list(kernels)
         compiled.extend(name for _, name in kernels)
-        return original(kernels, target)
+        return original(kernels, *others)
 
     monkeypatch.setattr(compile_many, "compile_kernels", counted)
     for rows in (27, 35, 39):

@@ -45,7 +45,9 @@ class LoweredFunction(Lowered):
 
     def template(self, symbols: Symbols) -> Callable[[Sequence[int]], Compiled]:
         """A function of the values of `symbols`, which are sizes in the graph, that makes what `compile` does."""
-        made = get_backend(self.backend).template(self.compilation.result, self.donated, symbols)
+        backend = get_backend(self.backend)
+        with backend.ahead(self.graph):
+            made = backend.template(self.compilation.result, self.donated, symbols)
         wrapped = self._wrapper()
         return lambda values: wrapped(made(values))
 

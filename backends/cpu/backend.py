@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,28 +12,29 @@ import numpy as np
 from tgc.backends.cpu import profiler, roofline
 from tgc.backends.cpu.autotune import Autotune, Tuner
 from tgc.backends.cpu.callback import Callback, opaque_nodes
+from tgc.backends.cpu.compile_many import processes
 from tgc.backends.cpu.driver import Driver, launch_loop
 from tgc.backends.cpu.emit import emit
 from tgc.backends.cpu.flatten import Numbered
 from tgc.backends.cpu.loader import (
     Loader,
-    cache_entries,
     load_entries,
-    load_kernels,
+    load_units,
     source_key,
     toolchain,
-    with_units,
 )
 from tgc.backends.cpu.places import overwritten
 from tgc.backends.cpu.plan import Plan, make_plan
 from tgc.backends.cpu.program import Arenas, CpuProgram
 from tgc.backends.cpu.target import CpuTarget
 from tgc.backends.cpu.template import Template
+from tgc.backends.cpu.workers import Workers
 from tgc.backends.loops.ir import Kernel
 from tgc.backends.loops.lower import lower
 from tgc.collector import collector_paused
 from tgc.errors import BackendError
 from tgc.ir import Graph, Node
+from tgc.locks import Lock
 from tgc.ops.kinds import Control
 from tgc.ops.movement import reshape
 from tgc.ops.region import fused
@@ -41,6 +43,7 @@ from tgc.runtime.profile import Profile, Roofline
 from tgc.runtime.registry import Executable
 from tgc.sizes import Symbols, pin
 
+LARGE = 60  # nodes of a graph that has kernels enough for processes to share
 PLAN_SHARE = 0.25  # of the cache that one plan, with its constants, may take
 
 
@@ -60,6 +63,8 @@ class CpuBackend:
 
     def __init__(self) -> None:
         self.target = CpuTarget.host()
+        self._workers: Workers | None = None
+        self._lock = Lock()
 
     @cached_property
     def cache(self) -> KernelCache:
@@ -93,25 +98,24 @@ class CpuBackend:
         Raises:
             BackendError: a node is neither a fused region nor a view nor control flow.
         """
-        return self._launches(graph, {})
+        return list(self._launches(graph, {}))
 
-    def _launches(self, graph: Graph, known: dict[object, list[tuple[Kernel, str]]]) -> list[Launch]:
+    def _launches(self, graph: Graph, known: dict[object, list[tuple[Kernel, str]]]) -> Iterator[Launch]:
         """The same, equal regions (of layers that are alike) lowered once: `known` holds the kernels of each."""
-        made = []
         overwrites = overwritten(graph)
         for node in graph.nodes:
             if isinstance(node.op, Control):
                 for body in node.regions:
-                    made += self._launches(body, known)
+                    yield from self._launches(body, known)
             elif node in overwrites:
                 over = overwrites[node]
                 key = node.body, node.attrs["kind"], node.attrs.get("schedule"), tuple(sorted(over.items()))
                 if key not in known:
                     known[key] = [(k, emit(k, self.target)) for k in lower(node, self.target, over)]
-                made += [Launch(node, *k) for k in known[key]]
+                for k in known[key]:
+                    yield Launch(node, *k)
             elif node.op is not fused and node.op is not reshape:
                 raise BackendError(f"{node.op.name} reached the CPU backend outside of a fused region")
-        return made
 
     def sources(self, graph: Graph) -> Mapping[str, str]:
         """The text of every kernel, by name; kernels of one name are numbered unless they are the same."""
@@ -155,12 +159,19 @@ class CpuBackend:
         self, graph: Graph
     ) -> tuple[dict[Node, list[Numbered]], dict[tuple[str, str], int], dict[int, Callback]]:
         """The numbered kernels or callback of each fused node, kernels with their addresses, and callbacks."""
-        launches = self.launches(graph)
-        units = with_units((launch.source, launch.kernel.name) for launch in launches)
-        entries = cache_entries(units, self.target)
-        # with what is compiled for them goes what runs them, which `driver` then finds
-        found = load_kernels([*units, *launch_loop()], self.target, self.cache, self.loader)
-        addresses = dict(zip(entries, found, strict=False))
+        launches: list[Launch] = []
+
+        def kernels() -> Iterator[tuple[str, str]]:
+            for launch in self._launches(graph, {}):
+                launches.append(launch)
+                yield launch.source, launch.kernel.name
+            yield from loop  # with what is compiled goes what runs it, which `driver` then finds
+
+        loop = launch_loop()
+        with collector_paused():
+            found = load_units(kernels(), self.target, self.cache, self.loader, self._ready())
+        units = [unit for unit in found if unit not in loop]
+        addresses = dict(found[unit] for unit in units)
         numbers = {unit: k for k, unit in enumerate(units)}
         launched: dict[Node, list[Numbered]] = {}
         for launch in launches:
@@ -171,6 +182,25 @@ class CpuBackend:
             callbacks[k] = Callback(node)
             launched[node] = [(callbacks[k], k)]
         return launched, addresses, callbacks
+
+    @contextmanager
+    def ahead(self, graph: Graph) -> Iterator[None]:
+        """Processes get ready to compile the kernels of a graph while passes go over it in this block."""
+        if len(graph.nodes) >= LARGE and (count := processes(self.target)) > 1:
+            with suppress(OSError), self._lock:  # no more processes, or no memory for one
+                if self._workers is None:
+                    self._workers = Workers(self.target, count)
+        try:
+            yield
+        finally:
+            if (workers := self._ready()) is not None:
+                workers.close()
+
+    def _ready(self) -> Workers | None:
+        """The workers that wait."""
+        with self._lock:
+            workers, self._workers = self._workers, None
+        return workers
 
     def load(self, key: str) -> CpuProgram | None:
         """The program that was compiled under a key, on this machine by this version; None if the cache lacks it."""

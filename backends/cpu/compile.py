@@ -38,7 +38,6 @@ from __future__ import annotations
 
 import functools
 import linecache
-import os
 import types as python_types
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,7 +45,6 @@ from typing import Any
 
 import llvmlite.binding as llvm
 from llvmlite import ir
-from llvmlite.binding import ffi
 from numba.core import types
 from numba.core.codegen import CPUCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
@@ -116,21 +114,6 @@ def kernel_function(source: str, name: str) -> python_types.FunctionType:
     if not isinstance(function, python_types.FunctionType):
         raise BackendError(f"the source of kernel {name} defines no function of that name")
     return function
-
-
-def _enter_compiler() -> None:
-    global_compiler_lock.acquire()
-    ffi.lib._lock.__enter__()
-
-
-def _leave_compiler() -> None:
-    ffi.lib._lock.__exit__()
-    global_compiler_lock.release()
-
-
-# A fork waits until no other thread is inside of Numba or LLVM, whose state and locks the child gets a copy of.
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_enter_compiler, after_in_parent=_leave_compiler, after_in_child=_leave_compiler)
 
 
 # --- Python function -> LLVM IR -------------------------------------------------------------------------------------
@@ -251,9 +234,9 @@ def _optimize(lowered: _Lowered, target: CpuTarget) -> Any:
     for library in lowered.libraries:
         module.link_in(library._get_module_for_linking(), preserve=True)
     module.verify()
-    # At level 2 and without unrolling, compiling would take a fifth less, and small convolutions a tenth more.
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = options.slp_vectorization = True
+    options.loop_unrolling = False  # kernels unroll what it is worth for; a tenth of the time of compilations
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
     for function in module.functions:

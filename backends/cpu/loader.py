@@ -9,7 +9,7 @@ import platform
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import llvmlite
 import llvmlite.binding as llvm
@@ -18,6 +18,9 @@ from tgc.backends.cpu.target import CpuTarget
 from tgc.errors import BackendError
 from tgc.locks import Lock
 from tgc.runtime.cache import KernelCache, content_key
+
+if TYPE_CHECKING:
+    from tgc.backends.cpu.workers import Workers
 
 _ROOT = Path(__file__).parents[3]  # the folder that holds the package tgc
 _IMPORT = re.compile(
@@ -76,9 +79,11 @@ class Loader:
             return {symbol: self._addresses[symbol] for symbol in objects}
 
 
-def load_kernels(
-    kernels: Iterable[tuple[str, str]], target: CpuTarget, cache: KernelCache, loader: Loader
-) -> list[int]:
+Unit: TypeAlias = tuple[str, str]  # a kernel, or a micro-kernel: its source, and its name
+Entry: TypeAlias = tuple[str, str]  # what the cache has of one: its key, and the symbol that its machine code defines
+
+
+def load_kernels(kernels: Iterable[Unit], target: CpuTarget, cache: KernelCache, loader: Loader) -> list[int]:
     """Addresses of the kernels `(source, name)`: from `cache`, or compiled and put there.
 
     Only a kernel that the cache lacks makes this import Numba.
@@ -87,28 +92,65 @@ def load_kernels(
         BackendError: a kernel does not compile or link.
     """
     kernels = list(kernels)
-    units = with_units(kernels)
-    entries = cache_entries(units, target)
-    objects, missing = _stored(entries, cache, loader)
-    if missing:
+    found = load_units(kernels, target, cache, loader)
+    return [found[kernel][1] for kernel in kernels]
+
+
+def load_units(
+    kernels: Iterable[Unit],
+    target: CpuTarget,
+    cache: KernelCache,
+    loader: Loader,
+    workers: Workers | None = None,
+) -> dict[Unit, tuple[Entry, int]]:
+    """The same, of kernels and of the micro-kernels that they call: where each is in the cache, and its address.
+
+    What the cache lacks is compiled while `kernels` go on.
+
+    Args:
+        workers: processes that wait for kernels to compile; they are at an end afterwards.
+    """
+    entries: dict[Unit, Entry] = {}
+    objects: dict[str, bytes] = {}
+    missing: list[Entry] = []
+
+    def wanted() -> Iterator[Unit]:
+        for kernel in kernels:
+            for unit in (*units_of(kernel[0]), kernel) if kernel not in entries else ():
+                if unit in entries:
+                    continue
+                [entries[unit]] = cache_entries([unit], target)
+                key, symbol = entries[unit]
+                code = b"" if loader.has(symbol) else cache.get(key)
+                if code is None:
+                    missing.append(entries[unit])
+                    yield unit
+                else:
+                    objects[symbol] = code
+
+    to_compile = wanted()
+    first = next(to_compile, None)
+    if first is None:
+        if workers is not None:
+            workers.close()
+    else:
         from tgc.backends.cpu.compile_many import compile_kernels
 
-        wanted = {symbol: unit for (_, symbol), unit in zip(entries, units, strict=True) if symbol in missing}
-        for key, result in zip(missing.values(), compile_kernels([wanted[s] for s in missing], target), strict=True):
-            objects[result.symbol] = result.code
-            cache.put(key, result.code, {"symbol": result.symbol, **dict(toolchain()), "target": target.key})
+        codes = compile_kernels(itertools.chain([first], to_compile), target, workers)
+        for (key, symbol), code in zip(missing, codes, strict=True):
+            objects[symbol] = code
+            cache.put(key, code, {"symbol": symbol, **dict(toolchain()), "target": target.key})
     addresses = loader.load(objects)
-    symbols = dict(zip(units, (symbol for _, symbol in entries), strict=True))
-    return [addresses[symbols[kernel]] for kernel in kernels]
+    return {unit: (entry, addresses[entry[1]]) for unit, entry in entries.items()}
 
 
-def with_units(kernels: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def with_units(kernels: Iterable[Unit]) -> list[Unit]:
     """The kernels `(source, name)` and the micro-kernels that they call, these first, each once."""
     kernels = list(dict.fromkeys(kernels))
     return list(dict.fromkeys([*(unit for source, _ in kernels for unit in units_of(source)), *kernels]))
 
 
-def units_of(source: str) -> list[tuple[str, str]]:
+def units_of(source: str) -> list[Unit]:
     """The micro-kernels that a kernel's source makes, as `(source, name)` of their own (see `micro.py`)."""
     return [
         (f"from tgc.backends.cpu.{maker} import {maker}\n\n{match[0]}\n", match[1])
@@ -117,35 +159,22 @@ def units_of(source: str) -> list[tuple[str, str]]:
     ]
 
 
-def load_entries(entries: Sequence[tuple[str, str]], cache: KernelCache, loader: Loader) -> list[int] | None:
-    """Addresses of kernels by `(key, symbol)`; None if the cache has not all of them."""
-    objects, missing = _stored(entries, cache, loader)
-    if missing:
-        return None
+def load_entries(entries: Sequence[Entry], cache: KernelCache, loader: Loader) -> list[int] | None:
+    """Addresses of kernels; None if the cache has not all of them."""
+    objects: dict[str, bytes] = {}
+    for key, symbol in entries:
+        code = b"" if loader.has(symbol) else cache.get(key)
+        if code is None:
+            return None
+        objects[symbol] = code
     addresses = loader.load(objects)
     return [addresses[symbol] for _, symbol in entries]
 
 
-def cache_entries(kernels: Iterable[tuple[str, str]], target: CpuTarget) -> list[tuple[str, str]]:
+def cache_entries(kernels: Iterable[Unit], target: CpuTarget) -> list[Entry]:
     """The key and the symbol under which the cache has each of the kernels `(source, name)`."""
     keys = [(name, kernel_key(source, name, target)) for source, name in kernels]
     return [(key, _symbol(name, key)) for name, key in keys]
-
-
-def _stored(
-    entries: Sequence[tuple[str, str]], cache: KernelCache, loader: Loader
-) -> tuple[dict[str, bytes], dict[str, str]]:
-    """By symbol: the machine code, empty of what is linked already; and the keys of what the cache lacks."""
-    objects: dict[str, bytes] = {}
-    missing: dict[str, str] = {}
-    for key, symbol in entries:
-        if symbol not in objects and symbol not in missing:
-            code = b"" if loader.has(symbol) else cache.get(key)
-            if code is None:
-                missing[symbol] = key
-            else:
-                objects[symbol] = code
-    return objects, missing
 
 
 def kernel_key(source: str, name: str, target: CpuTarget) -> str:

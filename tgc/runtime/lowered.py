@@ -122,7 +122,8 @@ class Lowered:
             sys.stderr.write(f"tgc: compiling @{self.graph.name} for {self.backend}\n")
         for name, source in self.kernels.items() if settings.debug >= 2 else ():
             sys.stderr.write(f"tgc: kernel {name}\n" + (source if settings.debug >= 3 else ""))
-        return backend.compile(self.compilation.result, self.donated, key)
+        with backend.ahead(self.graph):
+            return backend.compile(self.compilation.result, self.donated, key)
 
     def _key(self, settings: Config) -> str | None:
         """What the program is kept under: all that it is made from. None where its compilation is to be seen."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Protocol
@@ -33,6 +34,9 @@ class Backend(Protocol):
 
     def autotune(self) -> Pass:
         """A pass over planned graphs that takes decisions of lowerings by measurement."""
+
+    def ahead(self, graph: Graph) -> AbstractContextManager[None]:
+        """The block in which passes go over a traced graph, for `compile` or `template` to get what they make of it."""
 
     def sources(self, graph: Graph) -> Mapping[str, str]:
         """The text of every kernel of a planned graph, by name."""
