@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -44,6 +45,7 @@ def compile_kernels(
             if workers is not None:
                 workers.give(*kernel)
         if workers is not None:
+            gc.collect(0)  # what lowering has left, while there is nothing else to do here
             for taken in workers.finish():
                 progress.at(taken, len(all_kernels))
             done = workers.codes()
