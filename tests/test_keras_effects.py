@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tgc
+from tgc.errors import ConcretizationError
 from tgc.keras import Sequential, layers, ops
 
 import keras  # isort: skip
@@ -165,6 +166,6 @@ def test_what_has_no_meaning_names_the_variable() -> None:
         ValueError, match=r"body of `while_loop` calls `add_loss`, in the layer 'dense.*': return the loss"
     ):
         Rows(by_while, "l2")(X)
-    with pytest.raises(tgc.ConcretizationError, match=r"the variable total is assigned .*keras\.StatelessScope"):
+    with pytest.raises(ConcretizationError, match=r"the variable total is assigned .*keras\.StatelessScope"):
         tgc.jit(total.assign)(one)
     assert float(total) == 0
