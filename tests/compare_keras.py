@@ -218,7 +218,8 @@ class Report:
     def lines(self) -> Iterable[str]:
         yield f"Keras on tgc beside Keras on JAX, by `tests/compare_keras.py`: losses of {STEPS} steps, and the"
         yield "greatest relative difference of the two curves in each dtype policy; then how far the curve of each is"
-        yield "from its own curve in a wider dtype, where that tells rounding from another cause."
+        yield "from its own curve in a wider dtype, where that tells rounding from another cause. In float64 nothing is"
+        yield "computed in float32 but the softmax of JAX's attention."
         yield ""
         own = [(policy, backend) for policy in WIDER for backend in ("tgc", "jax")]
         head = ["model", "optimizer", "first loss", "last, tgc", "last, JAX", *BOUNDS]
@@ -245,7 +246,7 @@ class Report:
         yield ""
         yield "| model | saved by | loaded by | predictions | losses |"
         yield "| --- | --- | --- | ---: | ---: |"
-        for key, values in self.exchanged.items():
+        for key, values in sorted(self.exchanged.items(), key=lambda item: [*MODELS].index(item[0].split()[0])):
             yield f"| {' | '.join([*key.split(), *(f'{x:.1e}' for x in values), ''][:5])} |"
         yield ""
         yield f"Bounds: {PREDICTIONS:.0e} and {NEXT_LOSSES:.0e}."
