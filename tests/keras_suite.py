@@ -1,6 +1,6 @@
 """Runs Keras's own tests, as its wheel has them, on tgc, or on another backend to compare with.
 
-    python tests/keras_suite.py                                # all packages on tgc: most of an hour
+    python tests/keras_suite.py                                # all packages on tgc: a quarter of an hour
     python tests/keras_suite.py layers/core ops/nn_test.py     # folders and files below keras/src
     python tests/keras_suite.py ops/numpy_test.py -k test_add  # what pytest's -k selects
     python tests/keras_suite.py --shard 2/8 --jobs 2 --out tgc.json
