@@ -291,6 +291,19 @@ def test_layers_of_tgc_are_keras_cells_in_a_loop(name: str, backwards: bool) -> 
     close(np.asarray(both_ways[0](STEPS)), np.asarray(both_ways[1](STEPS)), 1e-6)
 
 
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_masked_layers_are_those_of_tgc(name: str, backwards: bool) -> None:
+    layer = getattr(keras.layers, name)(4, return_sequences=True, return_state=True, go_backwards=backwards)
+    layer.build(STEPS.shape)
+    layer.set_weights([w + real(*w.shape) for w in layer.get_weights()])
+    outputs, *states = layer(STEPS, mask=MASK)
+    want, last = getattr(tgc.nn, name.lower())(STEPS, *layer.get_weights()[:3], mask=MASK, reverse=backwards)
+    close(outputs[:, ::-1] if backwards else outputs, want, 1e-6)
+    for a, b in zip(states, last if name == "LSTM" else [last], strict=True):
+        close(a, b, 1e-6)
+
+
 def test_batches_of_other_sizes_share_a_program() -> None:
     layers = keras.layers
     images = layers.Input((4, 4, 2))

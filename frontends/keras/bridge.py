@@ -7,6 +7,7 @@ test of the name takes its general branch.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -83,6 +84,7 @@ def activate() -> None:
     _answer_dynamic_backends()
     _trace_equalization()
     _leave_symbols_open()
+    _tell_whose_losses()
 
 
 class _NoDevices:
@@ -145,6 +147,18 @@ def _leave_symbols_open() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("keras.src.") and getattr(module, "standardize_shape", None) is known:
             vars(module)["standardize_shape"] = standardize_shape
+
+
+def _tell_whose_losses() -> None:
+    """Let regions know the layers that add losses in them: outside, the losses are other tensors."""
+    layer = importlib.import_module("keras").layers.Layer
+    note_owner, known = importlib.import_module(f"{PACKAGE}.effects").note_owner, layer.add_loss
+
+    def add_loss(self: Any, loss: Any) -> None:
+        note_owner(self, loss)
+        known(self, loss)
+
+    layer.add_loss = functools.wraps(known)(add_loss)
 
 
 def _check_version() -> None:

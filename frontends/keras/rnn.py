@@ -6,16 +6,14 @@ not told what a masked step returns. The loop is as good: products with the inpu
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from keras.src import tree
-from keras.src.backend.common import stateless_scope
 
-import tgc
 from tgc import nn
 from tgc import numpy as tnp
+from tgc.frontends.keras.effects import scan_with_effects
 from tgc.frontends.keras.ops.tensors import Tensor, cast, convert_to_tensor
 
 __all__ = ["bidirectional_gru", "bidirectional_lstm", "cudnn_ok", "gru", "lstm", "rnn"]
@@ -107,11 +105,8 @@ def rnn(
             new, output = step(carry, tree.pack_sequence_as(inputs, row[0]), row[1], None)
             return new, None if kept and not return_all_outputs else output
 
-        # A variable that a step assigns to would be left with a value of the loop's body.
-        in_scope = stateless_scope.in_stateless_scope()
-        with contextlib.nullcontext() if in_scope else stateless_scope.StatelessScope():
-            rows = [convert_to_tensor(x) for x in tree.flatten(inputs)]
-            states, sequence = tgc.scan(body, states, (rows, masked), reverse=go_backwards)
+        rows = [convert_to_tensor(x) for x in tree.flatten(inputs)]
+        states, sequence = scan_with_effects(body, states, (rows, masked), reverse=go_backwards)
         if sequence is None:
             last = states[kept[0]]
             sequence = tnp.expand_dims(last, 0)

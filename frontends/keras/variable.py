@@ -10,8 +10,10 @@ from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 from keras.src.backend.common.variables import Variable as KerasVariable
 
 from tgc import numpy as tnp
+from tgc.errors import ConcretizationError
 from tgc.frontends.keras.ops.tensors import Tensor, convert_to_tensor
 from tgc.ir import recorder
+from tgc.trace import Tracer
 
 
 class Variable(KerasVariable):  # type: ignore[misc]
@@ -57,6 +59,11 @@ class Variable(KerasVariable):  # type: ignore[misc]
         self._value = value
 
     def _direct_assign(self, value: Any) -> None:
+        if isinstance(value, Tracer):
+            raise ConcretizationError(
+                f"the variable {self.path} is assigned {value!r}{value.origin}, which has no numbers while tracing: "
+                "trace in a `keras.StatelessScope`, as `stateless_call` does, and return what it holds for the variable"
+            )
         self._value = value
 
     def _convert_to_tensor(self, value: Any, dtype: Any = None) -> Tensor:

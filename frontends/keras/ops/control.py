@@ -12,7 +12,13 @@ from keras.src import tree
 
 import tgc
 from tgc import numpy as tnp
-from tgc.frontends.keras.effects import branches_with_effects
+from tgc.frontends.keras.effects import (
+    Loop,
+    branches_with_effects,
+    map_with_effects,
+    scan_with_effects,
+    without_effects,
+)
 from tgc.frontends.keras.ops.tensors import convert_to_tensor
 from tgc.trace import Tracer
 
@@ -52,12 +58,14 @@ def scan(
         raise ValueError(f"`unroll` must be an positive integer or boolean. Received: unroll={unroll}")
     if xs is None and length is None:
         raise ValueError("Got no `xs` to scan over and `length` not provided.")
-    return tgc.scan(lambda carry, x: tuple(_tensors(f(carry, x))), _tensors(init), _tensors(xs), length, reverse)
+    return scan_with_effects(
+        lambda carry, x: tuple(_tensors(f(carry, x))), _tensors(init), _tensors(xs), length, reverse
+    )
 
 
 def map(f: Function, xs: Any) -> Any:
     """`f` of each row of the tensors of `xs`, stacked."""
-    return tgc.map(lambda x: _tensors(f(x)), _tensors(xs))
+    return scan_with_effects(lambda carry, x: (carry, _tensors(f(x))), None, _tensors(xs))[1]
 
 
 def while_loop(cond: Function, body: Function, loop_vars: Any, maximum_iterations: int | None = None) -> Any:
@@ -73,21 +81,25 @@ def while_loop(cond: Function, body: Function, loop_vars: Any, maximum_iteration
         return more if maximum_iterations is None else more & (count < maximum_iterations)
 
     start = (convert_to_tensor(0, "int64"), packed(loop_vars))
-    _, values = tgc.while_loop(goes_on, lambda carry: (carry[0] + 1, packed(body(*carry[1]))), start)
+    loop = Loop("while_loop")
+    test, step = loop.test(goes_on), loop.body(lambda carry: ((carry[0] + 1, packed(body(*carry[1]))), None))
+    (_, values), _ = loop.run(lambda c: (tgc.while_loop(test, lambda c: step(c)[0], c), (None, [])), start)
     return values if several else values[0]
 
 
 def fori_loop(lower: Any, upper: Any, body_fun: Function, init_val: Any) -> Any:
     """`for i in range(lower, upper): val = body_fun(i, val)`."""
     first, last = (x if isinstance(x, int) else convert_to_tensor(x, "int32") for x in (lower, upper))
-    return tgc.fori_loop(
-        first, last, lambda i, val: _tensors(body_fun(convert_to_tensor(i, "int32"), val)), _tensors(init_val)
-    )
+    loop = Loop("fori_loop")
+    step = loop.body(lambda val, i: (_tensors(body_fun(convert_to_tensor(i, "int32"), val)), None))
+    return loop.run(
+        lambda c: (tgc.fori_loop(first, last, lambda i, c: step(c, i)[0], c), (None, [])), _tensors(init_val)
+    )[0]
 
 
 def vectorized_map(function: Function, elements: Any) -> Any:
     """`function` of each of the elements along the first axis, all in one."""
-    return tgc.vmap(lambda x: _tensors(function(x)))(_tensors(elements))
+    return map_with_effects(lambda x: _tensors(function(x)), _tensors(elements))
 
 
 def associative_scan(f: Function, elems: Any, reverse: bool = False, axis: int = 0) -> Any:
@@ -99,7 +111,8 @@ def associative_scan(f: Function, elems: Any, reverse: bool = False, axis: int =
     if any(n != sizes[0] for n in sizes):
         shapes = [tuple(x.shape) for x in tree.flatten(elems)]
         raise ValueError(f"Array inputs to associative_scan must have the same first dimension. (saw: {shapes})")
-    return tgc.associative_scan(lambda a, b: _tensors(f(a, b)), elems, reverse, axis)
+    combine = without_effects("associative_scan", lambda a, b: _tensors(f(a, b)))
+    return tgc.associative_scan(combine, elems, reverse, axis)
 
 
 __all__ = ["associative_scan", "cond", "fori_loop", "map", "scan", "switch", "vectorized_map", "while_loop"]
