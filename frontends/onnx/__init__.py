@@ -1,0 +1,1 @@
+"""ONNX models on tgc: imported, run, trained and exported."""
