@@ -9,9 +9,9 @@ class OnnxError(TgcError):
     """A model cannot be imported or run."""
 
 
-class InvalidModel(OnnxError):
+class InvalidModelError(OnnxError):
     """The file or model is malformed: it contradicts the ONNX standard, or itself."""
 
 
-class UnsupportedOperator(OnnxError):
+class UnsupportedOperatorError(OnnxError):
     """An operator, a version of it, or an attribute of it has no rule."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from tgc.frontends.onnx.errors import UnsupportedOperator
+from tgc.frontends.onnx.errors import UnsupportedOperatorError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -73,7 +73,7 @@ def rule_of(domain: str, name: str, version: int) -> Rule:
     """The rule of an operator as it is in version `version` of its operator set.
 
     Raises:
-        UnsupportedOperator: there is none.
+        UnsupportedOperatorError: there is none.
     """
     rules = RULES.get(("" if domain == "ai.onnx" else domain, name), [])
     for rule in rules:
@@ -81,7 +81,7 @@ def rule_of(domain: str, name: str, version: int) -> Rule:
             return rule
     called = f"{domain}.{name}" if domain else name
     if rules:
-        raise UnsupportedOperator(
+        raise UnsupportedOperatorError(
             f"{called} is supported since version {rules[-1].since} of its operator set, not {version}"
         )
-    raise UnsupportedOperator(f"operator {called} is not supported")
+    raise UnsupportedOperatorError(f"operator {called} is not supported")
