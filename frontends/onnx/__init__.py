@@ -1,1 +1,5 @@
 """ONNX models on tgc: imported, run, trained and exported."""
+
+from tgc.frontends.onnx.model import Model, load
+
+__all__ = ["Model", "load"]

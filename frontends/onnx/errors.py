@@ -15,3 +15,20 @@ class InvalidModelError(OnnxError):
 
 class UnsupportedOperatorError(OnnxError):
     """An operator, a version of it, or an attribute of it has no rule."""
+
+
+class UntraceableError(OnnxError):
+    """A node needs numbers that are unknown while its graph is traced.
+
+    `Model.__call__` computes such nodes, or what they need, between compiled programs; inside of `tgc.grad` or another
+    trace nothing can.
+
+    Attributes:
+        name: the value whose numbers are needed before the node is traced; empty if the whole node needs numbers.
+        node: the node of the graph that is being traced.
+    """
+
+    def __init__(self, message: str, name: str = "") -> None:
+        super().__init__(message)
+        self.name = name
+        self.node: object = None

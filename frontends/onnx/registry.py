@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeVar
 
 from tgc.frontends.onnx.errors import UnsupportedOperatorError
@@ -16,8 +17,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 class Rule:
     """How one operator is computed, from one version of its operator set until the next rule's.
 
-    `function` takes the operands by position (None for one that is left out) and the attributes by ONNX's names. It
-    returns the output, or a tuple of as many as there are.
+    `function` takes the operands by position and the attributes by ONNX's names. Parameters without a default are what
+    a node must have; operands that are left out are None. It returns the output, or a tuple of as many as there are.
 
     Attributes:
         domain, name, since: the operator, and the first version of its operator set that the rule is for.
@@ -35,10 +36,15 @@ class Rule:
     host: bool = False
     wants_outputs: bool = False
 
+    @cached_property
+    def signature(self) -> inspect.Signature:
+        """That of `function`."""
+        return inspect.signature(self.function)
+
     def positions(self, count: int) -> tuple[bool, ...]:
         """For each of `count` operands, whether it must be static."""
-        flags = []
-        for parameter in inspect.signature(self.function).parameters.values():
+        flags: list[bool] = []
+        for parameter in self.signature.parameters.values():
             if parameter.kind is parameter.VAR_POSITIONAL:
                 flags += [parameter.name in self.static] * (count - len(flags))
             elif parameter.kind is parameter.POSITIONAL_ONLY:
