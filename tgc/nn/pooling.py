@@ -85,11 +85,12 @@ def max_pool_argmax(
     stride: Sizes | None = None,
     padding: Padding = "valid",
     dilation: Sizes = 1,
+    ceil_mode: bool = False,
     data_format: str = "NHWC",
 ) -> Array:
     """int32: which place of each window (row-major) holds what `max_pool` returns, the first of equal elements."""
     x, back = channels_last("max_pool_argmax", x, data_format)
-    return back(w.window_argmax(x, **windows("max_pool_argmax", x, window, stride, padding, dilation)))
+    return back(w.window_argmax(x, **windows("max_pool_argmax", x, window, stride, padding, dilation, ceil_mode)))
 
 
 def max_unpool(
@@ -129,6 +130,7 @@ def avg_pool(
     *,
     stride: Sizes | None = None,
     padding: Padding = "valid",
+    dilation: Sizes = 1,
     count_include_pad: bool = False,
     ceil_mode: bool = False,
     data_format: str = "NHWC",
@@ -138,10 +140,10 @@ def avg_pool(
     Integers become float64.
     """
     x, back = channels_last("avg_pool", as_real(x), data_format)
-    attrs = windows("avg_pool", x, window, stride, padding, 1, ceil_mode)
+    attrs = windows("avg_pool", x, window, stride, padding, dilation, ceil_mode)
     work = accumulator(x.dtype)
     total = w.window_sum(as_tensor(x, work), **attrs)
-    pairs = windows("avg_pool", x, window, stride, padding, 1)["padding"]
+    pairs = windows("avg_pool", x, window, stride, padding, dilation)["padding"]
     margins = [pairs[a] if count_include_pad else (0, 0) for a in range(x.ndim)]
     counts = reduce(np.multiply.outer, [_counts(n, attrs, a, margins[a]) for a, n in enumerate(x.shape[1:-1], 1)])
     volume = int(np.prod(attrs["window"]))
