@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tgc.frontends.onnx.schema import rule_for
 from tgc.frontends.onnx.structure import Node, OnnxGraph
 
-SHAPES = frozenset({"Shape", "Size"})  # results are known of operands that are not
+KNOWN = frozenset({"Shape", "Size", "SequenceLength", "OptionalHasElement"})  # results are, if operands are not
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def plan(graph: OnnxGraph, host: Collection[Node] = (), wanted: Collection[str] 
             early = [n for n in read if level[n] < stage and n in static]
             values.setdefault(stage, {}).update(dict.fromkeys(early))
             known = values[stage]
-            if node.op not in SHAPES and any(n in traced if level[n] == stage else n not in known for n in read):
+            if node.op not in KNOWN and any(n in traced if level[n] == stage else n not in known for n in read):
                 traced.update(node.outputs)
         members.setdefault(stage, []).append(node)
         level.update(dict.fromkeys(node.outputs, stage))
@@ -131,7 +131,7 @@ def _stage(
     exact: set[str] = set()
     for node in reversed(nodes):
         exact |= _static(node, wanted)
-        if node.op not in SHAPES and not exact.isdisjoint(node.outputs):
+        if node.op not in KNOWN and not exact.isdisjoint(node.outputs):
             exact.update(node.reads)
     arrays = tuple(n for n in read if n not in values)
     return Stage(bool(number % 2), nodes, tuple(values), arrays, tuple(outputs), frozenset(exact))
