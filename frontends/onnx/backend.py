@@ -11,7 +11,7 @@ from onnx.backend.base import BackendRep
 from tgc.frontends.onnx.model import Model, load
 
 
-class Representation(BackendRep):
+class Representation(BackendRep):  # type: ignore[misc]
     """A model that is ready to run."""
 
     def __init__(self, model: Model) -> None:
@@ -23,7 +23,7 @@ class Representation(BackendRep):
         return (made,) if len(self.model.outputs) == 1 else made
 
 
-class Backend(Base):
+class Backend(Base):  # type: ignore[misc]
     """tgc as a backend of ONNX."""
 
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from os import PathLike
 from pathlib import Path
@@ -246,8 +246,8 @@ def _opsets(imports: Iterable[Any]) -> dict[str, int]:
     return {_domain(o.domain): o.version for o in imports}
 
 
-def _fresh(name: str, known: Iterable[str], where: str) -> None:
-    if name in known:  # type: ignore[operator]
+def _fresh(name: str, known: Collection[str], where: str) -> None:
+    if name in known:
         raise InvalidModelError(f'{where}: "{name}" is defined twice')
 
 

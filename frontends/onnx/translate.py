@@ -148,7 +148,7 @@ def _size(x: Any) -> int:
 def _result(rule: Rule, node: Node, operands: list[Any], attributes: dict[str, Any], exact: bool) -> Any:
     for k, must in enumerate(rule.positions(len(operands))):
         if must:
-            operands[k] = _static(rule, node, k, operands[k])
+            operands[k] = _static(node, k, operands[k])
     if rule.host:
         if not all(map(is_known, operands)):
             raise UntraceableError(f"{node} computes on the host, with numbers that are unknown while tracing")
@@ -170,11 +170,9 @@ def _result(rule: Rule, node: Node, operands: list[Any], attributes: dict[str, A
         return rule.function(*operands, **attributes)
 
 
-def _static(rule: Rule, node: Node, position: int, x: Any) -> Any:
-    """An operand that must be known, integers as int64."""
+def _static(node: Node, position: int, x: Any) -> Any:
+    """An operand that must be known."""
     if not is_known(x):
         name = node.inputs[position]
         raise UntraceableError(f'{node}: its operand "{name}" must be known while tracing', name)
-    if isinstance(x, np.ndarray | np.generic) and x.dtype.kind in "iu":
-        return np.asarray(x, np.int64)
     return x

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -32,18 +33,13 @@ def if_(condition: Tensor, /, *, then_branch: Subgraph, else_branch: Subgraph) -
         return control.cond(tnp.reshape(condition, ()), _plain(then_branch), _plain(else_branch))  # type: ignore[no-any-return]
 
 
-class _or_on_host:  # noqa: N801 -- a context manager
+@contextmanager
+def _or_on_host(what: str) -> Iterator[None]:
     """What cannot be traced has to run on the host."""
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type | None, error: BaseException | None, traceback: object) -> None:
-        if isinstance(error, TgcError):
-            raise UntraceableError(f"{self.what}: {error}") from error
+    try:
+        yield
+    except TgcError as error:
+        raise UntraceableError(f"{what}: {error}") from error
 
 
 def _plain(body: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
@@ -60,14 +56,13 @@ def loop(
     In a trace, a loop whose condition stays true becomes a `scan`, and one without scan outputs a `while_loop`; short
     ones whose carried values change their shapes are unrolled.
     """
-    trips = None if trips is None else tnp.reshape(trips, ()) if not is_known(trips) else trips.reshape(-1)[0]
+    trips = _scalar(trips)
     if recorder() is None:
         return _stepped(body, trips, condition, carried)
     if condition is not None and is_known(condition) and not condition.reshape(-1)[0]:
         trips, condition = np.int64(0), None
     goes_on = condition is None or is_known(condition)
-    counted = isinstance(trips, int | np.integer) or is_size(trips)
-    if counted and goes_on:
+    if goes_on and trips is not None and (is_size(trips) or isinstance(trips, np.integer)):
         try:
             return _scanned(body, trips, carried)
         except TgcError:
@@ -76,6 +71,11 @@ def loop(
                     return _unrolled(body, int(trips), carried)
     with _or_on_host("the loop cannot be traced"):
         return _while(body, trips, condition, carried)
+
+
+def _scalar(x: Tensor | None) -> Any:
+    """The number of a known scalar; a traced one without axes."""
+    return None if x is None else x.reshape(-1)[0] if is_known(x) else tnp.reshape(x, ())
 
 
 def _scanned(body: Subgraph, trips: Any, carried: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -140,7 +140,7 @@ def _stepped(body: Subgraph, trips: Any, condition: Any, carried: tuple[Any, ...
 
 def _stacked(body: Subgraph, first: int, rows: Sequence[list[Any]], stack: Callable[[list[Any]], Any]) -> list[Any]:
     """Rows of each scan output as one tensor; of none, one of the type that the body declares."""
-    made = []
+    made: list[Any] = []
     for info, row in zip(body.graph.outputs[first:], rows, strict=True):
         if row:
             made.append(optree.tree_map(lambda *xs: stack(list(xs)), *row))
@@ -207,9 +207,12 @@ def scan_8(
     """ONNX Scan of opset 8: the first axis of everything is that of a batch, the second that of the rows."""
     if lengths is not None:
         raise OnnxError("Scan of opset 8 with sequence lengths is not supported")
-    attrs = {"body": body, "num_scan_inputs": num_scan_inputs, "scan_input_directions": directions}
+
+    def one(*row: Tensor) -> tuple[Any, ...]:
+        return scan(*row, body=body, num_scan_inputs=num_scan_inputs, scan_input_directions=directions)
+
     if recorder() is None:
-        rows = [scan(*row, **attrs) for row in zip(*inputs, strict=True)]
+        rows = [one(*row) for row in zip(*inputs, strict=True)]
         return tuple(np.stack(y) for y in zip(*rows, strict=True))
     with _or_on_host("the body of Scan cannot be traced"):
-        return vmap(lambda *row: scan(*row, **attrs))(*inputs)  # type: ignore[no-any-return]
+        return vmap(one)(*inputs)  # type: ignore[no-any-return]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 
 import numpy as np
 
@@ -19,7 +20,7 @@ def string_concat(x: Array, y: Array, /) -> Array:
     return objects((a + b for a, b in zip(x.flat, y.flat, strict=True)), x.shape)
 
 
-_CASES = {"NONE": str, "LOWER": str.lower, "UPPER": str.upper}
+_CASES: dict[str, Callable[[str], str]] = {"NONE": str, "LOWER": str.lower, "UPPER": str.upper}
 
 
 @converts("StringNormalizer", since=10, host=True)
@@ -37,7 +38,7 @@ def string_normalizer(
         raise OnnxError(f"StringNormalizer takes a shape [n] or [1, n], not {x.shape}")
     if case_change_action not in _CASES:
         raise OnnxError(f"case_change_action is one of {', '.join(_CASES)}, not {case_change_action!r}")
-    same = str if is_case_sensitive else str.lower
+    same: Callable[[str], str] = str if is_case_sensitive else str.lower
     left_out = set(map(same, stopwords))
     words = [_CASES[case_change_action](w) for w in x.flat if same(w) not in left_out] or [""]
     return objects(words, (*x.shape[:-1], len(words)))
