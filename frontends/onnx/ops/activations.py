@@ -47,6 +47,12 @@ def prelu(x: Tensor, slope: Tensor, /) -> Tensor:
     return tnp.where(tnp.less(x, 0), tnp.multiply(x, slope), x)
 
 
+@converts("PRelu")
+def prelu_1(x: Tensor, slope: Tensor, /) -> Tensor:
+    """ONNX PRelu until opset 6: one slope, or one for each channel."""
+    return prelu(x, tnp.reshape(slope, (-1, *[1] * max(x.ndim - 2, 0))))
+
+
 @converts("ThresholdedRelu", since=10)
 def thresholded_relu(x: Tensor, /, *, alpha: float = 1.0) -> Tensor:
     """ONNX ThresholdedRelu: x above `alpha`, else 0."""
@@ -96,5 +102,6 @@ def _enter(name: str, function: Callable[[Tensor, int], Tensor]) -> None:
         return tnp.reshape(function(rows, -1), x.shape)
 
 
-for _name, _function in {"Softmax": nn.softmax, "LogSoftmax": nn.log_softmax, "Hardmax": _hardmax}.items():
-    _enter(_name, _function)
+_enter("Softmax", nn.softmax)
+_enter("LogSoftmax", nn.log_softmax)
+_enter("Hardmax", _hardmax)

@@ -52,14 +52,8 @@ def cast(x: Tensor, /, *, to: int, saturate: int = 1, round_mode: str = "up") ->
 @converts("CastLike", since=15)
 def cast_like(x: Tensor, target_type: Tensor, /, *, saturate: int = 1, round_mode: str = "up") -> Any:
     """ONNX CastLike: `x` in the element type of `target_type`."""
-    if is_text(target_type):
-        return cast(x, to=TensorProto.STRING)
-    dtype = np.dtype(target_type.dtype)
-    return (
-        _numbers_of(x, dtype)
-        if is_text(x)
-        else formats.convert(x, dtype, saturate=bool(saturate), round_mode=round_mode)
-    )
+    to = TensorProto.STRING if is_text(target_type) else helper.np_dtype_to_tensor_dtype(target_type.dtype)
+    return cast(x, to=to, saturate=saturate, round_mode=round_mode)
 
 
 @converts("BitCast", since=26)

@@ -13,7 +13,7 @@ def matmul(a: Tensor, b: Tensor, /) -> Tensor:
     return tnp.matmul(a, b)
 
 
-@converts("Gemm", since=7)
+@converts("Gemm")
 def gemm(
     a: Tensor,
     b: Tensor,
@@ -24,8 +24,12 @@ def gemm(
     beta: float = 1.0,
     transA: int = 0,
     transB: int = 0,
+    broadcast: int = 0,
 ) -> Tensor:
-    """ONNX Gemm: alpha * a b + beta * c, either matrix transposed if asked for; integers stay integers."""
+    """ONNX Gemm: alpha * a b + beta * c, either matrix transposed if asked for; integers stay integers.
+
+    `c` is always broadcast, which had to be asked for until opset 6.
+    """
     y = tnp.matmul(a.T if transA else a, b.T if transB else b)
     y = y if alpha == 1 else tnp.multiply(y, alpha)
     if c is not None:

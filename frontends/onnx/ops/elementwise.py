@@ -1,4 +1,8 @@
-"""Arithmetic, comparisons, logic and bits, element by element. Operands broadcast as NumPy's do (opset 7)."""
+"""Arithmetic, comparisons, logic and bits, element by element.
+
+Operands broadcast as NumPy's do since opset 7. Before, attributes say that the second one does, and from which axis of
+the first one on.
+"""
 
 from __future__ import annotations
 
@@ -13,45 +17,11 @@ from tgc import numpy as tnp
 from tgc.frontends.onnx.registry import converts
 from tgc.frontends.onnx.values import Tensor
 
-_UNARY: dict[str, Callable[[Tensor], Tensor]] = {
-    "Abs": tnp.abs, "Acos": tnp.acos, "Acosh": tnp.acosh, "Asin": tnp.asin, "Asinh": tnp.asinh, "Atan": tnp.atan,
-    "Atanh": tnp.atanh, "BitwiseNot": tnp.bitwise_not, "Ceil": tnp.ceil, "Cos": tnp.cos, "Cosh": tnp.cosh,
-    "Erf": tnp.erf, "Exp": tnp.exp, "Floor": tnp.floor, "IsNaN": tnp.isnan, "Log": tnp.log, "Neg": tnp.negative,
-    "Not": tnp.logical_not, "Reciprocal": tnp.reciprocal, "Relu": nn.relu, "Round": tnp.round,
-    "Sigmoid": nn.sigmoid, "Sign": tnp.sign, "Sin": tnp.sin, "Sinh": tnp.sinh, "Softplus": nn.softplus,
-    "Softsign": nn.softsign, "Mish": nn.mish, "HardSwish": nn.hard_swish, "Sqrt": tnp.sqrt, "Tan": tnp.tan,
-    "Tanh": tnp.tanh, "Identity": lambda x: x,
-}  # fmt: skip
-_BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "Add": tnp.add, "And": tnp.logical_and, "BitwiseAnd": tnp.bitwise_and, "BitwiseOr": tnp.bitwise_or,
-    "BitwiseXor": tnp.bitwise_xor, "Equal": tnp.equal, "Greater": tnp.greater, "GreaterOrEqual": tnp.greater_equal,
-    "Less": tnp.less, "LessOrEqual": tnp.less_equal, "Mul": tnp.multiply, "Or": tnp.logical_or, "Sub": tnp.subtract,
-    "Xor": tnp.logical_xor,
-}  # fmt: skip
-_FOLDED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"Max": tnp.maximum, "Min": tnp.minimum, "Sum": tnp.add}
-
-
-def _enter_unary(name: str, function: Callable[[Tensor], Tensor]) -> None:
-    converts(name)(lambda x, /: function(x))
-
-
-def _enter_binary(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> None:
-    converts(name, since=7)(lambda a, b, /: function(a, b))
-
-
-def _enter_folded(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> None:
-    converts(name, since=6)(lambda *inputs: reduce(function, inputs))
-
-
-for _table, _enter in ((_UNARY, _enter_unary), (_BINARY, _enter_binary), (_FOLDED, _enter_folded)):
-    for _name, _function in _table.items():
-        _enter(_name, _function)
-
 
 @converts("Mean", since=6)
 def mean(*inputs: Tensor) -> Tensor:
     """ONNX Mean: of the operands, not of their elements."""
-    return reduce(tnp.add, inputs) / len(inputs)
+    return tnp.divide(reduce(tnp.add, inputs), len(inputs))
 
 
 def is_integer(x: Tensor) -> bool:
@@ -59,7 +29,6 @@ def is_integer(x: Tensor) -> bool:
     return x.dtype.kind in "iu"
 
 
-@converts("Div", since=7)
 def div(a: Tensor, b: Tensor, /) -> Tensor:
     """ONNX Div: quotients of integers are rounded towards zero."""
     if not is_integer(a):
@@ -78,7 +47,6 @@ def mod(a: Tensor, b: Tensor, /, *, fmod: int = 0) -> Tensor:
     return tnp.fmod(a, b) if fmod else tnp.mod(a, b)
 
 
-@converts("Pow", since=7)
 def power(x: Tensor, y: Tensor, /) -> Tensor:
     """ONNX Pow: in x's dtype, whatever that of the exponent. A known exponent may make it a product or a root."""
     if is_integer(x):
@@ -126,3 +94,46 @@ def bit_shift(x: Tensor, y: Tensor, /, *, direction: str) -> Tensor:
     shifted = (tnp.right_shift if right else tnp.left_shift)(x, tnp.where(inside, y, 0))
     beyond = tnp.negative(tnp.astype(tnp.less(x, 0), x.dtype)) if right and x.dtype.kind == "i" else 0
     return tnp.where(inside, shifted, beyond)
+
+
+_UNARY: dict[str, Callable[[Tensor], Tensor]] = {
+    "Abs": tnp.abs, "Acos": tnp.acos, "Acosh": tnp.acosh, "Asin": tnp.asin, "Asinh": tnp.asinh, "Atan": tnp.atan,
+    "Atanh": tnp.atanh, "BitwiseNot": tnp.bitwise_not, "Ceil": tnp.ceil, "Cos": tnp.cos, "Cosh": tnp.cosh,
+    "Erf": tnp.erf, "Exp": tnp.exp, "Floor": tnp.floor, "IsNaN": tnp.isnan, "Log": tnp.log, "Neg": tnp.negative,
+    "Not": tnp.logical_not, "Reciprocal": tnp.reciprocal, "Relu": nn.relu, "Round": tnp.round,
+    "Sigmoid": nn.sigmoid, "Sign": tnp.sign, "Sin": tnp.sin, "Sinh": tnp.sinh, "Softplus": nn.softplus,
+    "Softsign": nn.softsign, "Mish": nn.mish, "HardSwish": nn.hard_swish, "Sqrt": tnp.sqrt, "Tan": tnp.tan,
+    "Tanh": tnp.tanh, "Identity": lambda x: x,
+}  # fmt: skip
+_BINARY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "Add": tnp.add, "And": tnp.logical_and, "BitwiseAnd": tnp.bitwise_and, "BitwiseOr": tnp.bitwise_or,
+    "BitwiseXor": tnp.bitwise_xor, "Div": div, "Equal": tnp.equal, "Greater": tnp.greater,
+    "GreaterOrEqual": tnp.greater_equal, "Less": tnp.less, "LessOrEqual": tnp.less_equal, "Mul": tnp.multiply,
+    "Or": tnp.logical_or, "Pow": power, "Sub": tnp.subtract, "Xor": tnp.logical_xor,
+}  # fmt: skip
+_FOLDED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"Max": tnp.maximum, "Min": tnp.minimum, "Sum": tnp.add}
+
+
+def _enter_unary(name: str, function: Callable[[Tensor], Tensor]) -> None:
+    converts(name)(lambda x, /: function(x))
+
+
+def _enter_binary(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+    converts(name, since=7)(lambda a, b, /: function(a, b))
+
+    @converts(name)
+    def from_axis(a: Tensor, b: Tensor, /, *, broadcast: int = 0, axis: int | None = None) -> Tensor:
+        behind = 0 if axis is None else a.ndim - axis % a.ndim - b.ndim
+        return function(a, tnp.reshape(b, (*b.shape, *[1] * behind)) if behind else b)
+
+
+def _enter_folded(name: str, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+    converts(name, since=6)(lambda *inputs: reduce(function, inputs))
+
+
+for _name, _unary in _UNARY.items():
+    _enter_unary(_name, _unary)
+for _name, _binary in _BINARY.items():
+    _enter_binary(_name, _binary)
+for _name, _folded in _FOLDED.items():
+    _enter_folded(_name, _folded)

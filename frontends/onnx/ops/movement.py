@@ -75,7 +75,8 @@ def range_(start: Array, limit: Array, delta: Array, /, *, stash_type: int = 1) 
 @converts("EyeLike", since=9)
 def eye_like(input: Tensor, /, *, dtype: int | None = None, k: int = 0) -> Any:
     """ONNX EyeLike: ones on the diagonal that begins in column `k`."""
-    return formats.convert(tnp.eye(*input.shape, k=k, dtype=np.uint8), _chosen(input, dtype))
+    rows, columns = input.shape
+    return formats.convert(tnp.eye(rows, columns, k=k, dtype=np.uint8), _chosen(input, dtype))
 
 
 def _chosen(input: Tensor, dtype: int | None) -> np.dtype:
@@ -150,7 +151,7 @@ def concat(*inputs: Tensor, axis: int) -> Tensor:
 
 
 @converts("Split", since=13, static=["split"])
-def split(
+def split_(
     data: Tensor, split: Array | None = None, /, *, axis: int = 0, num_outputs: int | None = None, outputs: int
 ) -> tuple[Tensor, ...]:
     """ONNX Split: parts of the sizes in `split`, or of one size, the last one smaller if need be."""
@@ -170,12 +171,7 @@ def _cut(x: Tensor, axis: int, begin: int, end: int, step: int | None = None) ->
 @converts("Split", since=2)
 def split_2(data: Tensor, /, *, axis: int = 0, split: Sequence[int] | None = None, outputs: int) -> tuple[Tensor, ...]:
     """ONNX Split until opset 12."""
-    made: tuple[Tensor, ...]
-    made = split_13(data, None if split is None else vector(split), axis=axis, outputs=outputs)
-    return made
-
-
-split_13 = split
+    return split_(data, None if split is None else vector(split), axis=axis, outputs=outputs)
 
 
 @converts("Slice", since=10, static=["starts", "ends", "axes", "steps"])
