@@ -55,7 +55,8 @@ def _roi_align(
         """Sample k of each bin along an axis, [count, bins]."""
         start, bin_length = (v[:, None] for v in axes[a])
         count = counts[a][:, None]
-        place = start + (tnp.arange(size[a]) + (k + 0.5) / tnp.maximum(count, 1)) * bin_length
+        share = (tnp.astype(k, work) + 0.5) / tnp.maximum(count, 1)
+        place = start + (tnp.arange(size[a], dtype=work) + share) * bin_length
         corners, inside = _corners(place, spatial[a])
         return corners, tnp.logical_and(inside, k < count) if mode == "avg" else tnp.where(k < count, inside, False)
 

@@ -31,8 +31,8 @@ def batch_normalization(
     return made[:outputs] if outputs > 1 else made[0]
 
 
-@converts("BatchNormalization", since=7)
-def batch_normalization_7(
+@converts("BatchNormalization", since=6)
+def batch_normalization_6(
     x: Tensor,
     scale: Tensor,
     bias: Tensor,
@@ -43,12 +43,13 @@ def batch_normalization_7(
     epsilon: float = 1e-5,
     momentum: float = 0.9,
     spatial: int = 1,
+    is_test: int = 0,
     outputs: int = 1,
 ) -> Any:
     """ONNX BatchNormalization up to version 13, which trains if it has more than one output.
 
-    The fourth and fifth are those of the batch, saved for the gradient. Without `spatial` (version 7) each feature of a
-    sample has statistics of its own.
+    The fourth and fifth are those of the batch, saved for the gradient. Without `spatial` (up to version 8) each
+    feature of a sample has statistics of its own; `is_test` (version 6) only says what the outputs say too.
     """
     shape = x.shape
     if not spatial:

@@ -83,7 +83,7 @@ def max_unpool(
     return tnp.pad(y, [(0, m - n) for n, m in zip(y.shape, wanted, strict=True)])
 
 
-@converts("AveragePool", since=7)
+@converts("AveragePool")
 def average_pool(
     x: Tensor, /, *, kernel_shape: Ints, ceil_mode: int = 0, count_include_pad: int = 0, **attrs: Any
 ) -> Tensor:
