@@ -1,0 +1,125 @@
+"""Matrix products, convolutions, pooling windows and attention."""
+
+from __future__ import annotations
+
+import math
+import string
+
+from tgc.frontends.onnx.emitters.emission import Emission, Place, exports
+from tgc.frontends.onnx.emitters.movement import reshaped
+from tgc.frontends.onnx.errors import UnsupportedOperatorError
+from tgc.ir import Node
+from tgc.ops.attention import composed
+from tgc.trace import trace
+from tgc.types import is_float
+
+
+@exports("dot")
+def dot(e: Emission, node: Node) -> str:
+    """MatMul where the product is one of matrices, batched or of rows; else Einsum."""
+    (x, y), (bx, by), (cx, cy) = node.operands, node.attrs["batch"], node.attrs["contract"]
+    fx, fy = ([a for a in range(v.type.rank) if a not in (*b, *c)] for v, b, c in ((x, bx, cx), (y, by, cy)))
+    if len(cx) == 1 and fx and len(fy) == 1 and (not bx or len(fx) == 1):
+        return e.op("MatMul", e.turned(e.whole(x), (*bx, *fx, *cx)), e.turned(e.whole(y), (*by, *cy, *fy)))
+    letters = iter(string.ascii_letters)
+    left, right = {a: next(letters) for a in range(x.type.rank)}, {}
+    for axes, others in ((bx, by), (cx, cy)):
+        right |= {b: left[a] for a, b in zip(axes, others, strict=True)}
+    right |= {a: next(letters) for a in fy}
+    result = [left[a] for a in (*bx, *fx)] + [right[a] for a in fy]
+    terms = ["".join(names[a] for a in sorted(names)) for names in (left, right)]
+    return e.op("Einsum", e.whole(x), e.whole(y), equation=f"{','.join(terms)}->{''.join(result)}")
+
+
+def _first(rank: int) -> tuple[int, ...]:
+    """What brings channels, which are last, behind the batch."""
+    return (0, rank - 1, *range(1, rank - 1))
+
+
+def _last(rank: int) -> tuple[int, ...]:
+    """What brings them back."""
+    return (0, *range(2, rank), 1)
+
+
+@exports("conv")
+def conv(e: Emission, node: Node) -> str:
+    """Conv, whose channels come first."""
+    x, w = node.operands
+    rank, padding = x.type.rank, node.attrs["padding"]
+    y = e.op(
+        "Conv",
+        e.turned(e.whole(x), _first(rank)),
+        e.turned(e.whole(w), (rank - 1, rank - 2, *range(rank - 2))),
+        kernel_shape=w.shape[:-2],
+        strides=node.attrs["stride"],
+        dilations=node.attrs["dilation"],
+        pads=[p[side] for side in (0, 1) for p in padding],
+        group=node.attrs["groups"],
+    )
+    return e.turned(y, _last(rank))
+
+
+def _pooled(e: Emission, node: Node, operator: str, **attributes: int) -> str:
+    """A pooling operator over the axes along which windows slide; all others are batches and channels."""
+    (x,) = node.operands
+    if not is_float(x.dtype):
+        raise UnsupportedOperatorError(f"ONNX pools floats only, not {x.dtype}")
+    each = zip(*(node.attrs[name] for name in ("window", "stride", "padding", "dilation")), strict=True)
+    slides = [a for a, (w, s, p, _) in enumerate(each) if w > 1 or s > 1 or any(p)]
+    rest = [a for a in range(x.type.rank) if a not in slides]
+    if not slides:
+        return e.whole(x)
+    perm = (*rest, *slides)
+    rows = e.turned(e.whole(x), perm)
+    as_images = len(rest) == 2
+    if not as_images:
+        rows = reshaped(e, rows, (math.prod(x.shape[a] for a in rest), 1, *(x.shape[a] for a in slides)))
+    y = e.op(
+        operator,
+        rows,
+        kernel_shape=[node.attrs["window"][a] for a in slides],
+        strides=[node.attrs["stride"][a] for a in slides],
+        dilations=[node.attrs["dilation"][a] for a in slides],
+        pads=[node.attrs["padding"][a][side] for side in (0, 1) for a in slides],
+        **attributes,
+    )
+    if not as_images:
+        y = reshaped(e, y, [node.result.shape[a] for a in perm])
+    return e.turned(y, [perm.index(a) for a in range(len(perm))])
+
+
+@exports("window_max")
+def window_max(e: Emission, node: Node) -> str:
+    """MaxPool."""
+    return _pooled(e, node, "MaxPool")
+
+
+@exports("window_sum")
+def window_sum(e: Emission, node: Node) -> str:
+    """AveragePool with padding counted, times what it was divided by."""
+    mean = _pooled(e, node, "AveragePool", count_include_pad=1)
+    return e.op("Mul", mean, e.scalar(math.prod(node.attrs["window"]), node.result.dtype))
+
+
+def _places(e: Emission, node: Node) -> list[Place]:
+    return [Place(e.whole(v), v.shape) for v in node.operands]
+
+
+@exports("attention")
+def attention(e: Emission, node: Node) -> tuple[Place, ...]:
+    """The matrix of scores, its softmax, and a product."""
+    attrs = {name: a for name, a in node.attrs.items() if name != "orders"}
+    if node.attrs["orders"]:
+        raise UnsupportedOperatorError("an attention with axes in another order: export the graph before passes")
+    types = [v.type for v in node.operands]
+    return tuple(e.inline(trace(lambda *xs: composed(*xs, **attrs), types), _places(e, node)))
+
+
+@exports("checkpoint", "composite")
+def region(e: Emission, node: Node) -> tuple[str | Place, ...]:
+    """The body; a softmax along one axis is an operator."""
+    if node.attrs.get("name") == "_softmax":
+        (total,) = (n for n in node.body.nodes if n.op.name == "sum")
+        if len(total.attrs["axes"]) == 1:
+            return (e.op("Softmax", e.whole(node.operands[0]), axis=total.attrs["axes"][0]),)
+    return tuple(e.inline(node.body, _places(e, node)))
