@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from os import PathLike
 from pathlib import Path
@@ -16,6 +17,7 @@ from tgc.frontends.onnx.errors import InvalidModelError
 from tgc.frontends.onnx.structure import Info, Node, OnnxGraph
 from tgc.frontends.onnx.tensors import info, sparse, tensor
 
+TRAINING = "ai.onnx.preview.training"
 MAX_DEPTH = 24  # of graphs in graphs, and of functions that call functions
 MAX_NODES = 500_000  # bodies of functions counted at each call
 
@@ -146,7 +148,8 @@ class Reader:
                 if not any(v.name in names for names in scopes):
                     raise InvalidModelError(f'nothing in {where} defines its output "{v.name}"')
                 captured[v.name] = None
-        return OnnxGraph(name, inputs, outputs, initializers, _sorted(nodes, made, where), tuple(captured))
+        ordered = _with_bodies(_sorted(nodes, made, where))
+        return OnnxGraph(name, inputs, outputs, initializers, ordered, tuple(captured))
 
     def _node(
         self,
@@ -292,3 +295,24 @@ def _sorted(nodes: Sequence[Node], made: Mapping[str, int], where: str) -> tuple
     except CycleError as error:
         cycle = " -> ".join(str(nodes[k]) for k in error.args[1])
         raise InvalidModelError(f"{where}: nodes depend on each other in a cycle: {cycle}") from error
+
+
+def _with_bodies(nodes: tuple[Node, ...]) -> tuple[Node, ...]:
+    """The same nodes, those of operator Gradient with what they differentiate as a graph, the attribute `body`."""
+    made = []
+    for k, node in enumerate(nodes):
+        xs, y = (node.attributes.get(name) for name in ("xs", "y"))
+        if (node.domain, node.op) == (TRAINING, "Gradient") and isinstance(xs, tuple) and isinstance(y, str):
+            zs = node.attributes.get("zs", ())
+            inputs = (*xs, *zs) if isinstance(zs, tuple) else xs
+            needed, kept = {y}, []
+            for before in reversed(nodes[:k]):
+                if not needed.difference(inputs).isdisjoint(before.outputs):
+                    kept.append(before)
+                    needed.update(before.reads)
+            results = {name for before in kept for name in before.outputs}
+            captures = tuple(sorted(needed - results - {*inputs}))
+            body = OnnxGraph(node.label, tuple(map(Info, inputs)), (Info(y),), {}, tuple(kept[::-1]), captures)
+            node = replace(node, attributes={**node.attributes, "body": body}, captures=captures)
+        made.append(node)
+    return tuple(made)

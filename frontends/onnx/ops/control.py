@@ -1,4 +1,7 @@
-"""If, Loop and Scan: in traces as `tgc.control`'s functions where carried values keep their types, else on the host."""
+"""Operators of graphs: Gradient, and If, Loop and Scan.
+
+In traces these become `tgc.control`'s functions where carried values keep their types, else they run on the host.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,13 @@ from tgc import numpy as tnp
 from tgc.errors import TgcError
 from tgc.frontends.onnx import known
 from tgc.frontends.onnx.errors import InvalidModelError, OnnxError, UntraceableError
+from tgc.frontends.onnx.reader import TRAINING
 from tgc.frontends.onnx.registry import converts
 from tgc.frontends.onnx.translate import Subgraph, is_known
 from tgc.frontends.onnx.values import Array, Tensor
 from tgc.ir import recorder
 from tgc.sizes import is_size
-from tgc.transforms import vmap
+from tgc.transforms import vjp, vmap
 
 UNROLLED = 64  # steps up to which a loop is unrolled whose carried values change their types
 
@@ -216,3 +220,11 @@ def scan_8(
         return tuple(np.stack(y) for y in zip(*rows, strict=True))
     with _or_on_host("the body of Scan cannot be traced"):
         return vmap(one)(*inputs)  # type: ignore[no-any-return]
+
+
+@converts("Gradient", domain=TRAINING)
+def gradient(*inputs: Tensor, xs: tuple[str, ...], y: str, zs: tuple[str, ...] = (), body: Subgraph) -> tuple[Any, ...]:
+    """ONNX Gradient: of the sum of `y`, by `xs`; `body` computes y of the inputs, which are `xs` and `zs`."""
+    with _or_on_host("what is differentiated cannot be traced"):
+        (made,), back = vjp(lambda *given: body(*given, *inputs[len(xs) :]), *inputs[: len(xs)])
+        return back((tnp.ones_like(made),))  # type: ignore[no-any-return]
