@@ -114,12 +114,17 @@ class Coded:
         return len(self.shape)
 
 
-optree.register_pytree_node(
-    Coded,
-    lambda x: ((x.codes,), x.dtype),
-    lambda dtype, children: Coded(children[0], dtype),
-    namespace=optree.registry.__GLOBAL_NAMESPACE,
-)
+def _flattened(x: Any) -> tuple[tuple[Tensor], DType]:
+    return (x.codes,), x.dtype
+
+
+def _unflattened(dtype: Any, children: Any) -> Any:
+    (codes,) = children
+    return Coded(codes, dtype)
+
+
+_class: Any = Coded
+optree.register_pytree_node(_class, _flattened, _unflattened, namespace=optree.registry.__GLOBAL_NAMESPACE)
 
 
 def dtype_of(elem_type: int) -> DType:
@@ -128,7 +133,7 @@ def dtype_of(elem_type: int) -> DType:
     Raises:
         UnsupportedOperatorError: it is that of no numbers.
     """
-    dtype = np.dtype(helper.tensor_dtype_to_np_dtype(elem_type))
+    dtype: DType = np.dtype(helper.tensor_dtype_to_np_dtype(elem_type))
     if dtype not in SHORT_NAMES and dtype not in FORMATS:
         raise UnsupportedOperatorError(f"element type {elem_type} ({dtype}) is not one of numbers")
     return dtype
@@ -177,7 +182,7 @@ def convert(x: Any, to: DType, *, saturate: bool = True, round_mode: str = "up")
         return x
     x = decoded(x)
     if to in FLOAT8S:
-        limit = float(ml_dtypes.finfo(to).max)
+        limit = float(ml_dtypes.finfo(to).max)  # type: ignore[no-untyped-call]
         return tnp.astype(tnp.clip(_wide(x), -limit, limit) if saturate else x, to)
     if to not in FORMATS:
         return tnp.astype(x, to)
@@ -202,7 +207,7 @@ def _edges(form: Format, dtype: DType, saturate: bool) -> np.ndarray:
     values = form.magnitudes
     if not saturate and not form.clipped:  # the next number, if there were one
         values = np.append(values, 2 * values[-1] - values[-2])
-    edges = ((values[1:] + values[:-1]) / 2).astype(dtype)
+    edges: np.ndarray = ((values[1:] + values[:-1]) / 2).astype(dtype)
     edges[1::2] = np.nextafter(edges[1::2], dtype.type(0))  # below an odd code, a tie goes up
     return edges
 

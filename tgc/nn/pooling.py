@@ -66,7 +66,7 @@ def _folded(op: Callable[..., Array], x: Array, attrs: dict[str, Any]) -> Array:
     """A window primitive whose fold may go along one axis after the other, as it does over large windows."""
     if math.prod(attrs["window"]) <= UNROLLED:
         return op(x, **attrs)
-    still = {"window": 1, "stride": 1, "padding": (0, 0), "dilation": 1}
+    still: dict[str, Any] = {"window": 1, "stride": 1, "padding": (0, 0), "dilation": 1}
     for axis in reversed(range(x.ndim)):
         one = {k: tuple(v[a] if a == axis else still[k] for a in range(x.ndim)) for k, v in attrs.items()}
         x = op(x, **one) if one["window"][axis] > 1 or one["stride"][axis] > 1 else x

@@ -82,7 +82,7 @@ def _layer(
     """(outputs, *last states) of a layer, as many as `outputs`.
 
     Args:
-        cell: makes the function of one direction, of its recurrent kernel [units, gates * units], its recurrent bias
+        cell: makes the function of one direction, of its recurrent kernel [gates * units, units], its recurrent bias
             [gates * units] or None, its part of `parameters` and its activation functions.
         count: the gates; `names` are the activation functions of one direction, unless `activations` are given.
     """
@@ -106,12 +106,12 @@ def _layer(
         seen = tnp.less(tnp.reshape(tnp.arange(time), (-1, 1, 1)), tnp.reshape(lengths, (-1, 1)))
     made = []
     for k, backwards in enumerate(reverse):
-        z = tnp.matmul(x, w[k].T)
+        z = tnp.inner(x, w[k])
         inner = None
         if b is not None:
             z, inner = z + b[k, : count * units], b[k, count * units :]
         own = [None if p is None else p[k] for p in parameters]
-        step = cell(r[k].T, inner, *own, *functions[k * len(names) : (k + 1) * len(names)])
+        step = cell(r[k], inner, *own, *functions[k * len(names) : (k + 1) * len(names)])
         made.append(_steps(step, z, tuple(zero if s is None else s[k] for s in initial), seen, backwards))
     ys = tnp.stack([y for y, _ in made], 1)
     last = [tnp.stack(states) for states in zip(*(s for _, s in made), strict=True)]
@@ -153,7 +153,7 @@ def rnn(
     """ONNX RNN: f(x w + h r + b)."""
 
     def cell(r: Tensor, inner: Tensor | None, f: Function) -> Cell:
-        return lambda z, states: (f(z + _plus(tnp.matmul(states[0], r), inner)),)
+        return lambda z, states: (f(z + _plus(tnp.inner(states[0], r), inner)),)
 
     return _layer(cell, 1, x, w, r, b, sequence_lens, (initial_h,), names=["Tanh"], outputs=outputs, **attrs)
 
@@ -178,7 +178,7 @@ def gru(
     """
 
     def cell(r: Tensor, inner: Tensor | None, f: Function, g: Function) -> Cell:
-        units = r.shape[0]
+        units = r.shape[1]
         # What the state adds to all gates, or before the reset to the first two: the product of one matrix.
         own = slice(None) if linear_before_reset else slice(2 * units)
         bias = inner if inner is None else inner[own]
@@ -186,12 +186,12 @@ def gru(
 
         def step(z: Tensor, states: States) -> States:
             (h,) = states
-            product = _plus(tnp.matmul(h, r[:, own]), bias)
+            product = _plus(tnp.inner(h, r[own]), bias)
             update, reset = tnp.split(f(z[:, : 2 * units] + product[:, : 2 * units]), 2, -1)
             if linear_before_reset:
                 hidden = reset * product[:, 2 * units :]
             else:
-                hidden = _plus(tnp.matmul(reset * h, r[:, 2 * units :]), candidate_bias)
+                hidden = _plus(tnp.inner(reset * h, r[2 * units :]), candidate_bias)
             return (update * h + (1 - update) * g(z[:, 2 * units :] + hidden),)
 
         return step
@@ -228,7 +228,7 @@ def lstm(
 
         def step(z: Tensor, states: States) -> States:
             output, c = states
-            into, out, forget, candidate = tnp.split(z + _plus(tnp.matmul(output, r), inner), 4, -1)
+            into, out, forget, candidate = tnp.split(z + _plus(tnp.inner(output, r), inner), 4, -1)
             let_in = f(peep(into, 0, c))
             kept = 1 - let_in if input_forget else f(peep(forget, 2, c))
             new = kept * c + let_in * g(candidate)

@@ -156,7 +156,7 @@ def resize(
             part = (parts[a][1] - parts[a][0]) * factors[a]
             shape[a] = shape[a] if part == 1 else math.floor(shape[a] * part)
         elif keep_aspect_ratio_policy == "stretch":
-            shape[a] = sizes[k].item()
+            shape[a] = given[k].item()
         else:
             shape[a] = math.floor(shape[a] * factors[a] + 0.5)
     return _resized(
