@@ -52,7 +52,7 @@ def traced(x: Any) -> Any:
     """Sizes as a traced tensor of int64; others as they are."""
     if not has_objects(x) or is_text(x):
         return x
-    return tnp.reshape(tnp.stack([tnp.asarray(n) for n in x.flat]), x.shape)
+    return tnp.reshape(tnp.stack([tnp.full((), n, np.int64) for n in x.flat]), x.shape)
 
 
 def settled(x: Array) -> Array:
