@@ -6,7 +6,13 @@ from tgc.errors import TgcError
 
 
 class OnnxError(TgcError):
-    """A model cannot be imported or run."""
+    """A model cannot be imported or run.
+
+    Attributes:
+        node: that which the message names; None if it names none.
+    """
+
+    node: object = None
 
 
 class InvalidModelError(OnnxError):
@@ -25,10 +31,11 @@ class UntraceableError(OnnxError):
 
     Attributes:
         name: the value whose numbers are needed before the node is traced; empty if the whole node needs numbers.
-        node: the node of the graph that is being traced.
+        outer: the node of the outermost graph that holds this one.
     """
+
+    outer: object = None
 
     def __init__(self, message: str, name: str = "") -> None:
         super().__init__(message)
         self.name = name
-        self.node: object = None

@@ -83,7 +83,7 @@ class Program:
 
     def _learn(self, error: UntraceableError) -> None:
         """Plan again, with what has turned out to be needed."""
-        node = error.node
+        node = error.outer
         assert isinstance(node, Node)
         if error.name in node.reads and error.name not in self._wanted:
             self._wanted.add(error.name)
@@ -113,7 +113,7 @@ class Program:
     def _result(stage: Stage, name: str, value: Any) -> Any:
         if known.has_objects(value) and known.is_text(value):
             error = UntraceableError(f'"{name}" holds strings, which compiled programs have none of')
-            error.node = next(n for n in stage.nodes if name in n.outputs)
+            error.outer = next(n for n in stage.nodes if name in n.outputs)
             raise error
         return known.traced(value)
 
@@ -126,7 +126,7 @@ class Program:
             for name, x in zip(stage.arrays, arrays, strict=True):
                 if _holds_text(x):
                     error = UntraceableError(f'"{name}" holds strings, which compiled programs do not take')
-                    error.node = next(n for n in stage.nodes if name in n.reads)
+                    error.outer = next(n for n in stage.nodes if name in n.reads)
                     raise error
             first = (tuple(Known(env[n]) for n in stage.values),) if stage.values else ()
             return function(*first, *arrays)  # type: ignore[no-any-return]

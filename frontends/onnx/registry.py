@@ -25,6 +25,7 @@ class Rule:
         static: names of parameters that must be NumPy arrays when the rule is applied: shapes, axes, counts.
         host: whether the rule computes with NumPy, outside compiled graphs: results whose shapes depend on values,
             strings.
+        random: whether it draws numbers, and is part of a graph whose operands are known, too.
         wants_outputs: whether `function` has the parameter `outputs`: the number of outputs that are asked for.
     """
 
@@ -34,6 +35,7 @@ class Rule:
     function: Callable[..., Any]
     static: frozenset[str] = frozenset()
     host: bool = False
+    random: bool = False
     wants_outputs: bool = False
 
     @cached_property
@@ -56,7 +58,13 @@ RULES: dict[tuple[str, str], list[Rule]] = {}  # by domain and name, the newest 
 
 
 def converts(
-    name: str, since: int = 1, *, domain: str = "", static: Sequence[str] = (), host: bool = False
+    name: str,
+    since: int = 1,
+    *,
+    domain: str = "",
+    static: Sequence[str] = (),
+    host: bool = False,
+    random: bool = False,
 ) -> Callable[[Function], Function]:
     """Enters the decorated function as the rule of operator `name` from version `since` on."""
 
@@ -68,7 +76,7 @@ def converts(
         rules = RULES.setdefault((domain, name), [])
         if any(rule.since == since for rule in rules):
             raise TypeError(f"{name} has two rules since version {since}")
-        rules.append(Rule(domain, name, since, function, frozenset(static), host, "outputs" in parameters))
+        rules.append(Rule(domain, name, since, function, frozenset(static), host, random, "outputs" in parameters))
         rules.sort(key=lambda rule: -rule.since)
         return function
 

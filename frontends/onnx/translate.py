@@ -18,7 +18,7 @@ from tgc.frontends.onnx.structure import Node, OnnxGraph
 from tgc.frontends.onnx.values import Sequence
 from tgc.ir import recorder, recording
 
-SMALL = 4096  # elements of operands up to which nodes without traced operands are computed at once, with NumPy
+SMALL = 2**20  # elements of operands up to which nodes without traced operands are computed at once, with NumPy
 
 Runner = Callable[[OnnxGraph, Mapping[str, Any], tuple[Any, ...]], tuple[Any, ...]]
 _run: Runner
@@ -71,16 +71,17 @@ def walk(nodes: Iterable[Node], env: dict[str, Any], exact: Iterable[str] = ()) 
     for node in nodes:
         try:
             results = apply(node, env, not exact.isdisjoint(node.outputs))
-        except UntraceableError as error:
-            error.node = node
-            raise
         except OnnxError as error:
-            if str(node) not in str(error):
-                error.add_note(f"in {node}")
+            if error.node is None:
+                error.node, error.args = node, (f"{node}: {error}", *error.args[1:])
+            if isinstance(error, UntraceableError):
+                error.outer = node
             raise
         except Exception as error:  # rules meet operands that the standard forbids in every way
             kind = "" if isinstance(error, TgcError) else f"{type(error).__name__}: "
-            raise OnnxError(f"{node}: {kind}{error}") from error
+            named = OnnxError(f"{node}: {kind}{error}")
+            named.node = node
+            raise named from error
         env.update((name, value) for name, value in zip(node.outputs, results, strict=False) if name)
         if missing := [n for n in node.outputs[len(results) :] if n]:
             raise InvalidModelError(f"{node} has no output for {', '.join(missing)}")
@@ -151,7 +152,7 @@ def _result(rule: Rule, node: Node, operands: list[Any], attributes: dict[str, A
             operands[k] = _static(node, k, operands[k])
     if rule.host:
         if not all(map(is_known, operands)):
-            raise UntraceableError(f"{node} computes on the host, with numbers that are unknown while tracing")
+            raise UntraceableError("computes on the host, with numbers that are unknown while tracing")
         operands, exact = [known.plain(x) for x in operands], True
     statics = rule.positions(len(operands))
     objects = any(known.has_objects(x) and not static for x, static in zip(operands, statics, strict=True))
@@ -163,7 +164,8 @@ def _result(rule: Rule, node: Node, operands: list[Any], attributes: dict[str, A
         settle = known.plain if exact or recorder() is None else known.traced
         operands = [x if static else settle(x) for x, static in zip(operands, statics, strict=True)]
     graphs = any(isinstance(a, Subgraph) for a in attributes.values())
-    fold = all(map(is_known, operands)) and (exact or (not graphs and sum(map(_size, operands)) <= SMALL))
+    fold = not rule.random and all(map(is_known, operands))  # sizes of known operands are no symbols
+    fold = fold and (exact or (not graphs and sum(map(_size, operands)) <= SMALL))
     with recording(None) if fold else nullcontext():
         if node.op in MOVEMENT and not node.domain and any(isinstance(x, Coded) for x in operands):
             return by_codes(rule.function, *operands, **attributes)
@@ -174,5 +176,5 @@ def _static(node: Node, position: int, x: Any) -> Any:
     """An operand that must be known."""
     if not is_known(x):
         name = node.inputs[position]
-        raise UntraceableError(f'{node}: its operand "{name}" must be known while tracing', name)
+        raise UntraceableError(f'its operand "{name}" must be known while tracing', name)
     return x
