@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import string
+from typing import Any
 
+from tgc import numpy as tnp
 from tgc.frontends.onnx.emitters.emission import Emission, Place, exports
 from tgc.frontends.onnx.emitters.movement import reshaped
-from tgc.frontends.onnx.errors import UnsupportedOperatorError
 from tgc.ir import Node
 from tgc.ops.attention import composed
+from tgc.ops.movement import inverse
 from tgc.trace import trace
-from tgc.types import is_float
 
 
 @exports("dot")
@@ -20,15 +21,17 @@ def dot(e: Emission, node: Node) -> str:
     (x, y), (bx, by), (cx, cy) = node.operands, node.attrs["batch"], node.attrs["contract"]
     fx, fy = ([a for a in range(v.type.rank) if a not in (*b, *c)] for v, b, c in ((x, bx, cx), (y, by, cy)))
     if len(cx) == 1 and fx and len(fy) == 1 and (not bx or len(fx) == 1):
-        return e.op("MatMul", e.turned(e.whole(x), (*bx, *fx, *cx)), e.turned(e.whole(y), (*by, *cy, *fy)))
+        left, right = e.turned(e.whole(x), (*bx, *fx, *cx)), e.turned(e.whole(y), (*by, *cy, *fy))
+        return e.typed("MatMul", left, right, dtype=x.dtype)
     letters = iter(string.ascii_letters)
-    left, right = {a: next(letters) for a in range(x.type.rank)}, {}
+    mine = {a: next(letters) for a in range(x.type.rank)}
+    other: dict[int, str] = {}
     for axes, others in ((bx, by), (cx, cy)):
-        right |= {b: left[a] for a, b in zip(axes, others, strict=True)}
-    right |= {a: next(letters) for a in fy}
-    result = [left[a] for a in (*bx, *fx)] + [right[a] for a in fy]
-    terms = ["".join(names[a] for a in sorted(names)) for names in (left, right)]
-    return e.op("Einsum", e.whole(x), e.whole(y), equation=f"{','.join(terms)}->{''.join(result)}")
+        other |= {b: mine[a] for a, b in zip(axes, others, strict=True)}
+    other |= {a: next(letters) for a in fy}
+    result = [mine[a] for a in (*bx, *fx)] + [other[a] for a in fy]
+    terms = ["".join(names[a] for a in sorted(names)) for names in (mine, other)]
+    return e.typed("Einsum", e.whole(x), e.whole(y), dtype=x.dtype, equation=f"{','.join(terms)}->{''.join(result)}")
 
 
 def _first(rank: int) -> tuple[int, ...]:
@@ -46,7 +49,7 @@ def conv(e: Emission, node: Node) -> str:
     """Conv, whose channels come first."""
     x, w = node.operands
     rank, padding = x.type.rank, node.attrs["padding"]
-    y = e.op(
+    y = e.typed(
         "Conv",
         e.turned(e.whole(x), _first(rank)),
         e.turned(e.whole(w), (rank - 1, rank - 2, *range(rank - 2))),
@@ -55,15 +58,14 @@ def conv(e: Emission, node: Node) -> str:
         dilations=node.attrs["dilation"],
         pads=[p[side] for side in (0, 1) for p in padding],
         group=node.attrs["groups"],
+        dtype=x.dtype,
     )
     return e.turned(y, _last(rank))
 
 
-def _pooled(e: Emission, node: Node, operator: str, **attributes: int) -> str:
+def _pooled(e: Emission, node: Node, operator: str, **attributes: Any) -> str:
     """A pooling operator over the axes along which windows slide; all others are batches and channels."""
     (x,) = node.operands
-    if not is_float(x.dtype):
-        raise UnsupportedOperatorError(f"ONNX pools floats only, not {x.dtype}")
     each = zip(*(node.attrs[name] for name in ("window", "stride", "padding", "dilation")), strict=True)
     slides = [a for a, (w, s, p, _) in enumerate(each) if w > 1 or s > 1 or any(p)]
     rest = [a for a in range(x.type.rank) if a not in slides]
@@ -74,7 +76,7 @@ def _pooled(e: Emission, node: Node, operator: str, **attributes: int) -> str:
     as_images = len(rest) == 2
     if not as_images:
         rows = reshaped(e, rows, (math.prod(x.shape[a] for a in rest), 1, *(x.shape[a] for a in slides)))
-    y = e.op(
+    y = e.typed(
         operator,
         rows,
         kernel_shape=[node.attrs["window"][a] for a in slides],
@@ -82,6 +84,7 @@ def _pooled(e: Emission, node: Node, operator: str, **attributes: int) -> str:
         dilations=[node.attrs["dilation"][a] for a in slides],
         pads=[node.attrs["padding"][a][side] for side in (0, 1) for a in slides],
         **attributes,
+        dtype=x.dtype,
     )
     if not as_images:
         y = reshaped(e, y, [node.result.shape[a] for a in perm])
@@ -109,10 +112,14 @@ def _places(e: Emission, node: Node) -> list[Place]:
 def attention(e: Emission, node: Node) -> tuple[Place, ...]:
     """The matrix of scores, its softmax, and a product."""
     attrs = {name: a for name, a in node.attrs.items() if name != "orders"}
-    if node.attrs["orders"]:
-        raise UnsupportedOperatorError("an attention with axes in another order: export the graph before passes")
-    types = [v.type for v in node.operands]
-    return tuple(e.inline(trace(lambda *xs: composed(*xs, **attrs), types), _places(e, node)))
+    tensors = (*node.operands, *node.results)
+    orders = node.attrs["orders"] or [range(v.type.rank) for v in tensors]
+
+    def parts(*xs: Any) -> list[Any]:
+        made = composed(*(tnp.transpose(x, a) for x, a in zip(xs, orders, strict=False)), **attrs)
+        return [tnp.transpose(y, inverse(a)) for y, a in zip(made, orders[len(xs) :], strict=True)]
+
+    return tuple(e.inline(trace(parts, [v.type for v in node.operands]), _places(e, node)))
 
 
 @exports("checkpoint", "composite")

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from tgc.frontends.onnx.emitters.emission import Emission, Place, Shape, element_type, exports
-from tgc.frontends.onnx.errors import UnsupportedOperatorError
+from tgc.frontends.onnx.emitters.emission import Emission, NoOperatorError, Place, Shape, element_type, exports
 from tgc.ir import Node
+from tgc.sizes import is_size
 from tgc.types import BOOL, DType
 
 Rule = Callable[..., str]  # of the emission, the dtype of operands, and their names
@@ -30,17 +30,16 @@ def joint(shapes: Sequence[Shape]) -> Shape:
     """The shape to which shapes that fit each other broadcast."""
     rank = max(map(len, shapes))
     padded = [(1,) * (rank - len(s)) + s for s in shapes]
-    return tuple(next((n for n in sizes if type(n) is not int or n != 1), 1) for sizes in zip(*padded, strict=True))
+    return tuple(next((n for n in sizes if is_size(n) or n != 1), 1) for sizes in zip(*padded, strict=True))
 
 
 def _emitter(rule: Rule) -> Callable[[Emission, Node], Place]:
     def emit(e: Emission, node: Node) -> Place:
         places = [e.places[v] for v in node.operands]
-        shape, perm = joint([p.shape for p in places]), ()
-        if found := e.unturned(places):
-            places, perm = found
-        name = rule(e, node.operands[-1].dtype, *(p.name for p in places))
-        return Place(e.turned(name, perm) if perm else name, shape)
+        shape = joint([p.shape for p in places])
+        turned = e.unturned(places)
+        name = rule(e, node.operands[-1].dtype, *(p.name for p in (turned[0] if turned else places)))
+        return Place(e.turned(name, turned[1]) if turned else name, shape)
 
     return emit
 
@@ -55,8 +54,16 @@ def composed(name: str) -> Callable[[Rule], Rule]:
     return enter
 
 
-for _name, _operator in _SAME.items():
-    exports(_name)(_emitter(lambda e, dtype, *xs, _operator=_operator: e.op(_operator, *xs)))
+_PREDICATES = {"eq", "ge", "gt", "is_inf", "is_nan", "le", "lt"}
+
+
+def _same(name: str) -> Rule:
+    result = BOOL if name in _PREDICATES else None
+    return lambda e, dtype, *xs: e.typed(_SAME[name], *xs, dtype=dtype, result=result)
+
+
+for _name in _SAME:
+    exports(_name)(_emitter(_same(_name)))
 
 
 @composed("neg")
@@ -211,7 +218,7 @@ for _name, _logical, _bitwise in (
 def _shift(direction: str) -> Rule:
     def rule(e: Emission, dtype: DType, x: str, y: str) -> str:
         if dtype.kind != "u":
-            raise UnsupportedOperatorError(f"ONNX shifts unsigned integers only, not {dtype}")
+            raise NoOperatorError(f"ONNX shifts unsigned integers only, not {dtype}")
         return e.op("BitShift", x, y, direction=direction)
 
     return rule

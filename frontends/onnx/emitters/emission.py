@@ -8,20 +8,22 @@ operator needs it whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from itertools import count
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
-from onnx import GraphProto, NodeProto, ValueInfoProto, helper, numpy_helper
+from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, defs, helper, numpy_helper
 
 from tgc.frontends.onnx.errors import UnsupportedOperatorError
 from tgc.ir import Graph, Node, Value, digest_of
-from tgc.sizes import Size, surely_equal
+from tgc.sizes import Size, is_size, surely_equal
 from tgc.sizes.polynomial import Polynomial
-from tgc.types import DType, is_complex
+from tgc.types import BF16, BOOL, F16, F32, I8, I16, I32, I64, U8, U16, U32, DType, is_complex
 
 OPSET = 20
+_TURNED = ".turned"  # what names of constants that lie otherwise end in
 Shape = tuple[int, ...]
 
 
@@ -54,15 +56,33 @@ def exports(*names: str) -> Callable[[Function], Function]:
     return enter
 
 
+class NoOperatorError(UnsupportedOperatorError):
+    """Why a primitive cannot be exported; the node that is being emitted is not named yet."""
+
+
 def element_type(dtype: DType) -> int:
     """ONNX's number of a dtype.
 
     Raises:
-        UnsupportedOperatorError: it is complex: ONNX has no arithmetic of these.
+        NoOperatorError: it is complex: ONNX has no arithmetic of these.
     """
     if is_complex(dtype):
-        raise UnsupportedOperatorError(f"ONNX has no operators for {dtype}")
-    return helper.np_dtype_to_tensor_dtype(dtype)
+        raise NoOperatorError(f"ONNX has no operators for {dtype}")
+    number: int = helper.np_dtype_to_tensor_dtype(dtype)
+    return number
+
+
+# The dtype that an operator is applied in where it is not defined for another one: exact, or as exact as that one is.
+_WIDER = {BOOL: I32, I8: I32, I16: I32, U8: I32, U16: I32, U32: I64, I32: I64, F16: F32, BF16: F32}
+
+
+@cache
+def _types(operator: str) -> frozenset[str]:
+    """What the standard lets all of an operator's operands be that are numbers, or all if none has to be one."""
+    schema = defs.get_schema(operator, OPSET)
+    allowed = {c.type_param_str: frozenset(c.allowed_type_strs) for c in schema.type_constraints}
+    each = [allowed[v.type_str] for v in schema.inputs if v.type_str in allowed]
+    return frozenset.intersection(*([types for types in each if "tensor(float)" in types] or each))
 
 
 class Emission:
@@ -102,20 +122,48 @@ class Emission:
             (self._emitted[key],) = self.ops(1, name, *inputs, **attributes)
         return self._emitted[key]
 
+    def typed(self, name: str, *inputs: str, dtype: DType, result: DType | None = None, **attributes: Any) -> str:
+        """Apply an operator to operands of a dtype; where ONNX has it not for that one, to wider numbers.
+
+        Args:
+            result: the dtype of the output where it is not that of the operands.
+
+        Raises:
+            NoOperatorError: there is none for wider ones either.
+        """
+        wide = self.wider(name, dtype)
+        if wide == dtype:
+            return self.op(name, *inputs, **attributes)
+        made = self.op(name, *(self.op("Cast", x, to=element_type(wide)) for x in inputs), **attributes)
+        return made if result not in (None, dtype) else self.op("Cast", made, to=element_type(dtype))
+
+    def wider(self, name: str, dtype: DType) -> DType:
+        """The dtype, `dtype` or a wider one, that ONNX has an operator for."""
+        wide: DType | None = dtype
+        while wide is not None:
+            if f"tensor({TensorProto.DataType.Name(element_type(wide)).lower()})" in _types(name):
+                return wide
+            wide = _WIDER.get(wide)
+        raise NoOperatorError(f"ONNX has no {name} of {dtype}")
+
     def ops(self, count: int, name: str, *inputs: str, **attributes: Any) -> list[str]:
         """The same for an operator of `count` outputs."""
         outputs = [self.fresh(name) for _ in range(count)]
         self.nodes.append(helper.make_node(name, inputs, outputs, doc_string=self._where, **attributes))
         return outputs
 
-    def constant(self, array: np.ndarray, name: str = "") -> str:
-        """The name of an initializer with these elements."""
-        array = np.asarray(array)
-        key = digest_of(array)
+    def initializer(self, name: str, array: np.ndarray) -> str:
+        """The name of a new initializer: the one that is given, or nearly so."""
+        element_type(array.dtype)
+        made = self.fresh(name)
+        self.known[made] = array
+        return made
+
+    def constant(self, array: np.ndarray, name: str = "constant") -> str:
+        """The name of an initializer with these elements; equal ones are one."""
+        key = digest_of(np.asarray(array))
         if key not in self._named:
-            element_type(array.dtype)
-            self._named[key] = self.fresh(name or "constant")
-            self.known[self._named[key]] = array
+            self._named[key] = self.initializer(name, np.asarray(array))
         return self._named[key]
 
     def scalar(self, number: float, dtype: DType) -> str:
@@ -140,7 +188,7 @@ class Emission:
             term = self._vector(factor) if factor != 1 or not monomial else ""
             for atom in monomial:
                 if atom not in self.sizes:
-                    raise UnsupportedOperatorError("a size that is no polynomial of the sizes of tensors")
+                    raise NoOperatorError("a size that is no polynomial of the sizes of tensors")
                 name, axis, more = self.sizes[atom]
                 size = self.op("Shape", name, start=axis, end=axis + 1)
                 size = self.op("Sub", size, self._vector(more)) if more else size
@@ -164,7 +212,7 @@ class Emission:
         if perm == tuple(range(len(perm))):
             return source
         if source in self.known:
-            made = self.constant(np.ascontiguousarray(self.known[source].transpose(perm)), f"{source}.turned")
+            made = self.constant(np.ascontiguousarray(self.known[source].transpose(perm)), f"{source}{_TURNED}")
         else:
             made = self.op("Transpose", source, perm=perm)
         self._turned[made] = source, perm
@@ -188,7 +236,7 @@ class Emission:
             if shape and name in self._turned:
                 name = self._turned[name][0]
             elif shape and name in self.known:
-                name = self.constant(self.known[name].reshape(padded).transpose(back))
+                name = self.constant(self.known[name].reshape(padded).transpose(back), f"{name}{_TURNED}")
             elif shape:
                 return None
             before.append(Place(name, tuple(padded[a] for a in back) if shape else ()))
@@ -202,7 +250,7 @@ class Emission:
             self._put(v, place)
         for c in graph.constants:
             if c.data is None:
-                raise UnsupportedOperatorError(f"constant {c.digest} has no data")
+                raise NoOperatorError(f"constant {c.digest} has no data")
             self.places[c.value] = Place(self.constant(c.data), c.value.shape)
         for node in graph.nodes:
             self._node(node)
@@ -211,15 +259,12 @@ class Emission:
     def _node(self, node: Node) -> None:
         self._where = ", ".join(node.loc) or self._where
         at = f" at {self._where}" if self._where else ""
-        emitter = EMITTERS.get(node.op.name)
-        if emitter is None:
+        if node.op.name not in EMITTERS:
             raise UnsupportedOperatorError(f"{node.op.name}{at}: ONNX has no operator for it")
         try:
-            made = emitter(self, node)
-        except UnsupportedOperatorError as error:
-            if at and not str(error).endswith(at):
-                raise UnsupportedOperatorError(f"{node.op.name}: {error}{at}") from error
-            raise
+            made = EMITTERS[node.op.name](self, node)
+        except NoOperatorError as error:
+            raise UnsupportedOperatorError(f"{node.op.name}{at}: {error}") from error
         results = made if isinstance(made, tuple) and not isinstance(made, Place) else (made,)
         for v, result in zip(node.results, results, strict=True):
             self._put(v, result if isinstance(result, Place) else Place(result, v.shape))
@@ -227,7 +272,7 @@ class Emission:
     def _put(self, v: Value, place: Place) -> None:
         self.places[v] = place
         for axis, n in enumerate(place.shape):
-            match n.polynomial if isinstance(n, Size) else ():
+            match polynomial_of(n):
                 case (((atom,), 1),):
                     self.sizes.setdefault(atom, (place.name, axis, 0))
                 case (((), more), ((atom,), 1)):
@@ -240,9 +285,22 @@ class Emission:
             if not live.isdisjoint(node.output):
                 kept.append(node)
                 live |= used(node)
-        constants = self.known if self.root is self else {}
-        tensors = [numpy_helper.from_array(a, n) for n, a in constants.items() if n in live]
+        constants = {n: a for n, a in self.known.items() if n in live} if self.root is self else {}
+        # What is left of a constant that only lies otherwise now has its name
+        names = {n: n.removesuffix(_TURNED) for n in constants if n.endswith(_TURNED)}
+        names = {n: base for n, base in names.items() if base not in live}
+        for node in kept:
+            rename(node, names)
+        tensors = [numpy_helper.from_array(a, names.get(n, n)) for n, a in constants.items()]
         return helper.make_graph(kept[::-1], name, list(inputs), list(outputs), tensors)
+
+
+def rename(node: NodeProto, names: Mapping[str, str]) -> None:
+    """Let a node, and those of graphs among its attributes, read tensors under other names."""
+    node.input[:] = [names.get(n, n) for n in node.input]
+    for attribute in node.attribute:
+        for inner in attribute.g.node:
+            rename(inner, names)
 
 
 def used(node: NodeProto) -> set[str]:
@@ -254,9 +312,14 @@ def used(node: NodeProto) -> set[str]:
     return names
 
 
+def polynomial_of(n: Any) -> Polynomial:
+    """The expression of a size; an empty one for plain integers."""
+    return n.polynomial if isinstance(n, Size) else ()
+
+
 def atom_of(n: int) -> int | None:
     """The number of the atom that a size is; None for what is computed of several, and for plain integers."""
-    match n.polynomial if isinstance(n, Size) else ():
+    match polynomial_of(n):
         case (((atom,), 1),):
             return atom
     return None
@@ -264,5 +327,5 @@ def atom_of(n: int) -> int | None:
 
 def info(name: str, v: Value, names: Mapping[int, str] = MappingProxyType({})) -> ValueInfoProto:
     """What a graph says of an input or output; `names` has those of sizes that are symbols, by atom."""
-    shape = [names.get(-1 if (atom := atom_of(n)) is None else atom) if isinstance(n, Size) else n for n in v.shape]
+    shape = [names.get(-1 if (atom := atom_of(n)) is None else atom) if is_size(n) else n for n in v.shape]
     return helper.make_tensor_value_info(name, element_type(v.dtype), shape)

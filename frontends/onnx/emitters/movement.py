@@ -9,7 +9,7 @@ import numpy as np
 from tgc.frontends.onnx.emitters.emission import Emission, Place, exports
 from tgc.ir import Node, Value
 from tgc.ops.creation import number
-from tgc.sizes import Size, is_size, surely_equal
+from tgc.sizes import is_size, surely_equal
 from tgc.types import I64, U64
 
 _END = np.iinfo(np.int64).max
@@ -19,7 +19,7 @@ _END = np.iinfo(np.int64).max
 def full(e: Emission, node: Node) -> Place:
     """A scalar, which broadcasts."""
     value, dtype = node.attrs["value"], node.result.dtype
-    if isinstance(value, Size):
+    if is_size(value):
         size = e.op("Squeeze", e.integers([value]), e.integers([0]))
         return Place(e.op("CastLike", size, e.scalar(0, dtype)), ())
     return Place(e.scalar(number(value), dtype), ())  # type: ignore[arg-type]

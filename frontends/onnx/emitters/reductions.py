@@ -7,25 +7,30 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tgc.frontends.onnx.emitters.emission import Emission, element_type, exports
+from tgc.frontends.onnx.emitters.emission import Emission, NoOperatorError, element_type, exports
 from tgc.frontends.onnx.emitters.movement import indices, reshaped
-from tgc.frontends.onnx.errors import UnsupportedOperatorError
 from tgc.ir import Node
-from tgc.types import I32
+from tgc.types import BOOL, I32
 
+_EXTREMES = {"ReduceMax": "ReduceSum", "ReduceMin": "ReduceSum"}  # which are also for bytes, but not everywhere
 _REDUCTIONS = {"sum": "ReduceSum", "prod": "ReduceProd", "max": "ReduceMax", "min": "ReduceMin"}
 
 
 def _unchunked(node: Node) -> None:
     if node.attrs["chunks"]:
-        raise UnsupportedOperatorError("a reduction in chunks, which passes make: export the graph before them")
+        raise NoOperatorError("a reduction in chunks, which passes make: export the graph before them")
 
 
 def _reduction(operator: str) -> Callable[[Emission, Node], str]:
     def emit(e: Emission, node: Node) -> str:
         _unchunked(node)
-        axes, x = node.attrs["axes"], e.whole(node.operands[0])
-        return e.op(operator, x, e.integers(axes), keepdims=0) if axes else x
+        axes, (v,) = node.attrs["axes"], node.operands
+        if not axes:
+            return e.whole(v)
+        wide = e.wider(_EXTREMES.get(operator, operator), v.dtype)
+        x = e.whole(v) if wide == v.dtype else e.op("Cast", e.whole(v), to=element_type(wide))
+        y = e.op(operator, x, e.integers(axes), keepdims=0)
+        return y if wide == v.dtype else e.op("Cast", y, to=element_type(v.dtype))
 
     return emit
 
@@ -100,8 +105,12 @@ def scatter(e: Emission, node: Node) -> str:
 def sort(e: Emission, node: Node) -> str:
     """TopK of all elements, the least first."""
     (x,) = node.operands
-    values, places = e.ops(2, "TopK", e.whole(x), e.integers([x.shape[-1]]), axis=-1, largest=0)
-    return places if node.op.name == "argsort" else values
+    wide = e.wider("TopK", x.dtype)
+    name = e.whole(x) if wide == x.dtype else e.op("Cast", e.whole(x), to=element_type(wide))
+    values, places = e.ops(2, "TopK", name, e.integers([x.shape[-1]]), axis=-1, largest=0)
+    if node.op.name == "argsort":
+        return places
+    return values if wide == x.dtype else e.op("Cast", values, to=element_type(x.dtype))
 
 
 @exports("searchsorted")
@@ -110,7 +119,8 @@ def searchsorted(e: Emission, node: Node) -> str:
     a, v = (e.whole(x) for x in node.operands)
     axis = e.integers([-1])
     rows, columns = e.op("Unsqueeze", a, e.integers([-2])), e.op("Unsqueeze", v, axis)
-    below = e.op("LessOrEqual" if node.attrs["right"] else "Less", rows, columns)
+    operator = "LessOrEqual" if node.attrs["right"] else "Less"
+    below = e.typed(operator, rows, columns, dtype=node.operands[0].dtype, result=BOOL)
     return e.op("ReduceSum", e.op("Cast", below, to=element_type(np.dtype(np.int64))), axis, keepdims=0)
 
 

@@ -65,7 +65,7 @@ def _uniform(shape: Sequence[int], low: float, high: float, seed: float | None) 
     return random.uniform(_key(seed), tuple(shape)) * (high - low) + low
 
 
-@converts("RandomNormal")
+@converts("RandomNormal", random=True)
 def random_normal(
     *, shape: Sequence[int], dtype: int = 1, mean: float = 0.0, scale: float = 1.0, seed: float | None = None
 ) -> Any:
@@ -73,7 +73,7 @@ def random_normal(
     return _as(_normal(shape, mean, scale, seed), dtype)
 
 
-@converts("RandomNormalLike")
+@converts("RandomNormalLike", random=True)
 def random_normal_like(
     input: Tensor, /, *, dtype: int | None = None, mean: float = 0.0, scale: float = 1.0, seed: float | None = None
 ) -> Any:
@@ -81,7 +81,7 @@ def random_normal_like(
     return _as(_normal(input.shape, mean, scale, seed), dtype, input)
 
 
-@converts("RandomUniform")
+@converts("RandomUniform", random=True)
 def random_uniform(
     *, shape: Sequence[int], dtype: int = 1, low: float = 0.0, high: float = 1.0, seed: float | None = None
 ) -> Any:
@@ -89,7 +89,7 @@ def random_uniform(
     return _as(_uniform(shape, low, high, seed), dtype)
 
 
-@converts("RandomUniformLike")
+@converts("RandomUniformLike", random=True)
 def random_uniform_like(
     input: Tensor, /, *, dtype: int | None = None, low: float = 0.0, high: float = 1.0, seed: float | None = None
 ) -> Any:
@@ -97,21 +97,21 @@ def random_uniform_like(
     return _as(_uniform(input.shape, low, high, seed), dtype, input)
 
 
-@converts("Bernoulli", since=15)
+@converts("Bernoulli", since=15, random=True)
 def bernoulli(input: Tensor, /, *, dtype: int | None = None, seed: float | None = None) -> Any:
     """ONNX Bernoulli: 1 with the probability that `input` holds."""
     wide = input if input.dtype == np.float64 else tnp.astype(input, np.float32)
     return _as(random.bernoulli(_key(seed), wide), dtype, input)
 
 
-@converts("Multinomial", since=7)
+@converts("Multinomial", since=7, random=True)
 def multinomial(input: Tensor, /, *, dtype: int = 6, sample_size: int = 1, seed: float | None = None) -> Any:
     """ONNX Multinomial: [batch, sample_size] classes, drawn with the log-probabilities [batch, class]."""
     drawn = random.categorical(_key(seed), input, shape=(sample_size, input.shape[0]))
     return _as(tnp.transpose(drawn), dtype)
 
 
-@converts("Dropout", since=12)
+@converts("Dropout", since=12, random=True)
 def dropout(
     data: Tensor,
     ratio: Tensor | None = None,
