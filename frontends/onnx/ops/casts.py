@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 from tgc import numpy as tnp
 from tgc.frontends.onnx import formats
 from tgc.frontends.onnx.errors import UntraceableError
-from tgc.frontends.onnx.known import is_text
+from tgc.frontends.onnx.objects import is_text
 from tgc.frontends.onnx.registry import converts
 from tgc.frontends.onnx.values import Array, Tensor
 from tgc.types import BOOL

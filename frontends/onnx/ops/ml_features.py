@@ -9,7 +9,7 @@ import numpy as np
 
 from tgc import numpy as tnp
 from tgc.frontends.onnx.errors import InvalidModelError, UntraceableError
-from tgc.frontends.onnx.known import is_text
+from tgc.frontends.onnx.objects import is_text
 from tgc.frontends.onnx.registry import converts
 from tgc.frontends.onnx.values import Array, Sequence, Tensor
 from tgc.trace import Tracer
