@@ -14,7 +14,8 @@ import tgc.frontends.onnx.ops  # noqa: F401 -- the rules
 from tgc.frontends.onnx import values as kinds
 from tgc.frontends.onnx.errors import OnnxError
 from tgc.frontends.onnx.formats import enter, leave
-from tgc.frontends.onnx.plan import plan
+from tgc.frontends.onnx.patterns import joined
+from tgc.frontends.onnx.plan import exact
 from tgc.frontends.onnx.program import Program
 from tgc.frontends.onnx.reader import read
 from tgc.frontends.onnx.structure import Info, OnnxGraph
@@ -52,11 +53,11 @@ class Model:
 
     def __init__(self, graph: OnnxGraph) -> None:
         check(graph)
+        graph = joined(graph)
         self.inputs: tuple[Info, ...] = graph.inputs
         self.outputs: tuple[Info, ...] = graph.outputs
-        exact = {name for stage in plan(graph) for name in stage.exact}
         self.weights: dict[str, np.ndarray] = {
-            name: x for name, x in graph.initializers.items() if x.dtype in FLOATS and name not in exact
+            name: x for name, x in graph.initializers.items() if x.dtype in FLOATS and name not in exact(graph)
         }
         self._graph = graph
         rest = {name: x for name, x in graph.initializers.items() if name not in self.weights}
@@ -102,7 +103,7 @@ class Model:
                 self._trained = Program(self._open)
             return self._left(self._trained(*arguments))
         env = start(self._open, {}, arguments)
-        walk(self._open.nodes, env, {name for stage in plan(self._graph) for name in stage.exact})
+        walk(self._open.nodes, env, exact(self._graph))
         found = tuple(env[v.name] for v in self.outputs)
         return found[0] if len(found) == 1 else found
 
@@ -133,7 +134,7 @@ class Model:
         def infer(*tensors: Tracer) -> list[Any]:
             known = given | {v.name: x for v, x in zip(wanted, tensors, strict=True)}
             env = start(self._graph, {}, [known[v.name] for v in self.inputs])
-            walk(self._graph.nodes, env, {name for stage in plan(self._graph) for name in stage.exact})
+            walk(self._graph.nodes, env, exact(self._graph))
             return [env[v.name] for v in self.outputs]
 
         return trace(infer, types, [v.name for v in wanted], self._graph.name or "main")

@@ -11,12 +11,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import optree
 
 from tgc import numpy as tnp
+from tgc.frontends.onnx.errors import OnnxError
 from tgc.frontends.onnx.formats import MOVEMENT
 from tgc.frontends.onnx.values import Array, Tensor, objects
 from tgc.ir import recording
 from tgc.sizes import is_size, larger, smaller
+from tgc.trace import trace
 
 
 def _truncated(a: Any, b: Any) -> Any:
@@ -31,6 +34,22 @@ COMPUTED: dict[str, Callable[..., Any]] = {
 }  # fmt: skip
 # The operands whose elements an operator moves, where that is not the first alone; the others say where to
 _MOVED = {"Concat": None, "Where": (1, 2), "ScatterElements": (0, 2), "ScatterND": (0, 2), "Pad": (0, 2)}
+
+
+# Operators whose results may be much larger than their operands
+GROWING = frozenset({"ConstantOfShape", "Expand", "EyeLike", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample"})
+LARGEST = 2**24  # elements of a result of these that has to be known
+
+
+def check_growth(function: Callable[..., Any], operands: list[Any], attributes: Mapping[str, Any]) -> None:
+    """Check how many elements a result that is to be known would have, before there is any.
+
+    Raises:
+        OnnxError: there are too many.
+    """
+    graph = trace(lambda: optree.tree_leaves(function(*operands, **attributes)), ())  # type: ignore[arg-type]
+    if (n := sum(v.type.size for v in graph.outputs)) > LARGEST:
+        raise OnnxError(f"a result that is needed while tracing would have {n} elements")
 
 
 def has_objects(x: Any) -> bool:
@@ -88,6 +107,8 @@ def moved(op: str, function: Callable[..., Any], operands: list[Any], attributes
 
     places = _MOVED.get(op, (0,)) or range(len(operands))
     given = [numbered(x) if k in places and x is not None else x for k, x in enumerate(operands)]
+    if op in GROWING:
+        check_growth(function, given, attributes)
     with recording(None):
         made = function(*given, **attributes)
     return tuple(map(denoted, made)) if isinstance(made, tuple) else denoted(made)

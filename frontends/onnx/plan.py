@@ -78,6 +78,13 @@ def plan(graph: OnnxGraph, host: Collection[Node] = (), wanted: Collection[str] 
             for s in sorted(members)]  # fmt: skip
 
 
+def exact(graph: OnnxGraph) -> frozenset[str]:
+    """Names of results that must be known while a graph is traced."""
+    if "exact" not in graph.made:
+        graph.made["exact"] = frozenset(name for stage in plan(graph) for name in stage.exact)
+    return graph.made["exact"]  # type: ignore[no-any-return]
+
+
 def _live(graph: OnnxGraph) -> list[Node]:
     """The nodes that outputs depend on."""
     needed = {v.name for v in graph.outputs}

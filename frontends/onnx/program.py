@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import optree
 
-from tgc.frontends.onnx import known
+from tgc.frontends.onnx import objects
 from tgc.frontends.onnx.errors import UntraceableError
 from tgc.frontends.onnx.formats import enter
 from tgc.frontends.onnx.plan import Stage, plan
@@ -35,7 +35,7 @@ class Known:
 
 
 def _key(x: Any) -> Any:
-    if known.has_objects(x):
+    if objects.has_objects(x):
         return tuple(x.ravel().tolist()), x.shape
     return (x.tobytes(), x.dtype, x.shape) if isinstance(x, np.ndarray | np.generic) else x
 
@@ -74,7 +74,7 @@ class Program:
                 self._learn(error)
 
     def _run(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        if self.direct is not None and not any(map(known.has_objects, arguments)):
+        if self.direct is not None and not any(map(objects.has_objects, arguments)):
             return self.direct(*arguments)  # type: ignore[no-any-return]
         env = {**self._constants, **dict(zip(self._names, arguments, strict=True))}
         for stage, step in zip(self.stages, self._steps, strict=True):
@@ -111,11 +111,11 @@ class Program:
 
     @staticmethod
     def _result(stage: Stage, name: str, value: Any) -> Any:
-        if known.has_objects(value) and known.is_text(value):
+        if objects.has_objects(value) and objects.is_text(value):
             error = UntraceableError(f'"{name}" holds strings, which compiled programs have none of')
             error.outer = next(n for n in stage.nodes if name in n.outputs)
             raise error
-        return known.traced(value)
+        return objects.traced(value)
 
     def _compiled(self, stage: Stage) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
         traced = self._function(stage, stage.values, stage.arrays, stage.outputs)
@@ -143,7 +143,7 @@ class Program:
 
 
 def _holds_text(x: Any) -> bool:
-    return any(map(known.has_objects, optree.tree_leaves(x)))
+    return any(map(objects.has_objects, optree.tree_leaves(x)))
 
 
 def run(graph: OnnxGraph, captured: Mapping[str, Any], values: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import functools
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 
 from tgc.errors import TgcError
-from tgc.frontends.onnx import known
+from tgc.frontends.onnx import objects
 from tgc.frontends.onnx.errors import InvalidModelError, OnnxError, UntraceableError
 from tgc.frontends.onnx.formats import MOVEMENT, Coded, by_codes, enter
+from tgc.frontends.onnx.plan import exact
 from tgc.frontends.onnx.registry import Rule
 from tgc.frontends.onnx.schema import expansion, rule_for
 from tgc.frontends.onnx.structure import Node, OnnxGraph
@@ -48,7 +50,7 @@ class Subgraph:
         if recorder() is None:
             return _run(self.graph, self.captured, values)
         env = start(self.graph, self.captured, values)
-        walk(self.graph.nodes, env)
+        walk(self.graph.nodes, env, exact(self.graph))
         return tuple(env[v.name] for v in self.graph.outputs)
 
 
@@ -58,19 +60,18 @@ def start(graph: OnnxGraph, captured: Mapping[str, Any], values: Iterable[Any]) 
     return {**captured, **initializers, **{v.name: x for v, x in zip(graph.inputs, values, strict=True)}}
 
 
-def walk(nodes: Iterable[Node], env: dict[str, Any], exact: Iterable[str] = ()) -> None:
+def walk(nodes: Iterable[Node], env: dict[str, Any], known: Collection[str] = frozenset()) -> None:
     """Apply nodes in order; `env` gains their results by name.
 
     Args:
-        exact: names of results that must be known, however large the operands are that they are computed from.
+        known: names of results that must be known, however large the operands are that they are computed from.
 
     Raises:
         OnnxError: a node cannot be applied, which the message names.
     """
-    exact = frozenset(exact)
     for node in nodes:
         try:
-            results = apply(node, env, not exact.isdisjoint(node.outputs))
+            results = apply(node, env, any(name in known for name in node.outputs))
         except OnnxError as error:
             if error.node is None:
                 error.node, error.args = node, (f"{node}: {error}", *error.args[1:])
@@ -87,7 +88,7 @@ def walk(nodes: Iterable[Node], env: dict[str, Any], exact: Iterable[str] = ()) 
             raise InvalidModelError(f"{node} has no output for {', '.join(missing)}")
 
 
-def apply(node: Node, env: Mapping[str, Any], exact: bool = False) -> tuple[Any, ...]:
+def apply(node: Node, env: Mapping[str, Any], must: bool = False) -> tuple[Any, ...]:
     """The outputs of a node."""
     operands = [env[n] if n else None for n in node.inputs]
     rule = rule_for(node)
@@ -99,7 +100,7 @@ def apply(node: Node, env: Mapping[str, Any], exact: bool = False) -> tuple[Any,
     if rule.wants_outputs:
         attributes["outputs"] = max((k for k, n in enumerate(node.outputs, 1) if n), default=0)
     bound(rule, node, operands, attributes)
-    result = _result(rule, node, operands, attributes, exact)
+    result = _result(rule, node, operands, attributes, must)
     return result if isinstance(result, tuple) and not isinstance(result, Sequence) else (result,)
 
 
@@ -146,30 +147,35 @@ def _size(x: Any) -> int:
     return sum(map(_size, x)) if isinstance(x, Sequence) else 0 if x is None else int(np.prod(x.shape))
 
 
-def _result(rule: Rule, node: Node, operands: list[Any], attributes: dict[str, Any], exact: bool) -> Any:
-    for k, must in enumerate(rule.positions(len(operands))):
-        if must:
+def _result(rule: Rule, node: Node, operands: list[Any], attributes: dict[str, Any], must: bool) -> Any:
+    """What a rule makes of operands; `must` it be known, it is computed with NumPy."""
+    for k, static in enumerate(rule.positions(len(operands))):
+        if static:
             operands[k] = _static(node, k, operands[k])
     if rule.host:
         if not all(map(is_known, operands)):
             raise UntraceableError("computes on the host, with numbers that are unknown while tracing")
-        operands, exact = [known.plain(x) for x in operands], True
+        operands, must = [objects.plain(x) for x in operands], True
     statics = rule.positions(len(operands))
-    objects = any(known.has_objects(x) and not static for x, static in zip(operands, statics, strict=True))
-    if objects and not rule.host:
+    held = any(objects.has_objects(x) and not static for x, static in zip(operands, statics, strict=True))
+    if held and not rule.host:
         if all(map(is_known, operands)):
-            made = known.apply(node.op, rule.function, operands, attributes)
+            made = objects.apply(node.op, rule.function, operands, attributes)
             if made is not NotImplemented:
                 return made
-        settle = known.plain if exact or recorder() is None else known.traced
+        settle = objects.plain if must or recorder() is None else objects.traced
         operands = [x if static else settle(x) for x, static in zip(operands, statics, strict=True)]
+    coded = node.op in MOVEMENT and not node.domain and any(isinstance(x, Coded) for x in operands)
+    function = functools.partial(by_codes, rule.function) if coded else rule.function
+    if rule.random or not all(map(is_known, operands)):  # sizes of known operands are no symbols
+        return function(*operands, **attributes)
     graphs = any(isinstance(a, Subgraph) for a in attributes.values())
-    fold = not rule.random and all(map(is_known, operands))  # sizes of known operands are no symbols
-    fold = fold and (exact or (not graphs and sum(map(_size, operands)) <= SMALL))
+    grows = node.op in objects.GROWING
+    if grows and (must or recorder() is None):
+        objects.check_growth(function, operands, attributes)
+    fold = must or not (graphs or grows or sum(map(_size, operands)) > SMALL)
     with recording(None) if fold else nullcontext():
-        if node.op in MOVEMENT and not node.domain and any(isinstance(x, Coded) for x in operands):
-            return by_codes(rule.function, *operands, **attributes)
-        return rule.function(*operands, **attributes)
+        return function(*operands, **attributes)
 
 
 def _static(node: Node, position: int, x: Any) -> Any:

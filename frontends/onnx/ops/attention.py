@@ -17,9 +17,9 @@ from tgc.control import scan
 from tgc.frontends.onnx.errors import InvalidModelError
 from tgc.frontends.onnx.formats import dtype_of
 from tgc.frontends.onnx.registry import converts
-from tgc.frontends.onnx.values import Tensor
+from tgc.frontends.onnx.values import Array, Tensor
 from tgc.numpy.base import accumulator
-from tgc.types import BOOL, F64
+from tgc.types import BOOL, F64, is_inexact
 
 
 def split_heads(x: Tensor, heads: int | None) -> Tensor:
@@ -94,8 +94,6 @@ def _mask(
     seen = bias = None
     if mask is not None:
         mask = _padded(mask, source)
-        if isinstance(mask, np.ndarray) and mask.dtype != BOOL and np.isin(mask, (0, -np.inf)).all():
-            mask = mask == 0  # what only forbids is cheaper as booleans
         seen, bias = (mask, None) if mask.dtype == BOOL else (None, mask)
     places = tnp.arange(source)
     if lengths is not None:
@@ -156,6 +154,8 @@ def attention(
         offset = tnp.reshape(nonpad_kv_seqlen, (-1, 1, 1, 1)) - time
     before = None if left_window_size < 0 else left_window_size
     after = 0 if is_causal else None if right_window_size < 0 else right_window_size
+    if outputs < 4 and isinstance(attn_mask, np.ndarray) and (forbidding := _forbidding(attn_mask)) is not None:
+        attn_mask = forbidding  # booleans are cheaper
     mask, seen = _mask(time, source, offset, before, after, attn_mask, nonpad_kv_seqlen)
     present = (k, v)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
@@ -177,6 +177,44 @@ def attention(
         scores = nn.softmax(tnp.astype(scores, accumulator(scores.dtype)))
         scores = scores if mask.rows is None else tnp.where(mask.rows, scores, 0)
     return (y, *present, tnp.astype(scores, dtype))
+
+
+@converts("Attention", domain="tgc")
+def parts(q: Tensor, k: Tensor, v: Tensor, /, *others: Tensor, steps: tuple[str, ...], axis: int) -> Tensor:
+    """softmax(q k) v, which `tgc.frontends.onnx.patterns` has found in nodes: q [..., time, dim], k [..., dim, source].
+
+    Args:
+        others: what the scores are multiplied by, divided by, or what is added to them, as `steps` says, one after the
+            other. Attention takes numbers and, as a last one, a mask that is known and forbids no row all sources.
+    """
+    scale, masks = 1.0, []
+    for step, other in zip(steps, others, strict=True):
+        known = isinstance(other, np.ndarray)
+        if step != "Add" and not masks and known and other.size == 1:
+            scale = scale * other.item() if step == "Mul" else scale / other.item()
+        else:
+            masks.append(_forbidding(other) if step == "Add" and known and not masks else None)
+    lead = tuple(q.shape[:-2])
+    fit = q.ndim == k.ndim == v.ndim > 2 and lead == tuple(k.shape[:-2]) == tuple(v.shape[:-2])
+    if fit and axis in (-1, q.ndim - 1) and all(m is not None for m in masks) and is_inexact(q.dtype):
+        (mask,) = masks or (None,)
+        square = mask is not None and mask.size == mask.shape[-2] * mask.shape[-1]
+        causal = square and bool(np.array_equal(mask, np.tril(np.ones_like(mask))))
+        k = tnp.swapaxes(k, -1, -2)
+        return nn.dot_product_attention(q, k, v, None if causal else mask, is_causal=causal, scale=scale)
+    scores = tnp.matmul(q, k)
+    for step, other in zip(steps, others, strict=True):
+        scores = {"Mul": tnp.multiply, "Div": tnp.divide, "Add": tnp.add}[step](scores, other)
+    return tnp.matmul(nn.softmax(scores, axis=axis), v)
+
+
+def _forbidding(mask: Array) -> Array | None:
+    """Booleans in place of a mask of zeros and the lowest numbers, where each row sees some source; else None."""
+    if mask.ndim < 2 or not is_inexact(mask.dtype):
+        return None
+    seen: Array = mask == 0
+    lowest = mask <= tnp.finfo(mask.dtype).min / 2  # a weight of 0 whatever the score, as -inf gives
+    return seen if (seen | lowest).all() and seen.any(-1).all() else None
 
 
 @converts("FlexAttention", domain="ai.onnx.preview")

@@ -15,7 +15,7 @@ import optree
 from tgc import control
 from tgc import numpy as tnp
 from tgc.errors import TgcError
-from tgc.frontends.onnx import known
+from tgc.frontends.onnx import objects
 from tgc.frontends.onnx.errors import InvalidModelError, OnnxError, UntraceableError
 from tgc.frontends.onnx.reader import TRAINING
 from tgc.frontends.onnx.registry import converts
@@ -48,7 +48,7 @@ def _or_on_host(what: str) -> Iterator[None]:
 
 def _plain(body: Callable[..., tuple[Any, ...]]) -> Callable[..., tuple[Any, ...]]:
     """The same, sizes that are among its results as tensors."""
-    return lambda *values: tuple(known.traced(y) for y in body(*values))
+    return lambda *values: tuple(objects.traced(y) for y in body(*values))
 
 
 @converts("Loop")
@@ -91,7 +91,7 @@ def _scanned(body: Subgraph, trips: Any, carried: tuple[Any, ...]) -> tuple[Any,
         return (index + np.int64(1), *results[: len(values)]), tuple(results[len(values) :])
 
     length = trips if is_size(trips) else max(int(trips), 0)
-    (_, *values), rows = control.scan(step, (np.int64(0), *map(known.traced, carried)), None, length)
+    (_, *values), rows = control.scan(step, (np.int64(0), *map(objects.traced, carried)), None, length)
     return (*values, *rows)
 
 
@@ -124,7 +124,7 @@ def _while(body: Subgraph, trips: Any, condition: Any, carried: tuple[Any, ...])
         return (index + np.int64(1), tnp.reshape(condition, ()), *values)
 
     first = np.array(True) if condition is None else tnp.reshape(condition, ())
-    _, _, *values = control.while_loop(goes_on, step, (np.int64(0), first, *map(known.traced, carried)))
+    _, _, *values = control.while_loop(goes_on, step, (np.int64(0), first, *map(objects.traced, carried)))
     return tuple(values)
 
 
@@ -180,7 +180,7 @@ def scan(
         states, rows = _scanned_on_host(step, inputs[:n], xs)
     else:
         with _or_on_host("the body of Scan cannot be traced"):
-            states, rows = control.scan(step, tuple(map(known.traced, inputs[:n])), tuple(xs))
+            states, rows = control.scan(step, tuple(map(objects.traced, inputs[:n])), tuple(xs))
     axes, flips = (a or (0,) * kept for a in (scan_output_axes, scan_output_directions))
     return (*states, *(_turned(y, 0, axis, flip) for y, axis, flip in zip(rows, axes, flips, strict=True)))
 
