@@ -15,11 +15,11 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 
 from tgc.frontends.onnx.errors import InvalidModelError
 from tgc.frontends.onnx.structure import Info, Node, OnnxGraph
-from tgc.frontends.onnx.tensors import info, sparse, tensor
+from tgc.frontends.onnx.tensors import check_text, info, sparse, tensor
 
 TRAINING = "ai.onnx.preview.training"
 MAX_DEPTH = 24  # of graphs in graphs, and of functions that call functions
-MAX_NODES = 500_000  # bodies of functions counted at each call
+MAX_NODES = 100_000  # bodies of functions counted at each call
 
 _FIELDS = {
     AttributeProto.FLOAT: "f", AttributeProto.INT: "i", AttributeProto.STRING: "s", AttributeProto.TENSOR: "t",
@@ -64,6 +64,7 @@ class Reader:
         self.opsets = opsets
         self.functions: dict[tuple[str, str, str], FunctionProto] = {}
         for f in functions:
+            check_text(f.domain, f.name, f.overload, *f.input, *f.output, *(a.name for a in f.attribute_proto))
             key = _domain(f.domain), f.name, f.overload
             if key in self.functions:
                 raise InvalidModelError(f'function "{f.name}" is defined twice')
@@ -82,6 +83,7 @@ class Reader:
             scopes: for each enclosing graph its names.
             references: attributes of the enclosing function, if there is one, that attributes may refer to.
         """
+        check_text(proto.name)
         where = f'graph "{proto.name}"'
         initializers: dict[str, np.ndarray] = {}
         for t in proto.initializer:
@@ -162,6 +164,7 @@ class Reader:
         self._nodes += 1
         if self._nodes > MAX_NODES:
             raise InvalidModelError(f"the model has more than {MAX_NODES} nodes, those in functions at each call")
+        check_text(proto.name, proto.op_type, proto.domain, proto.overload, *proto.input, *proto.output)
         label = proto.name or next(filter(None, proto.output), f"#{index}")
         domain = _domain(proto.domain)
         what = f'node "{label}" ({proto.op_type})'
@@ -246,6 +249,10 @@ def _domain(domain: str) -> str:
 
 def _opsets(imports: Iterable[Any]) -> dict[str, int]:
     """Versions by domain."""
+    for o in imports:
+        check_text(o.domain)
+        if not 0 < o.version < 2**31:
+            raise InvalidModelError(f"the operator set of the domain {o.domain!r} has the version {o.version}")
     return {_domain(o.domain): o.version for o in imports}
 
 
@@ -274,6 +281,7 @@ def _resolved(
     """Attributes by name, those that refer to one of the function's in its place; left out where it has none."""
     found: dict[str, AttributeProto] = {}
     for a in attributes:
+        check_text(a.name, a.ref_attr_name)
         _fresh(a.name, found, what)
         if not a.ref_attr_name:
             found[a.name] = a

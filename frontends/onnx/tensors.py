@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from onnx import SparseTensorProto, TensorProto, TypeProto, helper, numpy_helper
@@ -29,6 +30,17 @@ _COMPLEX = (TensorProto.COMPLEX64, TensorProto.COMPLEX128)
 _ELEMS = frozenset(TensorProto.DataType.values()) - {TensorProto.UNDEFINED}
 
 
+def check_text(*names: Any) -> None:
+    """Check that names are UTF-8: others come as bytes.
+
+    Raises:
+        InvalidModelError: they are not.
+    """
+    for name in names:
+        if not isinstance(name, str):
+            raise InvalidModelError(f"the name {name!r} is not UTF-8")
+
+
 def dtype_of(elem_type: int, what: str) -> np.dtype[np.generic]:
     """NumPy's dtype for an element type; object for strings.
 
@@ -50,6 +62,7 @@ def tensor(proto: TensorProto, folder: Path | None, what: str = "") -> np.ndarra
     Raises:
         InvalidModelError: the data are not as many as the shape says, or lie outside of the folder.
     """
+    check_text(proto.name)
     what = what or f'tensor "{proto.name}"'
     dtype = dtype_of(proto.data_type, what)
     dims = tuple(proto.dims)
@@ -84,6 +97,7 @@ def tensor(proto: TensorProto, folder: Path | None, what: str = "") -> np.ndarra
 def _external(proto: TensorProto, size: int, folder: Path | None, what: str) -> bytes:
     """The bytes of a tensor that lie in another file, which must be in the model's folder, links followed."""
     entries = {e.key: e.value for e in proto.external_data}
+    check_text(*entries.keys(), *entries.values())
     location = entries.get("location", "")
     if folder is None:
         raise InvalidModelError(f"{what} lies in the file {location!r}: load the model by its path")
@@ -125,6 +139,7 @@ def sparse(proto: SparseTensorProto, folder: Path | None, what: str = "") -> np.
 
 def info(name: str, proto: TypeProto) -> Info:
     """What a type says; of nested types, what the innermost one says."""
+    check_text(name)
     kind = proto.WhichOneof("value")
     if kind is None:
         return Info(name)
@@ -146,6 +161,8 @@ def _size(dim: object, name: str) -> int | str | None:
     if which is None:
         return None
     n: int | str = getattr(dim, which)
+    if which == "dim_param":
+        check_text(n)
     if isinstance(n, int) and n < 0:
         raise InvalidModelError(f'"{name}" has an axis of size {n}')
     return n

@@ -20,7 +20,7 @@ from tgc.frontends.onnx.structure import Node, OnnxGraph
 from tgc.frontends.onnx.values import Sequence
 from tgc.ir import recorder, recording
 
-SMALL = 2**20  # elements of operands up to which nodes without traced operands are computed at once, with NumPy
+SMALL = 2**20  # elements up to which nodes without traced operands are computed at once, with NumPy
 
 Runner = Callable[[OnnxGraph, Mapping[str, Any], tuple[Any, ...]], tuple[Any, ...]]
 _run: Runner
@@ -127,6 +127,9 @@ def check(graph: OnnxGraph) -> None:
     Raises:
         UnsupportedOperatorError, InvalidModelError: a node has none, or other ones.
     """
+    if "checked" in graph.made:
+        return
+    graph.made["checked"] = True
     for node in graph.nodes:
         rule = rule_for(node)
         if rule is not None:
@@ -170,10 +173,10 @@ def _result(rule: Rule, node: Node, operands: list[Any], attributes: dict[str, A
     if rule.random or not all(map(is_known, operands)):  # sizes of known operands are no symbols
         return function(*operands, **attributes)
     graphs = any(isinstance(a, Subgraph) for a in attributes.values())
-    grows = node.op in objects.GROWING
-    if grows and (must or recorder() is None):
-        objects.check_growth(function, operands, attributes)
-    fold = must or not (graphs or grows or sum(map(_size, operands)) > SMALL)
+    size = sum(map(_size, operands))
+    if node.op in objects.GROWING:
+        size += objects.growth(function, operands, attributes, must or recorder() is None)
+    fold = must or not (graphs or size > SMALL)
     with recording(None) if fold else nullcontext():
         return function(*operands, **attributes)
 
