@@ -20,7 +20,7 @@ def model(text: str) -> Model:
 
 def stages(found: Model) -> list[bool]:
     """Whether each stage is compiled."""
-    return [stage.compiled for stage in found._program.stages]
+    return [stage.compiled for stage in found._program.planned.stages]
 
 
 X = np.float32([1, -2, 3, 4])
@@ -142,7 +142,7 @@ def test_loop_over_the_rows_of_a_shape() -> None:
     for n in (3, 5, 8):
         x = np.arange(2 * n, dtype=np.float32).reshape(n, 2)
         np.testing.assert_array_equal(found(x), x.sum(0))
-    (family,) = found._program.direct._families.values()  # type: ignore[union-attr]
+    (family,) = found._program.planned.direct._families.values()  # type: ignore[union-attr]
     assert len(family.programs) == 1
 
 

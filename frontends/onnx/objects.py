@@ -41,15 +41,17 @@ GROWING = frozenset({"ConstantOfShape", "Expand", "EyeLike", "OneHot", "Pad", "R
 LARGEST = 2**24  # elements of a result of these that has to be known
 
 
-def check_growth(function: Callable[..., Any], operands: list[Any], attributes: Mapping[str, Any]) -> None:
-    """Check how many elements a result that is to be known would have, before there is any.
+def growth(function: Callable[..., Any], operands: list[Any], attributes: Mapping[str, Any], must: bool) -> int:
+    """How many elements a result would have, before there is any.
 
     Raises:
-        OnnxError: there are too many.
+        OnnxError: there are too many for one that `must` be known.
     """
-    graph = trace(lambda: optree.tree_leaves(function(*operands, **attributes)), ())  # type: ignore[arg-type]
-    if (n := sum(v.type.size for v in graph.outputs)) > LARGEST:
+    graph = trace(lambda: optree.tree_leaves(function(*operands, **attributes)), ())
+    n = sum(v.type.size for v in graph.outputs)
+    if must and n > LARGEST:
         raise OnnxError(f"a result that is needed while tracing would have {n} elements")
+    return n
 
 
 def has_objects(x: Any) -> bool:
@@ -108,7 +110,7 @@ def moved(op: str, function: Callable[..., Any], operands: list[Any], attributes
     places = _MOVED.get(op, (0,)) or range(len(operands))
     given = [numbered(x) if k in places and x is not None else x for k, x in enumerate(operands)]
     if op in GROWING:
-        check_growth(function, given, attributes)
+        growth(function, given, attributes, must=True)
     with recording(None):
         made = function(*given, **attributes)
     return tuple(map(denoted, made)) if isinstance(made, tuple) else denoted(made)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from tgc.frontends.onnx.plan import Stage, plan
 from tgc.frontends.onnx.structure import Node, OnnxGraph
 from tgc.frontends.onnx.translate import set_runner, walk
 from tgc.jit import jit
+from tgc.locks import Lock
 
 
 class Known:
@@ -40,6 +42,15 @@ def _key(x: Any) -> Any:
     return (x.tobytes(), x.dtype, x.shape) if isinstance(x, np.ndarray | np.generic) else x
 
 
+@dataclass(frozen=True)
+class Planned:
+    """Stages, what computes each of them from the values before it, and the whole if it is one compiled function."""
+
+    stages: list[Stage]
+    steps: list[Callable[[Mapping[str, Any]], tuple[Any, ...]]]
+    direct: Callable[..., Any] | None
+
+
 class Program:
     """A graph, and what it captures, as a function of NumPy arrays, `Coded`, sequences and None.
 
@@ -54,35 +65,40 @@ class Program:
         self._outputs = tuple(v.name for v in graph.outputs)
         self._host: set[Node] = set()
         self._wanted: set[str] = set()
-        self._plan()
+        self._lock = Lock()
+        self.planned = self._plan()
 
-    def _plan(self) -> None:
-        self.stages = plan(self.graph, self._host, self._wanted)
-        self._steps = [self._compiled(s) if s.compiled else self._on_host(s) for s in self.stages]
-        (only, *others) = self.stages or (None,)
-        plain = only is not None and not others and only.compiled and not only.values
-        self.direct: Callable[..., Any] | None = None  # the whole program, if it is one function of the arguments
-        if plain and set(only.outputs) == set(self._outputs):  # type: ignore[union-attr]
-            self.direct = jit(self._function(only, (), self._names, self._outputs))  # type: ignore[arg-type]
+    def _plan(self) -> Planned:
+        stages = plan(self.graph, self._host, self._wanted)
+        direct = None
+        if len(stages) == 1 and stages[0].compiled and not stages[0].values:
+            (only,) = stages
+            if set(only.outputs) == set(self._outputs):
+                direct = jit(self._function(only, (), self._names, self._outputs))
+        return Planned(stages, [self._compiled(s) if s.compiled else self._on_host(s) for s in stages], direct)
 
     def __call__(self, *arguments: Any) -> tuple[Any, ...]:
         """The graph's outputs."""
         while True:
+            planned = self.planned
             try:
-                return self._run(arguments)
+                return self._run(planned, arguments)
             except UntraceableError as error:
-                self._learn(error)
+                with self._lock:
+                    if self.planned is planned:  # no other thread has planned again
+                        self._learn(error)
+                        self.planned = self._plan()
 
-    def _run(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        if self.direct is not None and not any(map(objects.has_objects, arguments)):
-            return self.direct(*arguments)  # type: ignore[no-any-return]
+    def _run(self, planned: Planned, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        if planned.direct is not None and not any(map(objects.has_objects, arguments)):
+            return planned.direct(*arguments)  # type: ignore[no-any-return]
         env = {**self._constants, **dict(zip(self._names, arguments, strict=True))}
-        for stage, step in zip(self.stages, self._steps, strict=True):
+        for stage, step in zip(planned.stages, planned.steps, strict=True):
             env.update(zip(stage.outputs, step(env), strict=True))
         return tuple(env[name] for name in self._outputs)
 
     def _learn(self, error: UntraceableError) -> None:
-        """Plan again, with what has turned out to be needed."""
+        """Note what has turned out to be needed."""
         node = error.outer
         assert isinstance(node, Node)
         if error.name in node.reads and error.name not in self._wanted:
@@ -91,7 +107,6 @@ class Program:
             self._host.add(node)
         else:
             raise error
-        self._plan()
 
     def _function(
         self, stage: Stage, values: tuple[str, ...], arrays: tuple[str, ...], outputs: tuple[str, ...]
