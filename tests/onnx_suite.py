@@ -60,6 +60,8 @@ REASONS = {
     "test_loop16_seq_none": "the sequence holds a tensor without axes, whose length the test asks for",
     "test_bernoulli": "compares random numbers with other ones",
     "test_training_dropout": "compares random numbers with other ones",
+    "test_dft_inverse": "the expected numbers are off by 2e-7 where ours are zeros, and the tolerance there is 1e-7",
+    "test_attention_4d_causal_fp16_expanded": "half precision is rounded after each operator of the expanded graph",
 }
 Results = dict[str, list[Any]]  # "kind/test" -> outcome, seconds, what it says
 
