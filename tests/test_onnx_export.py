@@ -122,6 +122,13 @@ def test_functions_there_and_back(name: str) -> None:
             np.testing.assert_allclose(y, want, rtol=1e-4, atol=1e-5)
 
 
+def test_a_body_has_as_many_outputs_as_results() -> None:
+    """Runtimes give outputs of one name one buffer."""
+    model = to_onnx(lambda x: tgc.scan(lambda c, r: ((c[0] + r,) * 2, c[0] + r), (x[0], x[0]), x), real(4, 5))
+    (body,) = [a.g for n in model.graph.node if n.op_type == "Scan" for a in n.attribute if a.name == "body"]
+    assert len({v.name for v in body.output}) == len(body.output) == 3
+
+
 def operators(model: onnx.ModelProto) -> list[str]:
     return [n.op_type for n in model.graph.node]
 

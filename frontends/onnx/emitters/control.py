@@ -21,7 +21,12 @@ def _body(e: Emission, graph: Graph, own: Sequence[Value], consts: Sequence[Valu
     outside = [Place(e.whole(v), v.shape) for v in consts]
     inside = [Place(inner.fresh(v.name or "x"), v.shape) for v in own]
     inner.inline(graph, [*inside, *outside])
-    return inner, [inner.op("Identity", inner.whole(v)) for v in graph.outputs]
+    return inner, _outputs(inner, graph)
+
+
+def _outputs(e: Emission, graph: Graph) -> list[str]:
+    """A tensor for each output, though a value be several ones."""
+    return [e.ops(1, "Identity", e.whole(v))[0] for v in graph.outputs]
 
 
 def _graph(inner: Emission, graph: Graph, inputs: Sequence[Value], outputs: Sequence[str]) -> GraphProto:
@@ -62,8 +67,8 @@ def switch(e: Emission, node: Node) -> tuple[str, ...]:
         """The outputs of the branch that is chosen among those from k on."""
         if k == last:
             outside = [Place(e.whole(v), v.shape) for v in operands]
-            made = outer.inline(branches[k], outside)
-            return [outer.op("Identity", outer.whole(v)) for v, _ in zip(branches[k].outputs, made, strict=True)]
+            outer.inline(branches[k], outside)
+            return _outputs(outer, branches[k])
         graphs = []
         for one in (True, False):
             inner = Emission(outer)
@@ -96,7 +101,7 @@ def while_loop(e: Emission, node: Node) -> tuple[str, ...]:
         body.name,
         [info(step, STEP), info(before, CONDITION),
          *(info(inner.places[v].name, v) for v in body.inputs[:carries])],
-        [info(inner.op("Identity", again.name), CONDITION),
+        [info(inner.ops(1, "Identity", again.name)[0], CONDITION),
          *(info(n, v) for n, v in zip(outputs, body.outputs, strict=True))],
     )  # fmt: skip
     return tuple(e.ops(carries, "Loop", "", start.name, *(e.whole(v) for v in node.operands[:carries]), body=graph))
