@@ -50,6 +50,8 @@ SOME[..., 0] = True
     (attention(node("Div", "s", "c", "a"), node("Add", "a", "m", "b"), scores="b"),
      {"c": [2.0], "m": masked(CAUSAL, -np.inf)}, "causal"),
     (attention(node("Add", "m", "s", "a"), scores="a"), {"m": masked(SOME, LOWEST)}, "mask"),
+    ([node("Mul", "q", "c", "ql"), node("Transpose", "k", "t", perm=[0, 1, 3, 2]), node("Mul", "t", "c", "kr"),
+      node("MatMul", "ql", "kr", "s"), *attention()[2:]], {"c": 0.7}, None),
 ])  # fmt: skip
 def test_nodes_that_are_an_attention(nodes: list[NodeProto], constants: dict[str, Any], seen: str | None) -> None:
     proto = model(nodes, **constants)
@@ -66,6 +68,8 @@ def test_nodes_that_are_an_attention(nodes: list[NodeProto], constants: dict[str
     (attention(node("Add", "s", "m", "a"), scores="a"), {"m": masked(CAUSAL & (np.arange(TIME) > 0)[:, None], LOWEST)}),
     (attention(node("Mul", "s", "c", "a"), scores="a"), {"c": RNG.random((3, 1, 1))}),  # a scale for each head
     (attention(axis=2), {}),
+    ([node("Mul", "q", "c", "ql"), node("Transpose", "k", "t", perm=[0, 1, 3, 2]), node("MatMul", "ql", "t", "s"),
+      *attention(axis=2)[2:]], {"c": 0.7}),
 ])  # fmt: skip
 def test_nodes_that_are_none_compute_what_they_did(nodes: list[NodeProto], constants: dict[str, Any]) -> None:
     proto = model(nodes, **constants)

@@ -20,10 +20,11 @@ def joined(graph: OnnxGraph) -> OnnxGraph:
     made = {name: node for node in graph.nodes for name in node.outputs if name}
     uses = Counter(name for node in graph.nodes for name in node.reads)
     uses.update(v.name for v in graph.outputs)
+    numbers = {name for name, x in graph.initializers.items() if x.size == 1}
     whole: dict[Node, Node] = {}
     gone: set[Node] = set()
     for node in graph.nodes:
-        if found := _attention(node, made, uses):
+        if found := _attention(node, made, uses, numbers):
             whole[node], parts = found
             gone.update(parts)
     if not whole:
@@ -31,8 +32,13 @@ def joined(graph: OnnxGraph) -> OnnxGraph:
     return replace(graph, nodes=tuple(whole.get(n, n) for n in graph.nodes if n not in gone), made={})
 
 
-def _attention(last: Node, made: dict[str, Node], uses: Counter[str]) -> tuple[Node, list[Node]] | None:
-    """The node of an attention that ends with the product `last`, and the nodes that it stands for but this one."""
+def _attention(
+    last: Node, made: dict[str, Node], uses: Counter[str], numbers: set[str]
+) -> tuple[Node, list[Node]] | None:
+    """The node of an attention that ends with the product `last`, and the nodes that it stands for but this one.
+
+    `numbers` are the names of initializers of one element.
+    """
 
     def inner(name: str, *ops: str) -> Node | None:
         """The node that makes a value that is read here alone, if it is one of these operators."""
@@ -59,7 +65,15 @@ def _attention(last: Node, made: dict[str, Node], uses: Counter[str]) -> tuple[N
     product = inner(before, "MatMul")
     if product is None:
         return None
+    factors = list(product.inputs)
+    for k, side in enumerate(("left", "right")):  # exporters scale both, each by a root
+        scaled = inner(factors[k], "Mul")
+        if scaled is not None and scaled.inputs[1] in numbers:
+            parts.append(scaled)
+            steps.insert(0, side)
+            operands.insert(0, scaled.inputs[1])
+            factors[k] = scaled.inputs[0]
     attributes = {"steps": tuple(steps), "axis": softmax.attributes.get("axis", -1)}
-    inputs = (*product.inputs, last.inputs[1], *operands)
+    inputs = (*factors, last.inputs[1], *operands)
     node = replace(last, domain=DOMAIN, op=ATTENTION, version=1, inputs=inputs, attributes=attributes)
     return node, [*parts, product]

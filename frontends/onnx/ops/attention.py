@@ -184,14 +184,15 @@ def parts(q: Tensor, k: Tensor, v: Tensor, /, *others: Tensor, steps: tuple[str,
     """softmax(q k) v, which `tgc.frontends.onnx.patterns` has found in nodes: q [..., time, dim], k [..., dim, source].
 
     Args:
-        others: what the scores are multiplied by, divided by, or what is added to them, as `steps` says, one after the
-            other. Attention takes numbers and, as a last one, a mask that is known and forbids no row all sources.
+        others: numbers by which q ("left") or k ("right") is multiplied; then what the scores are multiplied by,
+            divided by, or what is added to them: as `steps` says, one after the other. Attention takes numbers and, as
+            a last one, a mask that is known and forbids no row all sources.
     """
     scale, masks = 1.0, []
     for step, other in zip(steps, others, strict=True):
         known = isinstance(other, np.ndarray)
         if step != "Add" and not masks and known and other.size == 1:
-            scale = scale * other.item() if step == "Mul" else scale / other.item()
+            scale = scale / other.item() if step == "Div" else scale * other.item()
         else:
             masks.append(_forbidding(other) if step == "Add" and known and not masks else None)
     lead = tuple(q.shape[:-2])
@@ -202,10 +203,17 @@ def parts(q: Tensor, k: Tensor, v: Tensor, /, *others: Tensor, steps: tuple[str,
         causal = square and bool(np.array_equal(mask, np.tril(np.ones_like(mask))))
         k = tnp.swapaxes(k, -1, -2)
         return nn.dot_product_attention(q, k, v, None if causal else mask, is_causal=causal, scale=scale)
+    given = [*zip(steps, others, strict=True)]
+    for step, other in given:
+        q, k = (q * other if step == "left" else q, k * other if step == "right" else k)
     scores = tnp.matmul(q, k)
-    for step, other in zip(steps, others, strict=True):
-        scores = {"Mul": tnp.multiply, "Div": tnp.divide, "Add": tnp.add}[step](scores, other)
+    for step, other in given:
+        if step in _STEPS:
+            scores = _STEPS[step](scores, other)
     return tnp.matmul(nn.softmax(scores, axis=axis), v)
+
+
+_STEPS = {"Mul": tnp.multiply, "Div": tnp.divide, "Add": tnp.add}
 
 
 def _forbidding(mask: Array) -> Array | None:
