@@ -175,6 +175,10 @@ def test_names() -> None:
     assert [v.name for v in model.graph.output] == ["probabilities"]
     with pytest.raises(OnnxError, match="outputs: a, b are not 1 different names"):
         to_onnx(lambda x: x, real(3), outputs=["a", "b"])
+    with pytest.raises(OnnxError, match="outputs: x: an input has this name"):
+        to_onnx(lambda x: x, real(3), outputs=["x"])
+    named = to_onnx(lambda x: (x + 1, x + 2), real(3), outputs=["Add_1", "Add"])
+    assert [y.tolist() for y in evaluate(named, [np.zeros(3, np.float32)])] == [[1, 1, 1], [2, 2, 2]]
     same = to_onnx(lambda x: (x, x, 1.5), real(3))
     assert [y.tolist() for y in evaluate(same, [np.ones(3, np.float32)])] == [[1, 1, 1], [1, 1, 1], 1.5]
 

@@ -48,8 +48,8 @@ def to_onnx(
 
     Raises:
         UnsupportedOperatorError: ONNX has no operator for a primitive, whose name and line the message has.
-        OnnxError: there are not as many names as leaves; an axis of `sizes` does not exist, or the function makes a
-            plain number of its size; a graph has weights.
+        OnnxError: there are not as many names as leaves, or one is given twice; an axis of `sizes` does not exist, or
+            the function makes a plain number of its size; a graph has weights.
     """
     held, named = dict[str, Any](), dict[int, str]()
     if isinstance(function, Graph):
@@ -60,10 +60,12 @@ def to_onnx(
         held = {_joined(path): x for path, x in zip(*_leaves(weights), strict=True)}
         graph, named = _traced(function, args, weights, list(held), list(inputs), sizes or {})
     open_inputs = graph.inputs[len(held) :]
-    emission = Emission(names=[v.name for v in open_inputs])
+    names = _named("outputs", outputs, _usual(len(graph.outputs)))
+    if both := {v.name for v in open_inputs}.intersection(names):
+        raise OnnxError(f"outputs: {', '.join(sorted(both))}: an input has this name")
+    emission = Emission(names=[*(v.name for v in open_inputs), *names])
     places = [Place(emission.initializer(name, np.asarray(x)), np.shape(x)) for name, x in held.items()]
     emission.inline(graph, [*places, *(Place(v.name, v.shape) for v in open_inputs)])
-    names = _named("outputs", outputs, _usual(len(graph.outputs)))
     pairs = list(zip(names, graph.outputs, strict=True))
     emission.nodes += [helper.make_node("Identity", [emission.whole(v)], [n]) for n, v in pairs]
     proto = emission.graph(

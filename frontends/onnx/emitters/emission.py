@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from itertools import count
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
@@ -95,14 +94,13 @@ class Emission:
     """
 
     def __init__(self, outer: Emission | None = None, names: Iterable[str] = ()) -> None:
-        self.outer = outer
         self.root: Emission = outer.root if outer else self
         self.nodes: list[NodeProto] = []
         self.places: dict[Value, Place] = dict(outer.places) if outer else {}
         self.known: dict[str, np.ndarray] = outer.known if outer else {}
         self.sizes: dict[int, tuple[str, int, int]] = dict(outer.sizes) if outer else {}
         self._named: dict[str, str] = outer._named if outer else {}
-        self._taken: set[str] = outer._taken if outer else set(names)
+        self._taken: dict[str, int] = outer._taken if outer else dict.fromkeys(names, 1)
         self._turned: dict[str, tuple[str, Shape]] = dict(outer._turned) if outer else {}
         self._emitted: dict[object, str] = {}
         self._where = ""
@@ -111,8 +109,11 @@ class Emission:
 
     def fresh(self, stem: str) -> str:
         """A name that nothing has yet."""
-        name = next(n for k in count() if (n := f"{stem}_{k}" if k else stem) not in self._taken)
-        self._taken.add(name)
+        name = stem
+        while name in self._taken:
+            self._taken[stem] += 1
+            name = f"{stem}_{self._taken[stem] - 1}"
+        self._taken[name] = 1
         return name
 
     def op(self, name: str, *inputs: str, **attributes: Any) -> str:
