@@ -140,6 +140,16 @@ def test_apply_is_differentiable_and_compiles() -> None:
     np.testing.assert_allclose(found.apply(doubled, x), expected(doubled, x), rtol=1e-5)
 
 
+def test_models_called_in_a_trace_are_part_of_it() -> None:
+    found = model("g (float[n] x, int64[k] s) => (float[a, b] y, int64[1] n) { y = Reshape(x, s) n = Shape(x) }")
+    f = tgc.jit(lambda x: found(tnp.exp(x), np.array([2, -1])))
+    for n in (4, 6, 8):
+        y, size = f(floats(n))
+        assert (y.shape, size.tolist()) == ((2, n // 2), [n])
+    with pytest.raises(UntraceableError, match='its operand "s" must be known'):
+        tgc.jit(found)(floats(4), np.array([2, 2]))
+
+
 def test_graph() -> None:
     for shapes in ({"n": 7}, {"x": (7, 3)}):
         graph = load(mlp()).graph(shapes=shapes)

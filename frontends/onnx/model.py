@@ -11,6 +11,7 @@ import numpy as np
 from onnx import ModelProto
 
 import tgc.frontends.onnx.ops  # noqa: F401 -- the rules
+from tgc.frontends.onnx import objects
 from tgc.frontends.onnx import values as kinds
 from tgc.frontends.onnx.errors import OnnxError
 from tgc.frontends.onnx.formats import enter, leave
@@ -19,8 +20,8 @@ from tgc.frontends.onnx.plan import exact
 from tgc.frontends.onnx.program import Program
 from tgc.frontends.onnx.reader import read
 from tgc.frontends.onnx.structure import Info, OnnxGraph
-from tgc.frontends.onnx.translate import check, start, walk
-from tgc.ir import Graph, recorder
+from tgc.frontends.onnx.translate import check, inlined
+from tgc.ir import Graph
 from tgc.trace import Tracer, trace
 from tgc.types import FLOATS, tensor_type
 
@@ -98,14 +99,9 @@ class Model:
             wrong = ", ".join(sorted(weights.keys() ^ self.weights.keys()))
             raise OnnxError(f"weights must have the names that `Model.weights` has; these are in one of them: {wrong}")
         arguments = (*(weights[name] for name in self.weights), *self._entered(inputs, named))
-        if recorder() is None:
-            if self._trained is None:
-                self._trained = Program(self._open)
-            return self._left(self._trained(*arguments))
-        env = start(self._open, {}, arguments)
-        walk(self._open.nodes, env, exact(self._graph))
-        found = tuple(env[v.name] for v in self.outputs)
-        return found[0] if len(found) == 1 else found
+        if self._trained is None:
+            self._trained = Program(self._open)
+        return self._left(self._trained(*arguments))
 
     def graph(
         self, shapes: Mapping[str, int | Sequence[int]] | None = None, values: Mapping[str, Any] | None = None
@@ -133,9 +129,7 @@ class Model:
 
         def infer(*tensors: Tracer) -> list[Any]:
             known = given | {v.name: x for v, x in zip(wanted, tensors, strict=True)}
-            env = start(self._graph, {}, [known[v.name] for v in self.inputs])
-            walk(self._graph.nodes, env, exact(self._graph))
-            return [env[v.name] for v in self.outputs]
+            return list(inlined(self._graph, {}, [known[v.name] for v in self.inputs]))
 
         return trace(infer, types, [v.name for v in wanted], self._graph.name or "main")
 
@@ -153,7 +147,7 @@ class Model:
 
     @staticmethod
     def _left(outputs: tuple[Any, ...]) -> Any:
-        made = tuple(y if type(y) is np.ndarray else _result(y) for y in outputs)
+        made = tuple(y if type(y) is np.ndarray and y.dtype != object else _result(y) for y in outputs)
         return made[0] if len(made) == 1 else made
 
 
@@ -174,5 +168,5 @@ def _argument(x: Any, v: Info) -> Any:
 
 
 def _result(y: Any) -> Any:
-    """An output as users take it."""
-    return [_result(x) for x in y] if isinstance(y, kinds.Sequence) else leave(y)
+    """An output as users take it: sizes, which are symbols in a trace, are tensors there."""
+    return [_result(x) for x in y] if isinstance(y, kinds.Sequence) else leave(objects.traced(y))

@@ -14,7 +14,8 @@ from tgc.frontends.onnx.errors import UntraceableError
 from tgc.frontends.onnx.formats import enter
 from tgc.frontends.onnx.plan import Stage, plan
 from tgc.frontends.onnx.structure import Node, OnnxGraph
-from tgc.frontends.onnx.translate import set_runner, walk
+from tgc.frontends.onnx.translate import inlined, set_runner, walk
+from tgc.ir import recorder
 from tgc.jit import jit
 from tgc.locks import Lock
 
@@ -78,7 +79,10 @@ class Program:
         return Planned(stages, [self._compiled(s) if s.compiled else self._on_host(s) for s in stages], direct)
 
     def __call__(self, *arguments: Any) -> tuple[Any, ...]:
-        """The graph's outputs."""
+        """The graph's outputs; inside of a trace its nodes become part of that."""
+        if recorder() is not None:
+            captured = dict(zip(self.graph.captures, arguments, strict=False))
+            return inlined(self.graph, captured, arguments[len(captured) :])
         while True:
             planned = self.planned
             try:

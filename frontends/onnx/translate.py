@@ -49,15 +49,19 @@ class Subgraph:
         values += (None,) * (len(inputs) - len(values))
         if recorder() is None:
             return _run(self.graph, self.captured, values)
-        env = start(self.graph, self.captured, values)
-        walk(self.graph.nodes, env, exact(self.graph))
-        return tuple(env[v.name] for v in self.graph.outputs)
+        return inlined(self.graph, self.captured, values)
 
 
-def start(graph: OnnxGraph, captured: Mapping[str, Any], values: Iterable[Any]) -> dict[str, Any]:
-    """What a graph knows before its first node."""
-    initializers = {name: enter(x) for name, x in graph.initializers.items()}
-    return {**captured, **initializers, **{v.name: x for v, x in zip(graph.inputs, values, strict=True)}}
+def inlined(graph: OnnxGraph, captured: Mapping[str, Any], values: Iterable[Any]) -> tuple[Any, ...]:
+    """The outputs of a graph whose nodes become part of the current trace.
+
+    Raises:
+        UntraceableError: a node needs numbers that are unknown.
+    """
+    env = {**captured, **{name: enter(x) for name, x in graph.initializers.items()}}
+    env.update((v.name, x) for v, x in zip(graph.inputs, values, strict=True))
+    walk(graph.nodes, env, exact(graph))
+    return tuple(env[v.name] for v in graph.outputs)
 
 
 def walk(nodes: Iterable[Node], env: dict[str, Any], known: Collection[str] = frozenset()) -> None:
