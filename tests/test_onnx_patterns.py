@@ -50,6 +50,7 @@ SOME[..., 0] = True
     (attention(node("Div", "s", "c", "a"), node("Add", "a", "m", "b"), scores="b"),
      {"c": [2.0], "m": masked(CAUSAL, -np.inf)}, "causal"),
     (attention(node("Add", "m", "s", "a"), scores="a"), {"m": masked(SOME, LOWEST)}, "mask"),
+    (attention(node("Add", "s", "m", "a"), scores="a"), {"m": masked(CAUSAL[:1], LOWEST)}, "mask"),
     ([node("Mul", "q", "c", "ql"), node("Transpose", "k", "t", perm=[0, 1, 3, 2]), node("Mul", "t", "c", "kr"),
       node("MatMul", "ql", "kr", "s"), *attention()[2:]], {"c": 0.7}, None),
 ])  # fmt: skip

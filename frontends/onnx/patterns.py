@@ -50,7 +50,9 @@ def _attention(
     softmax = inner(last.inputs[0], "Softmax")
     if softmax is None or softmax.version < 13:  # earlier it was along all axes from the second on
         return None
-    parts, steps, operands = [softmax], [], []
+    parts = [softmax]
+    steps: list[str] = []
+    operands: list[str] = []
     before = softmax.inputs[0]
     while (step := inner(before, *STEPS)) and len(steps) < 2:
         # the scores are the operand that comes from the product, which may be either but in a division

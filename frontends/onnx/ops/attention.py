@@ -188,7 +188,8 @@ def parts(q: Tensor, k: Tensor, v: Tensor, /, *others: Tensor, steps: tuple[str,
             divided by, or what is added to them: as `steps` says, one after the other. Attention takes numbers and, as
             a last one, a mask that is known and forbids no row all sources.
     """
-    scale, masks = 1.0, []
+    scale = 1.0
+    masks: list[Array | None] = []
     for step, other in zip(steps, others, strict=True):
         known = isinstance(other, np.ndarray)
         if step != "Add" and not masks and known and other.size == 1:
@@ -199,8 +200,8 @@ def parts(q: Tensor, k: Tensor, v: Tensor, /, *others: Tensor, steps: tuple[str,
     fit = q.ndim == k.ndim == v.ndim > 2 and lead == tuple(k.shape[:-2]) == tuple(v.shape[:-2])
     if fit and axis in (-1, q.ndim - 1) and all(m is not None for m in masks) and is_inexact(q.dtype):
         (mask,) = masks or (None,)
-        square = mask is not None and mask.size == mask.shape[-2] * mask.shape[-1]
-        causal = square and bool(np.array_equal(mask, np.tril(np.ones_like(mask))))
+        whole = mask is not None and mask.shape[-2:] == (q.shape[-2], k.shape[-1])
+        causal = whole and bool((mask == np.tril(np.ones_like(mask))).all())
         k = tnp.swapaxes(k, -1, -2)
         return nn.dot_product_attention(q, k, v, None if causal else mask, is_causal=causal, scale=scale)
     given = [*zip(steps, others, strict=True)]
