@@ -232,15 +232,19 @@ def damaged(seed: int) -> bytes:
 # -------------------------------------------------------------------------------------------------------- what happens
 
 
+class OutOfTimeError(BaseException):
+    """A model took too long. It is no `Exception`, which the frontend would take for one of a rule's."""
+
+
 def attempt(seed: int, seconds: int = 20) -> str:
     """What becomes of a damaged model: "traced", or the name of tgc's error.
 
     Raises:
-        Exception: any other error, or TimeoutError.
+        Exception, OutOfTimeError: any other error; it takes too long.
     """
 
     def stop(*_: object) -> None:
-        raise TimeoutError(f"it takes more than {seconds} s")
+        raise OutOfTimeError(f"it takes more than {seconds} s")
 
     before = signal.signal(signal.SIGPROF, stop)
     signal.setitimer(signal.ITIMER_PROF, seconds)  # of the processor: others may hold it
@@ -272,7 +276,7 @@ def _job(seed: int) -> tuple[int, str, str]:
     start = time.process_time()
     try:
         found = attempt(seed)
-    except Exception:  # noqa: BLE001 -- reported
+    except (Exception, OutOfTimeError):  # noqa: BLE001 -- reported
         return seed, "wrong", traceback.format_exc(limit=-3)
     took = time.process_time() - start
     return seed, found, f"{took:.0f} s" if took > 5 else ""
