@@ -15,9 +15,8 @@ from onnx import TensorProto
 from onnx_nodes import model, real, refer, run, same
 
 import tgc
-from tgc.frontends.onnx import load
+from tgc.frontends.onnx import drawing, load
 from tgc.frontends.onnx.errors import OnnxError, UnsupportedOperatorError
-from tgc.frontends.onnx.ops.random import drawing
 
 ML = "ai.onnx.ml"
 F = real(6, 4)

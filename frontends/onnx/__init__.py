@@ -2,5 +2,6 @@
 
 from tgc.frontends.onnx.export import to_onnx
 from tgc.frontends.onnx.model import Model, load
+from tgc.frontends.onnx.ops.random import drawing
 
-__all__ = ["Model", "load", "to_onnx"]
+__all__ = ["Model", "drawing", "load", "to_onnx"]

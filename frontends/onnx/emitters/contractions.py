@@ -49,18 +49,26 @@ def conv(e: Emission, node: Node) -> str:
     """Conv, whose channels come first."""
     x, w = node.operands
     rank, padding = x.type.rank, node.attrs["padding"]
-    y = e.typed(
-        "Conv",
-        e.turned(e.whole(x), _first(rank)),
-        e.turned(e.whole(w), (rank - 1, rank - 2, *range(rank - 2))),
-        kernel_shape=w.shape[:-2],
-        strides=node.attrs["stride"],
-        dilations=node.attrs["dilation"],
-        pads=[p[side] for side in (0, 1) for p in padding],
-        group=node.attrs["groups"],
-        dtype=x.dtype,
-    )
-    return e.turned(y, _last(rank))
+    image, filters = e.turned(e.whole(x), _first(rank)), e.turned(e.whole(w), (rank - 1, rank - 2, *range(rank - 2)))
+
+    def apply(*bias: str) -> str:
+        y = e.typed(
+            "Conv",
+            image,
+            filters,
+            *bias,
+            kernel_shape=w.shape[:-2],
+            strides=node.attrs["stride"],
+            dilations=node.attrs["dilation"],
+            pads=[p[side] for side in (0, 1) for p in padding],
+            group=node.attrs["groups"],
+            dtype=x.dtype,
+        )
+        return e.turned(y, _last(rank))
+
+    made = apply()
+    e.biased[made] = apply
+    return made
 
 
 def _pooled(e: Emission, node: Node, operator: str, **attributes: Any) -> str:
@@ -100,8 +108,10 @@ def window_max(e: Emission, node: Node) -> str:
 @exports("window_sum")
 def window_sum(e: Emission, node: Node) -> str:
     """AveragePool with padding counted, times what it was divided by."""
-    mean = _pooled(e, node, "AveragePool", count_include_pad=1)
-    return e.op("Mul", mean, e.scalar(math.prod(node.attrs["window"]), node.result.dtype))
+    mean, count = _pooled(e, node, "AveragePool", count_include_pad=1), math.prod(node.attrs["window"])
+    total = e.op("Mul", mean, e.scalar(count, node.result.dtype))
+    e.means[total] = count, lambda: mean
+    return total
 
 
 def _places(e: Emission, node: Node) -> list[Place]:

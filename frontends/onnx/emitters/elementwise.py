@@ -16,8 +16,8 @@ Rule = Callable[..., str]  # of the emission, the dtype of operands, and their n
 
 # Primitives that are one operator.
 _SAME = {
-    "abs": "Abs", "acos": "Acos", "acosh": "Acosh", "add": "Add", "asin": "Asin", "asinh": "Asinh", "atan": "Atan",
-    "atanh": "Atanh", "ceil": "Ceil", "cos": "Cos", "cosh": "Cosh", "div": "Div", "eq": "Equal", "erf": "Erf",
+    "abs": "Abs", "acos": "Acos", "acosh": "Acosh", "asin": "Asin", "asinh": "Asinh", "atan": "Atan",
+    "atanh": "Atanh", "ceil": "Ceil", "cos": "Cos", "cosh": "Cosh", "eq": "Equal", "erf": "Erf",
     "exp": "Exp", "floor": "Floor", "ge": "GreaterOrEqual", "gelu": "Gelu", "gt": "Greater", "identity": "Identity",
     "is_inf": "IsInf", "is_nan": "IsNaN", "le": "LessOrEqual", "log": "Log", "lt": "Less", "maximum": "Max",
     "minimum": "Min", "mul": "Mul", "pow": "Pow", "relu": "Relu", "round": "Round", "select": "Where",
@@ -64,6 +64,27 @@ def _same(name: str) -> Rule:
 
 for _name in _SAME:
     exports(_name)(_emitter(_same(_name)))
+
+
+@exports("add")
+def add(e: Emission, node: Node) -> Place:
+    """Add; the bias of a convolution is an operand of that."""
+    x, y = (e.places[v] for v in node.operands)
+    for product, bias in ((x, y), (y, x)):
+        if product.name in e.biased and bias.shape == product.shape[-1:]:
+            return Place(e.biased[product.name](bias.name), product.shape)
+    return _emitter(lambda e, dtype, *xs: e.typed("Add", *xs, dtype=dtype))(e, node)
+
+
+@exports("div")
+def div(e: Emission, node: Node) -> Place:
+    """Div; a sum that is divided by the number of its elements is a mean."""
+    x, y = (e.places[v] for v in node.operands)
+    if x.name in e.means and not y.shape and y.name in e.known:
+        count, mean = e.means[x.name]
+        if e.known[y.name] == count:
+            return Place(mean(), x.shape)
+    return _emitter(lambda e, dtype, *xs: e.typed("Div", *xs, dtype=dtype))(e, node)
 
 
 @composed("neg")

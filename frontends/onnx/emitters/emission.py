@@ -90,6 +90,9 @@ class Emission:
     Attributes:
         places: of the values that have been emitted.
         known: the arrays of constants, by name.
+        biased: by the names of convolutions, what makes one with a bias instead.
+        means: by the names of sums, how many elements these are of, and what makes their mean instead.
+        reshapes: by the names of what Reshape has made, its operand, and the shape of that.
         sizes: by the number of an atom (`tgc.sizes`), a tensor and its axis, whose size it is less a number.
     """
 
@@ -98,6 +101,9 @@ class Emission:
         self.nodes: list[NodeProto] = []
         self.places: dict[Value, Place] = dict(outer.places) if outer else {}
         self.known: dict[str, np.ndarray] = outer.known if outer else {}
+        self.biased: dict[str, Callable[[str], str]] = {}
+        self.means: dict[str, tuple[int, Callable[[], str]]] = {}
+        self.reshapes: dict[str, tuple[str, Shape]] = {}
         self.sizes: dict[int, tuple[str, int, int]] = dict(outer.sizes) if outer else {}
         self._named: dict[str, str] = outer._named if outer else {}
         self._taken: dict[str, int] = outer._taken if outer else dict.fromkeys(names, 1)

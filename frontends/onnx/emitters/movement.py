@@ -55,16 +55,29 @@ def broadcast(e: Emission, node: Node) -> Place:
 
 @exports("reshape")
 def reshape(e: Emission, node: Node) -> str | Place:
-    """Reshape. Of sizes that are symbols, those that stay are taken from the operand, and one other is inferred."""
+    """Reshape, of what an earlier one was applied to.
+
+    Of sizes that are symbols, those that stay are taken from the operand, and one other is inferred.
+    """
     (x,) = node.operands
     shape = node.attrs["shape"]
     if not e.places[x].shape:
         return e.places[x]
-    name = e.whole(x)
-    if not any(map(is_size, shape)) or 0 in (*x.shape, *shape):
-        return reshaped(e, name, shape)
-    stay = [n if not is_size(n) else 0 if surely_equal((n,), x.shape[a : a + 1]) else -1 for a, n in enumerate(shape)]
-    return e.op("Reshape", name, e.integers(stay)) if stay.count(-1) < 2 else reshaped(e, name, shape)
+    name, old = e.reshapes.get(e.whole(x), (e.whole(x), x.shape))
+    if surely_equal(old, shape):
+        return name
+    stay = [n if not is_size(n) else 0 if surely_equal((n,), old[a : a + 1]) else -1 for a, n in enumerate(shape)]
+    plain = not any(map(is_size, shape)) or 0 in (*old, *shape) or stay.count(-1) > 1
+
+    def apply(name: str) -> str:
+        made = reshaped(e, name, shape) if plain else e.op("Reshape", name, e.integers(stay))
+        e.reshapes[made] = name, old
+        return made
+
+    made = apply(name)
+    if mean := e.means.get(name):
+        e.means[made] = mean[0], lambda: apply(mean[1]())
+    return made
 
 
 def reshaped(e: Emission, name: str, shape: Sequence[int]) -> str:

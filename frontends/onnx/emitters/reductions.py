@@ -10,6 +10,7 @@ import numpy as np
 from tgc.frontends.onnx.emitters.emission import Emission, NoOperatorError, element_type, exports
 from tgc.frontends.onnx.emitters.movement import indices, reshaped
 from tgc.ir import Node
+from tgc.sizes import is_size
 from tgc.types import BOOL, I32
 
 _EXTREMES = {"ReduceMax": "ReduceSum", "ReduceMin": "ReduceSum"}  # which are also for bytes, but not everywhere
@@ -30,6 +31,9 @@ def _reduction(operator: str) -> Callable[[Emission, Node], str]:
         wide = e.wider(_EXTREMES.get(operator, operator), v.dtype)
         x = e.whole(v) if wide == v.dtype else e.op("Cast", e.whole(v), to=element_type(wide))
         y = e.op(operator, x, e.integers(axes), keepdims=0)
+        count = math.prod(v.shape[a] for a in axes)
+        if operator == "ReduceSum" and wide == v.dtype and not is_size(count):
+            e.means[y] = count, lambda: e.op("ReduceMean", x, e.integers(axes), keepdims=0)
         return y if wide == v.dtype else e.op("Cast", y, to=element_type(v.dtype))
 
     return emit
