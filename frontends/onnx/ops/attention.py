@@ -200,8 +200,8 @@ def parts(q: Tensor, k: Tensor, v: Tensor, /, *others: Tensor, steps: tuple[str,
     fit = q.ndim == k.ndim == v.ndim > 2 and lead == tuple(k.shape[:-2]) == tuple(v.shape[:-2])
     if fit and axis in (-1, q.ndim - 1) and all(m is not None for m in masks) and is_inexact(q.dtype):
         (mask,) = masks or (None,)
-        whole = mask is not None and mask.shape[-2:] == (q.shape[-2], k.shape[-1])
-        causal = whole and bool((mask == np.tril(np.ones_like(mask))).all())
+        causal = mask is not None and mask.shape[-2:] == (q.shape[-2], k.shape[-1])
+        causal = causal and np.array_equal(mask, np.tril(np.ones_like(mask)))
         k = tnp.swapaxes(k, -1, -2)
         return nn.dot_product_attention(q, k, v, None if causal else mask, is_causal=causal, scale=scale)
     given = [*zip(steps, others, strict=True)]

@@ -1,6 +1,7 @@
 """Quantization, and products of quantized tensors.
 
-Products of integers are computed with floats of a width that holds every sum exactly: kernels for these are fast.
+Products are computed with floats, for which there are fast kernels: those whose results are integers of 32 bits with a
+width that holds every sum exactly, those that are quantized again in float32.
 """
 
 from __future__ import annotations

@@ -68,7 +68,8 @@ def windows(
         case "VALID":
             padding = made.padding
         case "SAME_UPPER" | "SAME_LOWER":
-            padding = same_padding(sizes, made.reach, made.stride)
+            known = [int(n) for n in sizes]  # padding is numbers: open sizes are pinned to what they are
+            padding = same_padding(known, made.reach, made.stride)
             padding = padding if auto_pad == "SAME_UPPER" else tuple((high, low) for low, high in padding)
         case _:
             raise InvalidModelError(f"auto_pad is NOTSET, VALID, SAME_UPPER or SAME_LOWER, not {auto_pad}")
