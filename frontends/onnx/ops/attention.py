@@ -200,10 +200,10 @@ def parts(q: Tensor, k: Tensor, v: Tensor, /, *others: Tensor, steps: tuple[str,
     fit = q.ndim == k.ndim == v.ndim > 2 and lead == tuple(k.shape[:-2]) == tuple(v.shape[:-2])
     if fit and axis in (-1, q.ndim - 1) and all(m is not None for m in masks) and is_inexact(q.dtype):
         (mask,) = masks or (None,)
-        causal = mask is not None and mask.shape[-2:] == (q.shape[-2], k.shape[-1])
-        causal = causal and np.array_equal(mask, np.tril(np.ones_like(mask)))
-        k = tnp.swapaxes(k, -1, -2)
-        return nn.dot_product_attention(q, k, v, None if causal else mask, is_causal=causal, scale=scale)
+        shape, causal = (q.shape[-2], k.shape[-1]), False
+        if mask is not None and mask.shape[-2:] == shape and np.array_equal(mask, np.tril(np.ones_like(mask))):
+            mask, causal = None, True
+        return nn.dot_product_attention(q, tnp.swapaxes(k, -1, -2), v, mask, is_causal=causal, scale=scale)
     given = [*zip(steps, others, strict=True)]
     for step, other in given:
         q, k = (q * other if step == "left" else q, k * other if step == "right" else k)
