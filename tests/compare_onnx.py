@@ -5,7 +5,8 @@
 
 Outputs at batch 1 and 16 are compared with those of ONNX Runtime in the other interpreter, relative to the greatest
 magnitude; gradients by each weight with those that torch wrote. The exit status is 1 if one differs by more than 1e-4.
-A model in 8 bits rounds at each layer, where a difference in the last place may become one step: its bound is wider.
+A model in 8 bits rounds at each layer, where a difference in the last place may become one step, as between sessions of
+ONNX Runtime with and without optimizations: its bound, 1e-2, is above one step of the output and below two.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 BATCHES = (1, 16)
-BOUND, QUANTIZED = 1e-4, 5e-2
+BOUND, QUANTIZED = 1e-4, 1e-2
 PEER = """
 import sys, numpy as np, onnxruntime
 model, inputs, outputs = sys.argv[1:]
