@@ -1,6 +1,7 @@
 """Damaged models: what `tgc.frontends.onnx` makes of files that are not to be trusted.
 
     python tests/onnx_mutations.py --count 10000 --jobs 2   # each seed damages a model in its own way
+    python tests/onnx_mutations.py --count 1000 --run       # those that can be traced are compiled and run, too
     python tests/onnx_mutations.py --seed 4711              # one of them, and what it says
 
 A damaged model is loaded and traced, with small sizes for those that it leaves open. That must end, within a time and
@@ -236,8 +237,8 @@ class OutOfTimeError(BaseException):
     """A model took too long. It is no `Exception`, which the frontend would take for one of a rule's."""
 
 
-def attempt(seed: int, seconds: int = 20) -> str:
-    """What becomes of a damaged model: "traced", or the name of tgc's error.
+def attempt(seed: int, run: bool = False, seconds: int = 20) -> str:
+    """What becomes of a damaged model: "traced", with `run` "run", or the name of tgc's error.
 
     Raises:
         Exception, OutOfTimeError: any other error; it takes too long.
@@ -261,7 +262,12 @@ def attempt(seed: int, seconds: int = 20) -> str:
                 found = load(inner / "model.onnx")
                 sizes = {n: 4 for v in found.inputs for n in v.shape or () if isinstance(n, str)}
                 values = {v.name: np.array(2, v.dtype) for v in found.inputs if v.shape == () and v.dtype != object}
-                found.graph(sizes, values)
+                graph = found.graph(sizes, values)
+                if run:
+                    types = iter(v.type for v in graph.inputs)
+                    arguments = [values[v.name] if v.name in values else next(types) for v in found.inputs]
+                    found(*(x if isinstance(x, np.ndarray) else np.ones(x.shape, x.dtype) for x in arguments))
+                    return "run"
             except TgcError as error:
                 return type(error).__name__
             except MemoryError:
@@ -272,10 +278,10 @@ def attempt(seed: int, seconds: int = 20) -> str:
         signal.signal(signal.SIGPROF, before)
 
 
-def _job(seed: int) -> tuple[int, str, str]:
-    start = time.process_time()
+def _job(job: tuple[int, bool]) -> tuple[int, str, str]:
+    seed, start = job[0], time.process_time()
     try:
-        found = attempt(seed)
+        found = attempt(*job)
     except (Exception, OutOfTimeError):  # noqa: BLE001 -- reported
         return seed, "wrong", traceback.format_exc(limit=-3)
     took = time.process_time() - start
@@ -291,13 +297,14 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--run", action="store_true", help="run what can be traced")
     parser.add_argument("--seed", type=int, help="this one alone")
     args = parser.parse_args()
     if args.seed is not None:
-        print(attempt(args.seed))
+        print(attempt(args.seed, args.run))
         return 0
     counts: collections.Counter[str] = collections.Counter()
-    seeds = range(args.first, args.first + args.count)
+    seeds = [(seed, args.run) for seed in range(args.first, args.first + args.count)]
     with multiprocessing.get_context("spawn").Pool(args.jobs, _limit) as pool:
         for seed, outcome, message in pool.imap_unordered(_job, seeds, 20):
             counts[outcome] += 1
