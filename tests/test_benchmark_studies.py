@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from benchmarks import autotune, compile_time, dynamic, memory, targets
+from benchmarks import autotune, compile_time, dynamic, memory, onnx_models, targets
 from benchmarks.serve import stream
 from benchmarks.study import Study
 from tgc.backends.cpu.target import RESTRICTIONS
@@ -97,3 +98,17 @@ def test_levels_are_those_of_the_targets() -> None:
     assert targets.LEVELS.keys() == targets.NEEDS.keys() == RESTRICTIONS.keys() - {"native"}
     assert {level: RESTRICTIONS[level] for level in targets.NEEDS} == targets.NEEDS
     assert all(tuple(names) == targets.COLUMNS for names in targets.LEVELS.values())
+
+
+def test_onnx_models(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx = pytest.importorskip("onnx")
+    helper, number = onnx.helper, onnx.TensorProto.FLOAT
+    infos = [helper.make_tensor_value_info(name, number, ["batch", 3]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Exp", ["x"], ["y"])], "graph", infos[:1], infos[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]), tmp_path / "decoder.onnx")
+    np.savez(tmp_path / "decoder.npz", x=np.ones((2, 3), np.float32))
+    monkeypatch.setattr(onnx_models, "FOLDER", tmp_path)
+    (row,) = studied(onnx_models.STUDY, tmp_path, capsys, "decoder-16").values()
+    found = row["implementations"]["tgc"]
+    assert row["batch"] == 16
+    assert 0 < found["least_ms"] <= found["ms"] < 1e3 * found["first_s"]

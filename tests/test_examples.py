@@ -130,6 +130,21 @@ def test_keras_training_tools(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert min(png_size((tmp_path / "keras_training_tools.png").read_bytes())) > 300
 
 
+def test_onnx_finetune(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What has seen half the digits learns the others; the file that is written holds the weights under their names."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("sklearn")
+    accuracy = example("onnx_finetune").main(["--epochs", "3", "--folder", str(tmp_path)])
+    assert 0.9 < accuracy <= 1
+    said = capsys.readouterr().out
+    before = float(re.findall(r"held-out accuracy (\S+)% before", said)[0])
+    assert 35 < before < 65
+    assert f"and {accuracy:.2%} after" in said
+    names = [[t.name for t in onnx.load(tmp_path / f"{n}.onnx").graph.initializer] for n in ("pretrained", "finetuned")]
+    assert "hidden.weight" in names[0]
+    assert set(names[0]) <= set(names[1])
+
+
 def test_every_example_is_tested() -> None:
     tests = Path(__file__).read_text(encoding="utf-8")
     names = [path.stem for path in (ROOT / "examples").glob("*.py")]

@@ -196,6 +196,26 @@ def test_ceil_mode(n: int, attrs: dict[str, Any], starts: list[int]) -> None:
         close(got[0, :, 0], want)
 
 
+def test_large_windows_are_folded_axis_by_axis() -> None:
+    x = real(1, 70, 61, 2)
+    attrs: dict[str, Any] = {"window": (60, 50), "stride": (5, 10), "dilation": 1, "padding": [(0, 5), (7, 0)]}
+    full = (60, 50), (5, 10), attrs["padding"]
+    close(*both(lambda x: nn.max_pool(x, **attrs), x), pool_reference(x, *full, np.max))
+    close(*both(lambda x: nn.avg_pool(x, **attrs), x), pool_reference(x, *full, np.mean))
+    small = real(1, 12, 11, 1)
+    check_gradients(lambda x: nn.max_pool(x, (9, 8), stride=1), small)
+    first = gradients(lambda x: nn.max_pool(x, (9, 9)), np.ones((1, 9, 9, 1)))[0]
+    assert first.ravel().nonzero()[0].tolist() == [0]
+
+
+def test_dilated_means_and_incomplete_windows() -> None:
+    x = real(2, 9, 3)
+    close(*both(lambda x: nn.avg_pool(x, 2, stride=1, dilation=2), x), (x[:, :-2] + x[:, 2:]) / 2)
+    line = np.array([3.0, 1, 4, 1, 9]).reshape(1, 5, 1)
+    (places,) = both(lambda x: nn.max_pool_argmax(x, 2, ceil_mode=True), line)
+    assert places.ravel().tolist() == [0, 0, 0]
+
+
 def test_sum_and_lp_pooling() -> None:
     x = real(2, 5, 4, 3)
     attrs: dict[str, Any] = {"window": (3, 2), "stride": 2, "padding": 1}

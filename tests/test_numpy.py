@@ -117,6 +117,11 @@ def test_binary(name: str, xs: tuple[Any, Any]) -> None:
     compare(name, xs)
 
 
+def test_fmod_of_the_least_integer() -> None:
+    x, y = np.array([-128, -128, 127, -128], np.int8), np.array([3, -1, -7, 127], np.int8)
+    compare("fmod", (x, y))
+
+
 @pytest.mark.parametrize(
     ("f", "want"),
     [

@@ -202,3 +202,11 @@ def test_sum_of_what_is_put_in_place() -> None:
     assert names(f((0, 1, 2), own=True)) == ["sum"]
     assert names(f((0, 1), own=True)) == ["window_scatter", "sum"]
     assert names(f((0, 1, 2), own=False)) == ["window_scatter", "sum"]
+
+
+def test_windows_of_many_elements() -> None:
+    """An expression of one term an element, each in the last, would be walked too deep."""
+    x = np.arange(300, dtype=np.float32).reshape(1, 300, 1) % 97
+    windows = np.lib.stride_tricks.sliding_window_view(x[0, :, 0], 200)
+    np.testing.assert_array_equal(tgc.jit(lambda x: nn.max_pool(x, 200, stride=1))(x)[0, :, 0], windows.max(1))
+    np.testing.assert_allclose(tgc.jit(lambda x: nn.avg_pool(x, 200, stride=1))(x)[0, :, 0], windows.mean(1), rtol=1e-5)

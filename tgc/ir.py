@@ -133,7 +133,7 @@ class Constant:
 def digest_of(array: np.ndarray) -> str:
     """SHA-256 (first 16 hex digits) over dtype, shape and bytes."""
     h = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
-    h.update(np.ascontiguousarray(array).tobytes())
+    h.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return h.hexdigest()[:16]
 
 

@@ -30,7 +30,7 @@ def dot_product_attention(
     *,
     bias: ArrayLike | None = None,
     is_causal: bool = False,
-    window: int | tuple[int, int] | None = None,
+    window: int | tuple[int | None, int | None] | None = None,
     scale: float | None = None,
     soft_cap: float | None = None,
     dropout_rate: float = 0.0,
@@ -51,7 +51,8 @@ def dot_product_attention(
             added to the scores. A row without any source to see is attended to evenly under a boolean mask.
         bias: numbers that are added to the scores beside a boolean mask; broadcasts likewise.
         is_causal: time i sees sources 0 .. i only.
-        window: time i sees sources i - window .. i + window only, or i - before .. i + after for a pair of numbers.
+        window: time i sees sources i - window .. i + window only, or i - before .. i + after for a pair of
+            numbers (None: all).
         scale: 1 / sqrt(dim) unless given.
         soft_cap: scores s become soft_cap * tanh(s / soft_cap), before bias and mask.
         dropout_rate, key: dropout of the weights, see `tgc.nn.dropout`.
@@ -113,9 +114,9 @@ def _whole(q: Array, k: Array, v: Array, mask: Array | None, **attrs: Any) -> Ar
     return as_tensor(y, dtype)
 
 
-def _reach(is_causal: bool, window: int | tuple[int, int] | None) -> tuple[int | None, int | None]:
+def _reach(is_causal: bool, window: int | tuple[int | None, int | None] | None) -> tuple[int | None, int | None]:
     """How many sources before and after its own place a time sees, None for all."""
-    before, after = (window, window) if window is None or isinstance(window, int) else window
+    before, after = window if isinstance(window, tuple) else (window, window)
     return before, after if not is_causal else 0 if after is None else min(after, 0)
 
 

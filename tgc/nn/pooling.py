@@ -9,7 +9,8 @@ All raise
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from functools import reduce
 from typing import Any
 
@@ -24,6 +25,7 @@ from tgc.ops.arithmetic import as_tensor, power
 __all__ = ["avg_pool", "lp_pool", "max_pool", "max_pool_argmax", "max_unpool", "sum_pool"]
 
 Sizes = int | Sequence[int]
+UNROLLED = 64  # elements of windows up to which all are folded at once: the primitives unroll them
 
 
 def windows(
@@ -60,6 +62,17 @@ def _with_last(n: int, reach: int, stride: int, padding: tuple[int, int]) -> tup
     return (low, start + reach - n - low) if left_over and start < n + low else padding
 
 
+def _folded(op: Callable[..., Array], x: Array, attrs: dict[str, Any]) -> Array:
+    """A window primitive whose fold may go along one axis after the other, as it does over large windows."""
+    if math.prod(attrs["window"]) <= UNROLLED:
+        return op(x, **attrs)
+    still: dict[str, Any] = {"window": 1, "stride": 1, "padding": (0, 0), "dilation": 1}
+    for axis in reversed(range(x.ndim)):
+        one = {k: tuple(v[a] if a == axis else still[k] for a in range(x.ndim)) for k, v in attrs.items()}
+        x = op(x, **one) if one["window"][axis] > 1 or one["stride"][axis] > 1 else x
+    return x
+
+
 def max_pool(
     x: ArrayLike,
     window: Sizes,
@@ -75,7 +88,7 @@ def max_pool(
     The gradient goes to the first of equal elements.
     """
     x, back = channels_last("max_pool", x, data_format)
-    return back(w.window_max(x, **windows("max_pool", x, window, stride, padding, dilation, ceil_mode)))
+    return back(_folded(w.window_max, x, windows("max_pool", x, window, stride, padding, dilation, ceil_mode)))
 
 
 def max_pool_argmax(
@@ -85,11 +98,12 @@ def max_pool_argmax(
     stride: Sizes | None = None,
     padding: Padding = "valid",
     dilation: Sizes = 1,
+    ceil_mode: bool = False,
     data_format: str = "NHWC",
 ) -> Array:
     """int32: which place of each window (row-major) holds what `max_pool` returns, the first of equal elements."""
     x, back = channels_last("max_pool_argmax", x, data_format)
-    return back(w.window_argmax(x, **windows("max_pool_argmax", x, window, stride, padding, dilation)))
+    return back(w.window_argmax(x, **windows("max_pool_argmax", x, window, stride, padding, dilation, ceil_mode)))
 
 
 def max_unpool(
@@ -129,6 +143,7 @@ def avg_pool(
     *,
     stride: Sizes | None = None,
     padding: Padding = "valid",
+    dilation: Sizes = 1,
     count_include_pad: bool = False,
     ceil_mode: bool = False,
     data_format: str = "NHWC",
@@ -138,10 +153,10 @@ def avg_pool(
     Integers become float64.
     """
     x, back = channels_last("avg_pool", as_real(x), data_format)
-    attrs = windows("avg_pool", x, window, stride, padding, 1, ceil_mode)
+    attrs = windows("avg_pool", x, window, stride, padding, dilation, ceil_mode)
     work = accumulator(x.dtype)
-    total = w.window_sum(as_tensor(x, work), **attrs)
-    pairs = windows("avg_pool", x, window, stride, padding, 1)["padding"]
+    total = _folded(w.window_sum, as_tensor(x, work), attrs)
+    pairs = windows("avg_pool", x, window, stride, padding, dilation)["padding"]
     margins = [pairs[a] if count_include_pad else (0, 0) for a in range(x.ndim)]
     counts = reduce(np.multiply.outer, [_counts(n, attrs, a, margins[a]) for a, n in enumerate(x.shape[1:-1], 1)])
     volume = int(np.prod(attrs["window"]))
@@ -165,7 +180,7 @@ def sum_pool(
 ) -> Array:
     """Sum of each window. Half precision is summed in float32; integers become float64."""
     x, back = channels_last("sum_pool", x, data_format)
-    return back(w.window_sum(x, **windows("sum_pool", x, window, stride, padding, dilation, ceil_mode)))
+    return back(_folded(w.window_sum, x, windows("sum_pool", x, window, stride, padding, dilation, ceil_mode)))
 
 
 @full_precision

@@ -336,6 +336,10 @@ def fmin(x: ArrayLike, y: ArrayLike, /) -> Array:
 def fmod(x: ArrayLike, y: ArrayLike, /) -> Array:
     """The remainder of x / y rounded towards zero: it has the sign of x."""
     x, y = elementwise_operands((x, y))
+    if not is_inexact(x.dtype):  # the least integer has no absolute value
+        rest = remainder(x, y)
+        other = logical_and(not_equal(rest, 0), logical_xor(less(x, 0), less(y, 0)))
+        return where(other, subtract(rest, y), rest)
     rest = remainder(absolute(x), absolute(y))
     return where(less(x, 0), negative(rest), rest)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -96,14 +97,16 @@ def _lowest(dtype: np.dtype) -> Any:
     return -np.inf if dtype.kind not in "iu" else np.iinfo(dtype).min
 
 
+_GROUP = 32  # elements of a window that are folded one after the other
+
+
 def _fold(step: str, fill: Callable[[np.dtype], Any]) -> Callable[..., Any]:
     def element(s: Any, index: Sequence[Any], **attrs: Any) -> Any:
         other = s.const(fill(s.out_dtype), s.out_dtype)
         parts = [_load(s, *_place(s, index, o, attrs), other) for o in _offsets(attrs["window"])]
-        total = parts[0]
-        for part in parts[1:]:
-            total = getattr(s, step)(total, part)
-        return total
+        while len(parts) > 1:  # in groups: expressions are walked recursively
+            parts = [reduce(getattr(s, step), parts[k : k + _GROUP]) for k in range(0, len(parts), _GROUP)]
+        return parts[0]
 
     return element
 
