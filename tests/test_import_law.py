@@ -43,7 +43,8 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"runtime"}),
-    frozenset({"eager", "families", "gradients", "jit", "transforms"}),
+    frozenset({"view"}),
+    frozenset({"eager", "families", "gradients", "jit", "loaded", "transforms"}),
     frozenset({FACADE}),
     frozenset({"__main__", "cli"}),
 )

@@ -11,6 +11,7 @@ from tgc.gradients import grad, value_and_grad
 from tgc.interpret import interpret
 from tgc.ir import Graph
 from tgc.jit import jit
+from tgc.loaded import load
 from tgc.ops.elementwise import stop_gradient
 from tgc.text import load_graph, parse, save_graph
 from tgc.transforms import eval_shape, hessian, jacfwd, jacobian, jacrev, jvp, linearize, vjp, vmap
@@ -18,7 +19,7 @@ from tgc.types import TensorType, tensor_type
 
 __all__ = [
     "Graph", "TensorType", "associative_scan", "checkpoint", "cond", "custom_vjp", "errors", "eval_shape", "fori_loop",
-    "grad", "hessian", "interpret", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "linearize", "load_graph", "map",
-    "nn", "numpy", "parse", "random", "save_graph", "scan", "stop_gradient", "switch", "tensor_type", "value_and_grad",
-    "vjp", "vmap", "while_loop",
+    "grad", "hessian", "interpret", "jacfwd", "jacobian", "jacrev", "jit", "jvp", "linearize", "load", "load_graph",
+    "map", "nn", "numpy", "parse", "random", "save_graph", "scan", "stop_gradient", "switch", "tensor_type",
+    "value_and_grad", "vjp", "vmap", "while_loop",
 ]  # fmt: skip

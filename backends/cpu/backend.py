@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,10 +19,13 @@ from tgc.backends.cpu.emit import emit
 from tgc.backends.cpu.flatten import Numbered
 from tgc.backends.cpu.loader import (
     Loader,
+    Unit,
+    form_key,
     load_entries,
     load_units,
     source_key,
     toolchain,
+    unit_objects,
 )
 from tgc.backends.cpu.places import overwritten
 from tgc.backends.cpu.plan import Plan, make_plan
@@ -38,9 +42,11 @@ from tgc.locks import Lock
 from tgc.ops.kinds import Control
 from tgc.ops.movement import reshape
 from tgc.ops.region import fused
+from tgc.passes.arena import ALIGNMENT
+from tgc.runtime.address import aligned
 from tgc.runtime.cache import KernelCache, content_key
 from tgc.runtime.profile import Profile, Roofline
-from tgc.runtime.registry import Executable
+from tgc.runtime.registry import Executable, Packed
 from tgc.sizes import Symbols, pin
 
 LARGE = 60  # nodes of a graph that has kernels enough for processes to share
@@ -61,8 +67,13 @@ class CpuBackend:
 
     name = "cpu"
 
-    def __init__(self) -> None:
-        self.target = CpuTarget.host()
+    @property
+    def machine(self) -> str:
+        return f"{self.target.key} {form_key()}"
+
+    def __init__(self, level: str | None = None) -> None:
+        self.target = CpuTarget.host(level)
+        self.level = level or os.environ.get("TGC_TARGET") or "native"
         self._workers: Workers | None = None
         self._lock = Lock()
 
@@ -81,6 +92,18 @@ class CpuBackend:
     @cached_property
     def tuner(self) -> Tuner:
         return Tuner(self.target, self.cache, self.loader, self.driver)
+
+    def describe(self) -> Mapping[str, str]:
+        """What it has found out about the machine, for readers."""
+        target, wanted = self.target, ("avx512bf16", "avx512vnni", "avx512f", "avx2", "fma", "f16c", "neon")
+        features = ", ".join(f for f in wanted if f in target.features)
+        registers = f"{target.vector_registers} registers of {target.vector_bits} bits"
+        caches = f"{target.l1_bytes >> 10} KiB and {target.l2_bytes >> 10} KiB of cache a core"
+        return {
+            "cpu": f"{target.triple.split('-')[0]}, {target.cpu}" + (f" with {features}" if features else ""),
+            "vectors": f"{registers}, {caches}",
+            "threads": f"{target.threads}; TGC_NUM_THREADS sets another number",
+        }
 
     def autotune(self) -> Autotune:
         """The pass that gives regions the schedules that are the quickest on this machine."""
@@ -119,6 +142,17 @@ class CpuBackend:
 
     def sources(self, graph: Graph) -> Mapping[str, str]:
         """The text of every kernel, by name; kernels of one name are numbered unless they are the same."""
+        return {name: source for _, name, source in self._named(graph)}
+
+    def kernels_of(self, graph: Graph) -> Mapping[Node, Sequence[str]]:
+        """The names of the kernels of each fused node, as `sources` has them."""
+        found: dict[Node, list[str]] = {}
+        for node, name, _ in self._named(graph):
+            found.setdefault(node, []).append(name)
+        return found
+
+    def _named(self, graph: Graph) -> Iterator[tuple[Node, str, str]]:
+        """The kernels of all nodes, as they are launched, with names that tell them apart and their sources."""
         found: dict[str, str] = {}
         for launch in self.launches(graph):
             name, k, source = launch.kernel.name, 1, launch.source
@@ -127,7 +161,13 @@ class CpuBackend:
                 name = f"{launch.kernel.name}_{k}"
                 source = launch.source.replace(f"def {launch.kernel.name}(", f"def {name}(")
             found[name] = source
-        return found
+            yield launch.node, name, source
+
+    def assembly(self, source: str, name: str) -> str:
+        """The machine code, as text, of the kernel `name` that `sources` gave as `source`."""
+        from tgc.backends.cpu.compile import kernel_assembly  # Numba, which programs that are kept do without
+
+        return kernel_assembly(source, name, self.target)
 
     def compile(self, graph: Graph, donated: Sequence[int], key: str | None = None) -> CpuProgram:
         """An executable of a planned graph; kernels come from the cache where it has them.
@@ -139,6 +179,30 @@ class CpuBackend:
         if key is not None and self.cache.plans and not callbacks and plan.nbytes <= self.cache.limit * PLAN_SHARE:
             self.cache.put(self._plan_key(key), plan.to_bytes(), {"plan": plan.name})
         return CpuProgram(plan, _every(addresses, callbacks), self.driver, callbacks)
+
+    def pack(self, graph: Graph, donated: Sequence[int]) -> Packed:
+        """A planned graph as data: its plan, constants as they lie in memory, object code, and what runs it."""
+        launches, loop = self.launches(graph), launch_loop()
+        kernels = [(launch.source, launch.kernel.name) for launch in launches]
+        with collector_paused():
+            entries, objects = unit_objects([*kernels, *loop], self.target, self.cache)
+        places = {unit: entry for unit, entry in entries.items() if unit not in loop}
+        launched, _ = _numbered(graph, launches, list(places))
+        plan = make_plan(graph, donated, launched, tuple(places.values()), self.target.threads)
+        constants = {str(base): c for base, c in plan.constants.items()}
+        data = replace(plan, constants={}).to_bytes()
+        return Packed(self.machine, dict(toolchain()), data, constants, objects)
+
+    def unpack(self, packed: Packed, graph: Callable[[], Graph]) -> CpuProgram:
+        """The program that `pack` made data of; opaque regions call what `graph` says."""
+        constants = {int(base): aligned(c, ALIGNMENT) for base, c in packed.tensors.items()}
+        plan = replace(Plan.of_bytes(packed.plan), constants=constants)
+        addresses = self.loader.load(packed.objects)
+        first = len(plan.kernels)
+        opaque = any(fact.kind == "opaque" for fact in plan.facts)
+        callbacks = {k: Callback(node) for k, node in enumerate(opaque_nodes(graph()) if opaque else (), first)}
+        every = [*(addresses[symbol] for _, symbol in plan.kernels), *(c.address for c in callbacks.values())]
+        return CpuProgram(plan, every, self.driver, callbacks)
 
     def template(self, graph: Graph, donated: Sequence[int], symbols: Symbols) -> Callable[[Sequence[int]], CpuProgram]:
         """A function of the values of `symbols`, which are sizes in the graph, that makes what `compile` does."""
@@ -172,15 +236,7 @@ class CpuBackend:
             found = load_units(kernels(), self.target, self.cache, self.loader, self._ready())
         units = [unit for unit in found if unit not in loop]
         addresses = dict(found[unit] for unit in units)
-        numbers = {unit: k for k, unit in enumerate(units)}
-        launched: dict[Node, list[Numbered]] = {}
-        for launch in launches:
-            number = numbers[launch.source, launch.kernel.name]
-            launched.setdefault(launch.node, []).append((launch.kernel, number))
-        callbacks: dict[int, Callback] = {}
-        for k, node in enumerate(opaque_nodes(graph), len(numbers)):
-            callbacks[k] = Callback(node)
-            launched[node] = [(callbacks[k], k)]
+        launched, callbacks = _numbered(graph, launches, units)
         return launched, addresses, callbacks
 
     @contextmanager
@@ -220,6 +276,22 @@ class CpuBackend:
         """Where the time of a call of what `compile` returned goes; no array is overwritten."""
         assert isinstance(executable, CpuProgram)
         return profiler.profile(executable, arrays, self.roofline)
+
+
+def _numbered(
+    graph: Graph, launches: Iterable[Launch], units: Iterable[Unit]
+) -> tuple[dict[Node, list[Numbered]], dict[int, Callback]]:
+    """The kernels of each fused node by their places among `units`, and callbacks, which are numbered behind them."""
+    numbers = {unit: k for k, unit in enumerate(units)}
+    launched: dict[Node, list[Numbered]] = {}
+    for launch in launches:
+        number = numbers[launch.source, launch.kernel.name]
+        launched.setdefault(launch.node, []).append((launch.kernel, number))
+    callbacks: dict[int, Callback] = {}
+    for k, node in enumerate(opaque_nodes(graph), len(numbers)):
+        callbacks[k] = Callback(node)
+        launched[node] = [(callbacks[k], k)]
+    return launched, callbacks
 
 
 def _every(addresses: Mapping[tuple[str, str], int], callbacks: Mapping[int, Callback]) -> list[int]:

@@ -73,13 +73,14 @@ class CpuTarget:
         return cls(triple, features, bits, count, threads, **caches)
 
     @classmethod
-    def host(cls) -> CpuTarget:
-        """The machine that runs this process, with the threads that `thread_count` grants, or what TGC_TARGET leaves.
+    def host(cls, level: str | None = None) -> CpuTarget:
+        """The machine that runs this process, with the threads that `thread_count` grants: what `level`, by default
+        TGC_TARGET, leaves of it.
 
         Raises:
             BackendError: TGC_NUM_THREADS is no positive integer, or TGC_TARGET no level that the machine has.
         """
-        return _host(thread_count(), os.environ.get("TGC_TARGET") or "native")
+        return _host(thread_count(), level or os.environ.get("TGC_TARGET") or "native")
 
     def restricted(self, name: str) -> CpuTarget:
         """The same machine as if it had only what a level of `RESTRICTIONS` has.
