@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"types"}),
     frozenset({"ir"}),
     frozenset({"ops"}),
-    frozenset({"interpret", "text", "verify"}),
+    frozenset({"drawing", "interpret", "text", "verify"}),
     frozenset({"trace"}),
     frozenset(
         {

@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"
 
+from tgc import drawing as _drawing  # noqa: F401  # methods of Graph
 from tgc import eager as _eager  # noqa: F401  # eager ops run compiled
 from tgc import errors, nn, numpy, random
 from tgc.checkpoint import checkpoint

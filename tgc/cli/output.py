@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 WIDE = 200  # columns of what is no terminal
+LAST = 20  # columns that the last one of a table has at least, where those before it could take all
 
 
 class _Console(Console):
@@ -42,37 +43,31 @@ def _plain(data: Any) -> Any:
     return data
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "") -> None:
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """A table; columns whose heading begins with `>` are numbers and stand to the right."""
-    table = Table(
-        title=title or None,
-        title_justify="left",
-        title_style="bold",
-        box=None,
-        pad_edge=False,
-        header_style="bold cyan",
-    )
+    table = Table(box=None, pad_edge=False, header_style="bold cyan")
+    cells = [[x if isinstance(x, Text) else Text(str(x)) for x in row] for row in rows]
     for k, heading in enumerate(columns):
-        right = heading.startswith(">")
+        right, last = heading.startswith(">"), k == len(columns) - 1
+        longest = max((len(row[k]) for row in cells), default=0)
         table.add_column(
             heading.lstrip(">"),
             justify="right" if right else "left",
-            no_wrap=right or k < len(columns) - 1,
-            overflow="ellipsis" if k < len(columns) - 1 else "fold",
+            no_wrap=not last,
+            overflow="fold" if last else "ellipsis",
+            min_width=min(longest, LAST) if last else longest if right else None,
         )
-    for row in rows:
-        table.add_row(*(x if isinstance(x, Text) else Text(str(x)) for x in row))
+    for row in cells:
+        table.add_row(*row)
     console().print(table)
 
 
-def print_pairs(pairs: Mapping[str, object], title: str = "") -> None:
+def print_pairs(pairs: Mapping[str, object]) -> None:
     """Names and what they are, one a line."""
-    out = console()
-    if title:
-        out.print(Text(title, style="bold"))
-    width = max(map(len, pairs), default=0)
+    table = Table.grid(padding=(0, 2))
     for name, value in pairs.items():
-        out.print(Text.assemble((f"{name:{width}}", "cyan"), "  ", str(value)))
+        table.add_row(Text(name, style="cyan"), Text(str(value)))
+    console().print(table)
 
 
 def print_heading(text: str) -> None:

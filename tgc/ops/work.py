@@ -70,7 +70,7 @@ def traffic_of(graph: Graph) -> int:
 
 
 def _flops(node: Node) -> int:
-    if not is_float(node.results[0].type.dtype):
+    if not is_float(node.results[0].type.dtype) or node.op.name in ("cast", "stop_gradient"):
         return 0
     match node.op:
         case Contraction():

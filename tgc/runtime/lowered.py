@@ -106,8 +106,11 @@ class Lowered:
 
     def explain(self) -> str:
         """What each pass left of the graph, which results reuse donated memory, and what passes declined and why."""
+        return self._report(self.compilation)
+
+    def _report(self, made: Compilation) -> str:
         lines = []
-        for name, graph in self.stages.items():
+        for name, graph in made.stages.items():
             ops: dict[str, int] = {}
             for node in every_node(graph):
                 ops[node.op.name] = ops.get(node.op.name, 0) + 1
@@ -115,11 +118,11 @@ class Lowered:
         for result, source in match_donations(self.graph, self.donated).items():
             lines.append(f"result {result} takes the memory of input {self.graph.inputs[source].name}")
         if self.memory_limit is not None:
-            lines.append(f"the arena takes {arena_bytes(self.compilation.result)} of {self.memory_limit} bytes")
-            again = [n for n in every_node(self.compilation.result) if "again" in n.attrs]
+            lines.append(f"the arena takes {arena_bytes(made.result)} of {self.memory_limit} bytes")
+            again = [n for n in every_node(made.result) if "again" in n.attrs]
             names = ", ".join(n.body.name if n.op is fused else n.op.name for n in again) or "none"
             lines.append(f"kernels that run again, their results not kept: {names}")
-        return "\n".join([*lines, *map(str, self.compilation.refusals)])
+        return "\n".join([*lines, *map(str, made.refusals)])
 
     @collector_paused()
     def compile(self) -> Executable:
@@ -150,6 +153,7 @@ class Lowered:
             save_graph(graph, folder / f"{k:02d}-{name}.tgir")
         for name, source in get_backend(self.backend).sources(made.result).items():
             (folder / f"{name}.py").write_text(source)
+        (folder / "report.txt").write_text(f"{self._report(made)}\n")
 
 
 STEPS = 1000  # of a while loop after which a check gives up
