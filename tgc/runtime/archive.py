@@ -141,9 +141,9 @@ class Archive:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._checked: set[str] = set()
+        if not stat.S_ISREG(self.path.stat().st_mode):  # to open a pipe would wait for its writer
+            raise ArtifactError(f"{self.path} is no regular file")
         with self.path.open("rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ArtifactError(f"{self.path} is no regular file")
             try:
                 view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
                 extents = _extents(file, view)
@@ -199,7 +199,7 @@ def _extents(file: Any, view: memoryview) -> dict[str, tuple[int, int]]:
             raise ArtifactError(f"two members have the name {name}")
         if info.compress_type != zipfile.ZIP_STORED or info.file_size != info.compress_size or info.flag_bits & ~0x800:
             raise ArtifactError(f"member {name} is not stored as it is")
-        if mode and not stat.S_ISREG(mode):
+        if stat.S_IFMT(mode) not in (0, stat.S_IFREG):
             raise ArtifactError(f"member {name} is no regular file")
         head = view[info.header_offset : info.header_offset + _LOCAL.size]
         magic, *_, length, extra = _LOCAL.unpack(head)
