@@ -1,4 +1,7 @@
-"""Planned graph -> kernels' sources -> machine code -> executable."""
+"""Planned graph -> kernels' sources -> machine code -> executable.
+
+What makes kernels, measures and profiles is imported when it is used: programs that are loaded start without it.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgc.backends.cpu import profiler, roofline
-from tgc.backends.cpu.autotune import Autotune, Tuner
 from tgc.backends.cpu.callback import Callback, opaque_nodes
 from tgc.backends.cpu.compile_many import processes
 from tgc.backends.cpu.driver import Driver, launch_loop
-from tgc.backends.cpu.emit import emit
 from tgc.backends.cpu.flatten import Numbered
 from tgc.backends.cpu.loader import (
     Loader,
@@ -34,7 +35,6 @@ from tgc.backends.cpu.target import CpuTarget
 from tgc.backends.cpu.template import Template
 from tgc.backends.cpu.workers import Workers
 from tgc.backends.loops.ir import Kernel
-from tgc.backends.loops.lower import lower
 from tgc.collector import collector_paused
 from tgc.errors import BackendError
 from tgc.ir import Graph, Node
@@ -48,6 +48,9 @@ from tgc.runtime.cache import KernelCache, content_key
 from tgc.runtime.profile import Profile, Roofline
 from tgc.runtime.registry import Executable, Packed
 from tgc.sizes import Symbols, pin
+
+if TYPE_CHECKING:
+    from tgc.backends.cpu.autotune import Autotune, Tuner
 
 LARGE = 60  # nodes of a graph that has kernels enough for processes to share
 PLAN_SHARE = 0.25  # of the cache that one plan, with its constants, may take
@@ -91,6 +94,8 @@ class CpuBackend:
 
     @cached_property
     def tuner(self) -> Tuner:
+        from tgc.backends.cpu.autotune import Tuner
+
         return Tuner(self.target, self.cache, self.loader, self.driver)
 
     def describe(self) -> Mapping[str, str]:
@@ -107,11 +112,15 @@ class CpuBackend:
 
     def autotune(self) -> Autotune:
         """The pass that gives regions the schedules that are the quickest on this machine."""
+        from tgc.backends.cpu.autotune import Autotune
+
         return Autotune(self.tuner)
 
     @cached_property
     def roofline(self) -> Roofline:
         """The limits of the machine, measured when they are first asked for."""
+        from tgc.backends.cpu import roofline
+
         return roofline.measure(self.target, self.driver, self.cache, self.loader)
 
     @collector_paused()
@@ -125,6 +134,9 @@ class CpuBackend:
 
     def _launches(self, graph: Graph, known: dict[object, list[tuple[Kernel, str]]]) -> Iterator[Launch]:
         """The same, equal regions (of layers that are alike) lowered once: `known` holds the kernels of each."""
+        from tgc.backends.cpu.emit import emit
+        from tgc.backends.loops.lower import lower
+
         overwrites = overwritten(graph)
         for node in graph.nodes:
             if isinstance(node.op, Control):
@@ -275,6 +287,8 @@ class CpuBackend:
     def profile(self, executable: Executable, arrays: Sequence[np.ndarray]) -> Profile:
         """Where the time of a call of what `compile` returned goes; no array is overwritten."""
         assert isinstance(executable, CpuProgram)
+        from tgc.backends.cpu import profiler
+
         return profiler.profile(executable, arrays, self.roofline)
 
 
