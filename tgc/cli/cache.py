@@ -20,6 +20,7 @@ def cache() -> None:
 @click.option("--limit", default=20, show_default=True, metavar="N", help="Show the N entries used last; 0: all.")
 def ls(limit: int, as_json: bool) -> None:
     """List what is in the cache."""
+    import re
     import time
     from dataclasses import asdict
 
@@ -40,7 +41,10 @@ def ls(limit: int, as_json: bool) -> None:
     if shown:
         print_table(
             ["name", "kind", ">size", ">last used", "key"],
-            [(e.name, e.kind, nbytes(e.bytes), _ago(now - e.used), e.key[:12]) for e in shown],
+            [
+                (re.sub("_[0-9a-f]{32}$", "", e.name), e.kind, nbytes(e.bytes), _ago(now - e.used), e.key[:12])
+                for e in shown
+            ],
         )
         click.echo()
     rest = f", {len(shown)} of them shown" if len(shown) < len(entries) else ""
@@ -57,7 +61,7 @@ def ls(limit: int, as_json: bool) -> None:
     "--size", type=click.FloatRange(min=0), metavar="MIB", help="Keep so much; by default three quarters of the limit."
 )
 def gc(size: float | None, as_json: bool) -> None:
-    """Remove the entries that were unused longest until the rest fits, and what unfinished writers left."""
+    """Remove what was unused longest until the rest fits."""
     from tgc.runtime.cache import KEPT, KernelCache
 
     found = KernelCache.default()

@@ -72,6 +72,7 @@ def command(name: str, *, json: bool = True, **settings: Any) -> Callable[[Calla
         if json:
             f = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")(f)
         made: click.Command = click.command(name, context_settings=_HELP, **settings)(debug_option(f))  # type: ignore[no-untyped-call]
+        made.params.sort(key=lambda option: option.name in ("as_json", "debug"))  # last in the help
         return made
 
     return decorate

@@ -18,6 +18,7 @@ from tgc.cli.models import Spec, model_options
 @click.option(
     "--target",
     "targets",
+    metavar="NAME",
     multiple=True,
     default=["native"],
     show_default=True,

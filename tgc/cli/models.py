@@ -147,7 +147,7 @@ def _of_function(model: str, given: Mapping[str, Spec]) -> LoweredFunction:
     if isinstance(f, Graph):
         return of_graph(f)
     if not callable(f):
-        raise CommandError(f"{model} is a {type(f).__name__}, not a function")
+        raise CommandError(f"{model} is no function: it is of type {type(f).__name__}")
     args = _arguments(f, given, model)
     lowered: LoweredFunction = (f if isinstance(f, Jit) else jit(f)).lower(*args[0], **args[1])
     return lowered

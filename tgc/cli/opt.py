@@ -71,7 +71,7 @@ def opt(graph: str, passes: str | None, backend: str, output: str | None, check:
         verify(read)
     else:
         if Path(graph).suffix != ".tgir":
-            raise CommandError(f"{graph} is no .tgir file; tgc show MODEL > graph.tgir makes one")
+            raise CommandError(f"{graph} is no .tgir file; tgc show MODEL -o graph.tgir makes one")
         read = load_graph(graph)
     made = run(
         parse_pipeline(PIPELINE if passes is None else passes),

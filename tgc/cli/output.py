@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 WIDE = 200  # columns of what is no terminal
-LAST = 20  # columns that the last one of a table has at least, where those before it could take all
+LAST, LEAST = 20, 12  # columns that the last one of a table gets, and that another text keeps, where room is short
 
 
 class _Console(Console):
@@ -47,16 +47,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
     """A table; columns whose heading begins with `>` are numbers and stand to the right."""
     table = Table(box=None, pad_edge=False, header_style="bold cyan")
     cells = [[x if isinstance(x, Text) else Text(str(x)) for x in row] for row in rows]
-    for k, heading in enumerate(columns):
-        right, last = heading.startswith(">"), k == len(columns) - 1
-        longest = max((len(row[k]) for row in cells), default=0)
-        table.add_column(
-            heading.lstrip(">"),
-            justify="right" if right else "left",
-            no_wrap=not last,
-            overflow="fold" if last else "ellipsis",
-            min_width=min(longest, LAST) if last else longest if right else None,
-        )
+    headings, numeric = [h.lstrip(">") for h in columns], [h.startswith(">") for h in columns]
+    widths = [max(len(h), *(len(row[k]) for row in cells), 0) for k, h in enumerate(headings)]
+    widths[-1] = min(widths[-1], LAST)
+    excess = sum(widths) + 2 * (len(widths) - 1) - console().width
+    if excess > 0 and (texts := [k for k, number in enumerate(numeric[:-1]) if not number]):
+        widest = max(texts, key=lambda k: widths[k])
+        widths[widest] = max(widths[widest] - excess, LEAST)
+    for heading, number, width in zip(headings[:-1], numeric, widths, strict=False):
+        table.add_column(heading, justify="right" if number else "left", no_wrap=True, overflow="ellipsis", width=width)
+    table.add_column(headings[-1], justify="right" if numeric[-1] else "left", no_wrap=numeric[-1], overflow="fold")
     for row in cells:
         table.add_row(*row)
     console().print(table)

@@ -15,17 +15,20 @@ from tgc.cli.models import Spec, model_options
 @click.option("--stage", metavar="NAME", help="Show the graph after this pass; `last` is what is compiled.")
 @click.option("--kernel", metavar="NAME", help="Show the source of this kernel; `all` shows every one.")
 @click.option("--asm", is_flag=True, help="Show the machine code of the kernel instead.")
+@click.option("--output", "-o", metavar="FILE.tgir", help="Write the graph to a file, and its constants beside it.")
 @click.option("--list", "listing", is_flag=True, help="List the stages and the kernels.")
 def show(
     model: str, shapes: Sequence[tuple[str, Spec]], backend: str, passes: str | None, stage: str | None,
-    kernel: str | None, asm: bool, listing: bool, as_json: bool,
+    kernel: str | None, asm: bool, output: str | None, listing: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Show a graph at any stage, or a kernel.
 
-    Without options, the graph as it was traced. What is shown of a graph is textual IR that parses back.
+    Without options, the graph as it was traced. Graphs are textual IR, which parses back; only a file that --output
+    writes has the constants with it, so that it runs.
     """
     from tgc.cli.opened import chosen, open_model
     from tgc.cli.output import print_json, print_source, print_table
+    from tgc.text import save_graph
 
     if asm and kernel is None:
         raise CommandError("--asm shows a kernel's machine code: name it by --kernel")
@@ -54,7 +57,9 @@ def show(
     else:
         name = stage or next(iter(opened.stages))
         name = list(opened.stages)[-1] if name == "last" else chosen(opened.stages, name, "stage")
-        if as_json:
+        if output is not None:
+            save_graph(opened.stages[name], output)
+        elif as_json:
             print_json({"stage": name, "text": str(opened.stages[name])})
         else:
             print_source(str(opened.stages[name]), "tgir")

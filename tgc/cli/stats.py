@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tgc.cli.command import command
 from tgc.cli.models import Spec, model_options
+
+if TYPE_CHECKING:
+    from tgc.cli.opened import Opened
+    from tgc.ir import Constant, Graph
 
 
 @command("stats")
@@ -21,24 +25,24 @@ def stats(model: str, shapes: Sequence[tuple[str, Spec]], backend: str, passes: 
     time, a while loop once, a branch as the costliest. Bytes are what its kernels must read and write.
     """
     from tgc.cli.opened import open_model
-    from tgc.cli.output import count, nbytes, print_json, print_pairs, print_table
+    from tgc.cli.output import count, nbytes, plural, print_json, print_pairs, print_table
 
     found = statistics(open_model(model, shapes, backend, passes))
     if as_json:
         print_json(found)
         return
     memory = found["memory"]
+    parts = [f"{what} {nbytes(n)}" for what, n in memory.items() if what != "peak" and n]
     print_pairs(
         {
             "model": f"@{found['name']}",
             "inputs": ", ".join(f"{name} {type}" for name, type in found["inputs"].items()) or "none",
             "results": ", ".join(found["results"]),
-            "parameters": f"{found['parameters']:,} in {found['constants']} constants",
+            "parameters": f"{found['parameters']:,} in {plural(found['constants'], 'constant')}",
             "work": count(found["flops"], "FLOP"),
             "traffic": f"{nbytes(found['bytes'])}, {found['flops'] / max(found['bytes'], 1):.3g} FLOP a byte",
             "kernels": f"{found['kernels']}, of {sum(found['ops'].values())} ops",
-            "peak memory": " + ".join(f"{nbytes(n)} {what}" for what, n in memory.items() if what != "peak" and n)
-            + f" = {nbytes(memory['peak'])}",
+            "peak memory": f"{nbytes(memory['peak'])}: {', '.join(parts)}",
         }
     )
     click.echo()
@@ -57,7 +61,14 @@ def stats(model: str, shapes: Sequence[tuple[str, Spec]], backend: str, passes: 
     print_table(["op", ">nodes", ">work", ">share"], rows)
 
 
-def statistics(opened: Any) -> dict[str, Any]:
+def _constants(graph: Graph) -> list[Constant]:
+    """Those of a graph and of its regions, each once."""
+    from tgc.text import constants_of
+
+    return list({(c.digest, c.value.type): c for c in constants_of(graph)}.values())
+
+
+def statistics(opened: Opened) -> dict[str, Any]:
     """The figures, as data; memory in bytes."""
     from tgc.cli.opened import inputs_of
     from tgc.ops.work import traffic_of, work_by_op
@@ -72,7 +83,7 @@ def statistics(opened: Any) -> dict[str, Any]:
     ops = Counter(node.op.name for node in every_node(plain))
     memory = {
         "inputs": sum(v.type.nbytes for v in last.inputs),
-        "constants": sum(c.value.type.nbytes for c in last.constants),
+        "constants": sum(c.value.type.nbytes for c in _constants(last)),
         "intermediate values": arena_bytes(last),
         "results": sum(v.type.nbytes for v in last.outputs),
     }
@@ -80,8 +91,8 @@ def statistics(opened: Any) -> dict[str, Any]:
         "name": opened.name,
         "inputs": {name: str(type) for name, type in inputs_of(first).items()},
         "results": [f"{name} {v.type}" for name, v in zip(opened.outputs, first.outputs, strict=True)],
-        "parameters": sum(c.value.type.size for c in first.constants if is_inexact(c.value.dtype)),
-        "constants": len(first.constants),
+        "parameters": sum(c.value.type.size for c in _constants(first) if is_inexact(c.value.dtype)),
+        "constants": len(_constants(first)),
         "ops": dict(ops),
         "flops": sum(work.values()),
         "flops_by_op": work,
