@@ -11,6 +11,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,6 +59,23 @@ class LoweredFunction(Lowered):
         arguments, results = to_json(self.arguments, "arguments"), to_json(self.results, "results")
         made = Program.of(self, arguments, results, result_names(self.results), targets)
         write(path, merged(read(path)[1] if add else (), [made]))
+
+    def view(self, html: str | os.PathLike[str] | None = None, *, profile: Profile | None = None) -> None:
+        """The explorer: every stage, kernel and the memory plan, and a profile if there is one, as a web page.
+
+        It is served on this machine, and opened in a browser, until interrupted; or written to a file.
+
+        Args:
+            html: the file to write, which needs neither a server nor the network.
+            profile: of a call, as `Compiled.profile` measures it.
+        """
+        from tgc.view import Model, page, serve  # of no use to those who only run programs
+
+        text = page(Model.of(self, profile))
+        if html is None:
+            serve(text)
+        else:
+            Path(html).write_text(text, encoding="utf-8")
 
     def template(self, symbols: Symbols) -> Callable[[Sequence[int]], Compiled]:
         """A function of the values of `symbols`, which are sizes in the graph, that makes what `compile` does."""
@@ -109,9 +127,22 @@ class Compiled:
                 function to trace, but a `LoweredFunction` that can be saved.
             ArtifactError: there is something else in the file that is to be added to.
         """
+        self._traced("save").save(path, targets=targets, add=add)
+
+    def view(self, html: str | os.PathLike[str] | None = None, *, profile: Profile | None = None) -> None:
+        """The explorer of the program, as `LoweredFunction.view`; the function is traced once more, as it is now.
+
+        Raises:
+            TraceError: there is no function to trace.
+        """
+        self._traced("view").view(html, profile=profile)
+
+    def _traced(self, act: str) -> LoweredFunction:
         if self.again is None:
-            raise TraceError("there is no function to trace again: save the LoweredFunction that this was compiled of")
-        self.again().save(path, targets=targets, add=add)
+            raise TraceError(
+                f"there is no function to trace again: {act} the LoweredFunction that this was compiled of"
+            )
+        return self.again()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's results.

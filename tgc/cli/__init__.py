@@ -24,6 +24,7 @@ COMMANDS = {
         "diff": "tgc.cli.diff:diff",
         "explain": "tgc.cli.explain:explain",
         "stats": "tgc.cli.stats:stats",
+        "view": "tgc.cli.view:view",
     },
     "Installation": {
         "cache": "tgc.cli.cache:cache",
