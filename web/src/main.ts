@@ -100,10 +100,14 @@ function layOut(then: (scene: Scene) => void, early?: (scene: Scene) => void): v
     scene.arrange(data.placed);
     graph.look.selected = chosen === null ? null : scene.byId.get(chosen) ?? null;
     graph.show(scene);
-    if (!begun) early?.(scene);
+    if (!begun) {
+      early?.(scene);
+      requestAnimationFrame(() => performance.mark("drawn"));
+    }
     begun = true;
     if (!data.placed.done) return;
-    document.body.removeAttribute("aria-busy");
+    performance.mark("laid-out");
+    document.body.setAttribute("aria-busy", "false");
     then(scene);
   };
   worker.postMessage({ id, tree: next.tree });
