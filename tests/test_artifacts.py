@@ -28,7 +28,6 @@ from tgc.errors import ArtifactError, BackendError, DTypeError, ShapeError, TgcE
 from tgc.jit import Compiled
 from tgc.runtime import archive
 from tgc.runtime.archive import ALIGNMENT, Archive
-from tgc.runtime.artifact import _folder
 from tgc.runtime.registry import get_backend
 
 X86 = pytest.mark.skipif("avx2" not in get_backend("cpu").target.features, reason="needs avx2")
@@ -374,17 +373,39 @@ def test_versions(sound: Path, tmp_path: Path) -> None:
 def test_code_of_another_tgc_is_not_run(sound: Path, tmp_path: Path) -> None:
     whole, path = members(sound), tmp_path / "f.tgc"
     manifest = json.loads(whole["manifest.json"])
-    for program in manifest["programs"]:
-        for code in program["codes"]:
-            old, new = code["machine"], code["machine"] + " older"
-            code["machine"], listed = new, manifest["members"]
-            for name in [name for name in listed if _folder(0, old)[-8:] in name]:
-                renamed = name.replace(_folder(0, old)[-8:], _folder(0, new)[-8:])
-                listed[renamed], whole[renamed] = listed.pop(name), whole.pop(name)
+    for name in [name for name in whole if name.endswith("code.json")]:
+        code = json.loads(whole[name])
+        whole[name] = json.dumps({**code, "machine": code["machine"] + " older"}).encode()
+        manifest["members"][name] = archive._entry(whole[name])
     path.write_bytes(zipped({**whole, "manifest.json": json.dumps(manifest).encode()}))
     loaded = tgc.load(path)
     assert len(loaded.notes) == 2
     assert all(np.allclose(a, b, atol=1e-5) for a, b in zip(loaded(X), tgc.load(sound)(X), strict=True))
+
+
+@pytest.mark.parametrize("member", ["program.json", "code.json"])
+def test_fields_of_other_kinds(member: str, sound: Path, tmp_path: Path) -> None:
+    """Written by another program, with checksums that are right."""
+    whole, path, refusals = members(sound), tmp_path / "f.tgc", set()
+    name = next(name for name in whole if name.endswith(member))
+    for container, key in places(json.loads(whole[name])):
+        for junk in JUNK if isinstance(container, dict) else JUNK[:3]:
+            data = json.loads(whole[name])
+            _at(data, container, key)[key] = junk
+            manifest = json.loads(whole["manifest.json"])
+            changed = {name: json.dumps(data).encode()}
+            manifest["members"][name] = archive._entry(changed[name])
+            path.write_bytes(zipped({**whole, **changed, "manifest.json": json.dumps(manifest).encode()}))
+            try:
+                tgc.load(path)
+            except TgcError as error:
+                refusals.add(str(error).removeprefix(f"{path}: ")[:24])
+    assert len(refusals) > 5
+
+
+def _at(data: Any, container: Any, key: Any) -> Any:
+    """The container in `data` that is equal to another one."""
+    return data if data == container else next(c for c, k in places(data) if c == container and k == key)
 
 
 def test_members_that_overlap(sound: Path, tmp_path: Path) -> None:

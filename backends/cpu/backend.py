@@ -209,6 +209,8 @@ class CpuBackend:
         """The program that `pack` made data of; opaque regions call what `graph` says."""
         constants = {int(base): aligned(c, ALIGNMENT) for base, c in packed.tensors.items()}
         plan = replace(Plan.of_bytes(packed.plan), constants=constants)
+        if lacking := {symbol for _, symbol in plan.kernels} - packed.objects.keys():
+            raise BackendError(f"there is no machine code of {min(lacking)}")
         addresses = self.loader.load(packed.objects)
         first = len(plan.kernels)
         opaque = any(fact.kind == "opaque" for fact in plan.facts)

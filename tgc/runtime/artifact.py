@@ -1,9 +1,11 @@
 """Saved programs: what is in a file that `Compiled.save` writes and `tgc.load` reads.
 
-    manifest.json                     versions, checksums, and of each program types, structures and codes
+    manifest.json                     versions, checksums of all that follows, and which programs and codes there are
     tensors.safetensors               constants of the traced graphs, and as compiled programs have them in memory
+    programs/0/program.json           types, structures, options
     programs/0/trace.tgir             the traced graph, from which any machine can compile it
-    programs/0/91c2ab03/plan          of code for one kind of machine: what the backend needs beside object code
+    programs/0/91c2ab03/code.json     of code for one kind of machine: that machine, and what there is of it
+    programs/0/91c2ab03/plan          what the backend needs beside object code
     programs/0/91c2ab03/stages/03-fuse.tgir
     programs/0/91c2ab03/kernels/map_add.py
     objects/map_add_5f0c...           object code, shared by programs
@@ -15,6 +17,7 @@ it, but there is machine code: **trust a file as you would trust a program.** It
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -31,6 +34,7 @@ from tgc.runtime import archive
 from tgc.runtime.archive import Archive, tensor_name
 from tgc.runtime.lowered import Lowered
 from tgc.runtime.registry import Packed, get_backend
+from tgc.runtime.structures import from_json
 from tgc.text import constants_of, parse, print_graph
 from tgc.types import BY_SHORT_NAME, F8E4M3, F8E5M2, SHORT_NAMES, TensorType
 from tgc.verify import verify
@@ -92,17 +96,17 @@ class Program:
             VerifyError: a constant has no data.
         """
         graph, backend = lowered.graph, lowered.backend.split(":")[0]
-        codes = []
+        codes: dict[str, Code] = {}
         for target in targets:
             own = replace(lowered, backend=lowered.backend if target == "native" else f"{backend}:{target}")
             stages = {name: print_graph(g) for name, g in list(own.stages.items())[1:]}
             made = get_backend(own.backend)
             packed = made.pack(own.compilation.result, own.donated)
-            codes.append(Code(made.level, packed, stages, own.kernels))
+            codes.setdefault(packed.machine, Code(made.level, packed, stages, own.kernels))
         return Program(
             graph.name, print_graph(graph), graph_constants(graph), tuple((v.name, v.type) for v in graph.inputs),
             tuple(zip(outputs, (v.type for v in graph.outputs), strict=True)), arguments, results, lowered.donated,
-            backend, lowered.memory_limit, lowered.autotune, lowered.pipeline, tuple(codes),
+            backend, lowered.memory_limit, lowered.autotune, lowered.pipeline, tuple(codes.values()),
         )  # fmt: skip
 
     @property
@@ -180,33 +184,32 @@ def write(path: str | os.PathLike[str], programs: Sequence[Program]) -> None:
             tensors.setdefault(name, array)
         return names
 
-    listed = []
+    listed: list[list[str]] = []
     for number, p in enumerate(programs):
         folder = f"programs/{number}"
         members[f"{folder}/trace.tgir"] = p.trace.encode()
         constants = {}
         for digest, name in stored(p.constants).items():
             array = p.constants[digest]
-            labels.setdefault(name, (_LABELS.get(array.dtype, "U8"), array.shape))
+            if array.dtype in _LABELS:
+                labels.setdefault(name, (_LABELS[array.dtype], array.shape))
             constants[digest] = [name, SHORT_NAMES[array.dtype], array.shape]
-        codes = []
-        for c in p.codes:
-            place, packed = _folder(number, c.packed.machine), c.packed
+        listed.append([_machine_name(c.packed.machine) for c in p.codes])
+        for place, c in zip((f"{folder}/{name}" for name in listed[-1]), p.codes, strict=True):
+            packed = c.packed
             members[f"{place}/plan"] = packed.plan
             members |= {_stage(place, k, n): t.encode() for k, (n, t) in enumerate(c.stages.items(), 1)}
             members |= {f"{place}/kernels/{n}.py": text.encode() for n, text in c.kernels.items()}
             members |= {f"objects/{symbol}": code for symbol, code in packed.objects.items()}
-            codes.append({
+            members[f"{place}/code.json"] = _to_json({
                 "target": c.target, "machine": packed.machine, "tools": packed.tools, "stages": list(c.stages),
                 "kernels": list(c.kernels), "objects": list(packed.objects), "tensors": stored(packed.tensors),
             })  # fmt: skip
-        listed.append({
+        members[f"{folder}/program.json"] = _to_json({
             "name": p.name, "constants": constants, "inputs": _types_to_json(p.inputs),
             "outputs": _types_to_json(p.outputs), "arguments": p.arguments, "results": p.results, "donated": p.donated,
             "backend": p.backend, "memory_limit": p.memory_limit, "autotune": p.autotune, "pipeline": p.pipeline,
-            "codes": codes,
         })  # fmt: skip
-    labels = {name: label for name, label in labels.items() if label[0] != "U8" or tensors[name].dtype.itemsize == 1}
     archive.write_archive(path, {"tgc": __version__, "programs": listed}, members, tensors, labels)
 
 
@@ -222,8 +225,13 @@ def _types_to_json(named: Iterable[tuple[str, TensorType]]) -> list[Any]:
     return [[name, SHORT_NAMES[t.dtype], t.shape] for name, t in named]
 
 
-def _folder(number: int, machine: str) -> str:
-    return f"programs/{number}/{hashlib.sha256(machine.encode()).hexdigest()[:8]}"
+def _machine_name(machine: str) -> str:
+    """The folder of code for that machine."""
+    return hashlib.sha256(machine.encode()).hexdigest()[:8]
+
+
+def _to_json(data: Any) -> bytes:
+    return json.dumps(data, separators=(",", ":")).encode()
 
 
 def _stage(folder: str, number: int, name: str) -> str:
@@ -241,8 +249,8 @@ def read(path: str | os.PathLike[str]) -> tuple[Archive, list[Program]]:
     """
     found = Archive(path)
     try:
-        listed = _list(_get(found.manifest, "programs", list), dict)
-        return found, [_program(found, number, item) for number, item in enumerate(listed)]
+        listed = _list(_get(found.manifest, "programs", list), list)
+        return found, [_program(found, f"programs/{k}", _list(codes, str)) for k, codes in enumerate(listed)]
     except ArtifactError as error:
         raise ArtifactError(f"{found.path}: {error}") from error
 
@@ -269,28 +277,40 @@ class _Tensors(Mapping[str, np.ndarray]):
         return len(self._entries)
 
 
-def _program(archive: Archive, number: int, item: Mapping[str, Any]) -> Program:
-    folder = f"programs/{number}"
+def _program(archive: Archive, folder: str, codes: Sequence[str]) -> Program:
+    item = _json(archive, f"{folder}/program.json")
     constants = {
         digest: (_name(name), _type(dtype, shape))
         for digest, (name, dtype, shape) in _rows(_get(item, "constants", dict).items(), 3)
     }
-    inputs = _types(_get(item, "inputs", list))
+    inputs, outputs = (_types(_get(item, key, list)) for key in ("inputs", "outputs"))
+    for key, types in (("arguments", inputs), ("results", outputs)):
+        structure = _get(item, key, object)
+        if from_json(structure).num_leaves != len(types):
+            raise ArtifactError(f"a structure does not hold {len(types)} arrays: {structure!r:.60}")
     donated = tuple(_list(_get(item, "donated", list), int))
     if not all(0 <= i < len(inputs) for i in donated):
         raise ArtifactError(f"an input that is donated is none: {donated}")
     return Program(
-        _get(item, "name", str), _text(archive, f"{folder}/trace.tgir"), _Tensors(archive, constants), inputs,
-        _types(_get(item, "outputs", list)), _get(item, "arguments", object), _get(item, "results", object), donated,
-        _get(item, "backend", str), _get(item, "memory_limit", int | None), _get(item, "autotune", bool),
-        _get(item, "pipeline", str | None),
-        tuple(_code(archive, number, code) for code in _list(_get(item, "codes", list), dict)),
-    )  # fmt: skip
+        name=_get(item, "name", str),
+        trace=_text(archive, f"{folder}/trace.tgir"),
+        constants=_Tensors(archive, constants),
+        inputs=inputs,
+        outputs=outputs,
+        arguments=item["arguments"],
+        results=item["results"],
+        donated=donated,
+        backend=_get(item, "backend", str),
+        memory_limit=_get(item, "memory_limit", int | None),
+        autotune=_get(item, "autotune", bool),
+        pipeline=_get(item, "pipeline", str | None),
+        codes=tuple(_code(archive, f"{folder}/{code}") for code in codes),
+    )
 
 
-def _code(archive: Archive, number: int, item: Mapping[str, Any]) -> Code:
+def _code(archive: Archive, folder: str) -> Code:
+    item = _json(archive, f"{folder}/code.json")
     machine = _get(item, "machine", str)
-    folder = _folder(number, machine)
     tools = {key: str(version) for key, version in _get(item, "tools", dict).items()}
     names = {key: (_name(name), None) for key, name in _get(item, "tensors", dict).items()}
     objects = {
@@ -304,23 +324,23 @@ def _code(archive: Archive, number: int, item: Mapping[str, Any]) -> Code:
 
 
 def _get(item: Mapping[str, Any], key: str, kind: Any) -> Any:
-    """A field of the manifest, which must be of a type."""
+    """A field of an object, which must be of a type."""
     if key not in item or not isinstance(item[key], kind):
         what = f"it is {item[key]!r:.40}" if key in item else "there is none"
-        raise ArtifactError(f"field {key!r} of the manifest is not of type {getattr(kind, '__name__', kind)}: {what}")
+        raise ArtifactError(f"field {key!r} is not of type {getattr(kind, '__name__', kind)}: {what}")
     return item[key]
 
 
 def _list(items: list[Any], kind: type) -> list[Any]:
     if wrong := [i for i in items if not isinstance(i, kind)]:
-        raise ArtifactError(f"{wrong[0]!r:.40} in the manifest is not of type {kind.__name__}")
+        raise ArtifactError(f"{wrong[0]!r:.40} is not of type {kind.__name__}")
     return items
 
 
 def _rows(items: Iterable[tuple[str, Any]], length: int) -> Iterator[tuple[str, list[Any]]]:
     for key, row in items:
         if not isinstance(row, list) or len(row) != length:
-            raise ArtifactError(f"{key!r:.40} in the manifest has no row of {length}")
+            raise ArtifactError(f"{key!r:.40} has no row of {length}")
         yield key, row
 
 
@@ -331,7 +351,7 @@ def _types(items: list[Any]) -> tuple[tuple[str, TensorType], ...]:
 def _type(dtype: Any, shape: Any) -> TensorType:
     sizes = _list(shape, int) if isinstance(shape, list) else [-1]
     if not isinstance(dtype, str) or dtype not in BY_SHORT_NAME or min(sizes, default=0) < 0:
-        raise ArtifactError(f"the manifest has a type of dtype {dtype!r:.40} and shape {shape!r:.60}")
+        raise ArtifactError(f"there is a type of dtype {dtype!r:.40} and shape {shape!r:.60}")
     try:
         return TensorType(BY_SHORT_NAME[dtype], tuple(sizes))
     except TgcError as error:
@@ -340,7 +360,7 @@ def _type(dtype: Any, shape: Any) -> TensorType:
 
 def _name(name: Any) -> str:
     if not isinstance(name, str):
-        raise ArtifactError(f"the manifest has {name!r:.40} for the name of a tensor")
+        raise ArtifactError(f"{name!r:.40} stands for the name of a tensor")
     return name
 
 
@@ -348,6 +368,16 @@ def _member(archive: Archive, name: str) -> memoryview:
     if name not in archive.members:
         raise ArtifactError(f"it has no member {name!r:.80}")
     return archive.members[name]
+
+
+def _json(archive: Archive, name: str) -> dict[str, Any]:
+    try:
+        found = json.loads(bytes(_member(archive, name)))
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"member {name} is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise ArtifactError(f"member {name} is no JSON object")
+    return found
 
 
 def _text(archive: Archive, name: str) -> str:
