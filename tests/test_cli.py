@@ -186,7 +186,6 @@ def test_running(tgc_command: Tgc, golden: Callable[[str, str], None], monkeypat
     monkeypatch.setenv("COLUMNS", "160")
     calls = [
         ("compile", *FORWARD), ("run", "forward.tgc", "--random"), ("run", "forward.tgc", "--random", "-o", "out.npz"),
-        ("profile", *FORWARD), ("profile", "forward.tgc", "--top", "1"),
     ]  # fmt: skip
     golden("cli/running.txt", masked(transcript(tgc_command, *calls)))
 
@@ -281,6 +280,14 @@ def test_textual_ir_is_written_and_read(tgc_command: Tgc, monkeypatch: pytest.Mo
     assert tgc_command("opt", "in.tgir", "--passes", "inline,fold", "--check", "-o", "out.tgir").code == 0
     texts = [tgc_command("run", f, "--random").out for f in ("in.tgir", "out.tgir")]
     assert texts[0] == texts[1] == tgc_command("run", *FORWARD, "--random").out
+
+
+def test_a_profile_is_a_table(tgc_command: Tgc) -> None:
+    heading, *rows, _, total = tgc_command("profile", *FORWARD).out.splitlines()
+    assert heading.split() == ["kernel", "kind", "time", "of", "call", "runs", "FLOP/s", "B/s", "of", "limit", "lines"]
+    names = {row.split()[0].rstrip("…") for row in rows}
+    assert {"(the", "dot_relu_contraction"} < names
+    assert total.startswith("a call takes")
 
 
 def test_traces_are_what_perfetto_reads(tgc_command: Tgc) -> None:

@@ -91,5 +91,5 @@ def to_html(graph: Graph) -> str:
     )
 
 
-Graph.to_dot = to_dot  # type: ignore[method-assign]
-Graph._repr_html_ = to_html  # type: ignore[method-assign]
+Graph.to_dot = to_dot  # type: ignore[assignment, method-assign]
+Graph._repr_html_ = to_html  # type: ignore[assignment, method-assign]

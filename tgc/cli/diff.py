@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import click
 
 from tgc.cli.command import DONE, FOUND, CommandError, command
-from tgc.cli.models import ShapeType, Spec
+from tgc.cli.models import ShapeType, Spec, files
 
 
 @command("diff")
-@click.argument("a")
-@click.argument("b", required=False)
+@click.argument("a", shell_complete=files)
+@click.argument("b", required=False, shell_complete=files)
 @click.option("--stage", metavar="NAME", help="Compare the graphs after this pass instead of those as traced.")
 @click.option("--stages", nargs=2, metavar="FIRST SECOND", help="Compare two stages of one model.")
 @click.option("--shape", "shapes", type=ShapeType(), multiple=True, help="Shape of an input: see tgc show --help.")

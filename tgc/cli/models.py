@@ -22,8 +22,10 @@ from typing import Any, NamedTuple
 
 import click
 import optree
+from click.shell_completion import CompletionItem
 
 from tgc.cli.command import CommandError
+from tgc.errors import TgcError
 from tgc.ir import Graph
 from tgc.jit import Jit, LoweredFunction, jit
 from tgc.text import load_graph
@@ -59,6 +61,11 @@ class ShapeType(click.ParamType[tuple[str, Spec]]):
         return name, Spec(sizes, as_dtype(dtype) if dtype else None)
 
 
+def files(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """What shells complete by the names of files."""
+    return [CompletionItem(incomplete, type="file")]
+
+
 def model_options(f: Callable[..., Any]) -> Callable[..., Any]:
     """Decorator: the argument MODEL, and the options that say how it is lowered."""
     for option in (
@@ -68,7 +75,7 @@ def model_options(f: Callable[..., Any]) -> Callable[..., Any]:
             "--shape", "shapes", type=ShapeType(), multiple=True,
             help="Shape of an input, float32 unless given: x=1,3,224,224 or x=i32[8,128]. Once for each input.",
         ),
-        click.argument("model"),
+        click.argument("model", shell_complete=files),
     ):  # fmt: skip
         f = option(f)
     return f
@@ -120,7 +127,12 @@ def _loaded(reader: Any, model: str, given: Mapping[str, Spec]) -> tuple[Graph, 
         raise CommandError(
             f"{model}: reading {reader.name} needs a package ({error}): pip install '{extra}'"
         ) from error
-    found: tuple[Graph, Sequence[str]] = read(model, {name: spec.shape for name, spec in given.items()})
+    try:
+        found: tuple[Graph, Sequence[str]] = read(model, {name: spec.shape for name, spec in given.items()})
+    except (TgcError, ValueError) as error:
+        if "`shapes`" not in str(error):
+            raise
+        raise CommandError(f"{model} leaves sizes open, which --shape NAME=SHAPE gives: {error}") from error
     return found
 
 

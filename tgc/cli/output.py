@@ -120,7 +120,7 @@ def count(n: float, unit: str = "") -> str:
         if abs(n) < 1000 or prefix == "T":
             break
         n /= 1000
-    number = f"{n:.0f}" if not prefix and float(n).is_integer() else f"{n:.3g}" if n < 100 else f"{n:.0f}"
+    number = f"{n:.0f}" if n >= 100 or (not prefix and float(n).is_integer()) else f"{n:#.3g}"
     return f"{number} {prefix}{unit}".rstrip()
 
 
@@ -128,7 +128,7 @@ def seconds(t: float) -> str:
     """A time: 3.52 us, 12.4 ms, 1.20 s."""
     for unit, scale in (("ns", 1e-9), ("us", 1e-6), ("ms", 1e-3)):
         if t < 1000 * scale:
-            return f"{t / scale:.3g} {unit}" if t < 100 * scale else f"{t / scale:.0f} {unit}"
+            return f"{t / scale:#.3g} {unit}" if t < 100 * scale else f"{t / scale:.0f} {unit}"
     return f"{t:.2f} s"
 
 
