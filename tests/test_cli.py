@@ -424,3 +424,9 @@ def test_keras_files_are_models(tgc_command: Tgc) -> None:
     assert tgc_command("run", "m.tgc", "--input", "x.npy", "-o", "out.npz").code == 0
     np.testing.assert_allclose(np.load("out.npz")["y"], model.predict(data, verbose=0), rtol=1e-5)
     assert "%x: f32[1,6]" in tgc_command("show", "m.keras").out
+    sequences = keras.Input((None, 6), name="x")
+    keras.Model(sequences, keras.layers.LSTM(4)(sequences)).save("open.keras")
+    said = tgc_command("show", "open.keras")
+    assert said.code == 2
+    assert "open.keras leaves sizes open, which --shape NAME=SHAPE gives" in said.err
+    assert tgc_command("run", "open.keras", "--shape", "x=2,5,6", "--random").code == 0

@@ -121,14 +121,10 @@ def _loaded(reader: Any, model: str, given: Mapping[str, Spec]) -> tuple[Graph, 
     if not Path(model).exists():
         raise FileNotFoundError(2, "No such file or directory", model)
     try:
-        read = reader.load()
-    except ImportError as error:
+        found: tuple[Graph, Sequence[str]] = reader.load()(model, {name: spec.shape for name, spec in given.items()})
+    except ModuleNotFoundError as error:
         extra = f"tgc[{reader.name}]"
-        raise CommandError(
-            f"{model}: reading {reader.name} needs a package ({error}): pip install '{extra}'"
-        ) from error
-    try:
-        found: tuple[Graph, Sequence[str]] = read(model, {name: spec.shape for name, spec in given.items()})
+        raise CommandError(f"reading {model} needs a package: {error}; pip install '{extra}'") from error
     except (TgcError, ValueError) as error:
         if "`shapes`" not in str(error):
             raise

@@ -80,8 +80,10 @@ def _figures(row: Row, wall: float) -> list[object]:
 
 
 def _lines(row: Row) -> str:
-    """Where in the user's code it comes from."""
-    return ", ".join(row.loc[:2]) + ", ..." * (len(row.loc) > 2)
+    """Where in the user's code it comes from: the first two lines."""
+    (first, *others), more = row.loc[:2] or ("",), ", ..." * (len(row.loc) > 2)
+    file = first.rpartition(":")[0] + ":"
+    return ", ".join([first, *(other.removeprefix(file) for other in others)]) + more
 
 
 def chrome_trace(name: str, profile: Profile) -> dict[str, Any]:
