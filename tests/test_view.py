@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
@@ -197,6 +199,18 @@ def test_served_to_this_machine_alone(address: str) -> None:
         with pytest.raises(urllib.error.HTTPError, match="404") as caught:
             urllib.request.urlopen(request, timeout=10)
         caught.value.close()
+
+
+def test_command(tmp_path: Path) -> None:
+    file = tmp_path / "f.tgir"
+    file.write_text(str(tgc.jit(tnp.sin).lower(tensor_type(F32, (5,))).graph))
+    html = tmp_path / "f.html"
+    run = [sys.executable, "-m", "tgc", "view", str(file)]
+    made = subprocess.run([*run, "--profile", "--html", str(html)], capture_output=True, text=True, check=False)
+    assert (made.returncode, made.stdout, made.stderr) == (0, "", "")
+    assert html.read_text(encoding="utf-8").startswith("<!doctype html>")
+    shown = subprocess.run([*run, "--json"], capture_output=True, text=True, check=True)
+    assert [s["name"] for s in json.loads(shown.stdout)["stages"]][-1] == "memory"
 
 
 def test_programs_show_themselves(tmp_path: Path) -> None:

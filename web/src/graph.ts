@@ -80,15 +80,16 @@ export class GraphView {
     this.go(zoomIdentity.translate(width / 2 - x * k, fits ? height / 2 - ((scene.top + scene.bottom) / 2) * k : 24 - scene.top * k).scale(k));
   }
 
-  /** Bring a box to the middle, at a scale at which it can be read. */
+  /** Bring a box to the middle, at a scale at which it can be read; `always`: even if it is in view. */
   centre(box: Box, always = true): void {
     const { canvas, transform } = this;
     const [width, height] = [canvas.clientWidth, canvas.clientHeight];
     const [x, y] = transform.apply([box.x, box.y]);
-    const seen = x > 80 && x < width - 80 && y > 50 && y < height - 50;
+    const seen = x > 80 && x < width - 80 && y > 50 && y < height - 50 && box.height * transform.k < height;
     if (seen && !always && transform.k >= 0.42) return;
-    const k = Math.max(transform.k, 0.8);
-    this.go(zoomIdentity.translate(width / 2 - box.x * k, height / 2 - box.y * k).scale(k));
+    const k = box.open ? Math.max(0.5, Math.min(transform.k, (height - 48) / box.height)) : Math.max(transform.k, 0.8);
+    const down = Math.max(height / 2 - box.y * k, 24 - (box.y - box.height / 2) * k); // the head of what is too high
+    this.go(zoomIdentity.translate(width / 2 - box.x * k, down).scale(k));
   }
 
   scaleBy(factor: number): void {

@@ -149,7 +149,8 @@ function placeBand(
   }
   for (const e of inside) {
     const [from, to] = tree.edges[e];
-    const between = graph.edge(String(from), String(to)).points.slice(1, -1);
+    const near = ranks[to] - ranks[from] === 1;
+    const between = near ? [] : graph.edge(String(from), String(to)).points.slice(1, -1);
     paths[e] = path(boxes, from, to, between.flatMap((p: { x: number; y: number }) => [p.x + dx, p.y + dy]));
   }
   for (const e of edges) {

@@ -39,7 +39,11 @@ const panel = new Panel(model, { go, toggle });
 const passes = new Passes(model, (k) => show(k));
 const search = new Search(
   () => model.stage(stageNumber),
-  (hit) => (hit.key === null ? reach(hit.id) : go(model.stage(stageNumber).nodes.get(hit.key)!)),
+  (hit) => {
+    graph.canvas.focus();
+    if (hit.key === null) reach(hit.id);
+    else go(model.stage(stageNumber).nodes.get(hit.key)!);
+  },
   (hits) => {
     graph.look.found = new Set(hits.map((hit) => hit.id));
     graph.restyle();
@@ -186,8 +190,10 @@ function toggle(node: Node): void {
   if (!expanded.delete(node.key)) expanded.add(node.key);
   layOut((s) => {
     const box = s.byId.get(`node:${node.key}`);
-    if (box) choose(box);
-    if (box) graph.centre(box, false);
+    if (box) {
+      choose(box);
+      graph.centre(box);
+    }
     say(`${title(node)} is ${expanded.has(node.key) ? "expanded" : "collapsed"}`);
   });
 }

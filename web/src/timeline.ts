@@ -2,7 +2,7 @@
 import { select as selection } from "d3-selection";
 import { zoom, zoomIdentity, type ZoomTransform } from "d3-zoom";
 import { bytes, count, h, percent, seconds, sharp, soon } from "./dom";
-import type { Model } from "./data";
+import type { BufferData, Model } from "./data";
 import { colorsOf, type Colors } from "./drawing";
 
 export interface Item {
@@ -153,11 +153,14 @@ export class Timeline {
 export function memoryChart({ data, last }: Model): Chart {
   const { arena } = data;
   const n = Math.max(1, arena.steps.length);
-  const most = Math.max(1, ...arena.buffers.map((b) => b.size));
+  const most = arena.buffers.reduce((size, b) => Math.max(size, b.size), 1);
+  const begun = Map.groupBy(arena.buffers, (b) => b.first);
+  const overwritten = (b: BufferData): boolean => // by the result of the last node that reads it
+    b.first < b.last && (begun.get(b.last) ?? []).some((next) => next.at < b.at + b.size && b.at < next.at + next.size);
   const items = arena.buffers.map((b): Item => {
     const node = last.nodes.get(b.node);
     return {
-      left: b.first / n, right: (b.last + 1) / n, top: 1 - (b.at + b.size) / arena.bytes, bottom: 1 - b.at / arena.bytes,
+      left: b.first / n, right: (b.last + (overwritten(b) ? 0 : 1)) / n, top: 1 - (b.at + b.size) / arena.bytes, bottom: 1 - b.at / arena.bytes,
       label: node?.record.label || node?.record.op || b.what, key: b.node, family: node?.record.family ?? "other",
       strength: Math.sqrt(b.size / most),
       tip: [`${b.what}: ${bytes(b.size)} at byte ${b.at.toLocaleString("en")}`, `steps ${b.first} to ${b.last} of ${n - 1}`],
