@@ -118,6 +118,24 @@ def test_donated_arguments(tmp_path: Path) -> None:
         loaded(mine, mine)
 
 
+def test_a_training_step(tmp_path: Path) -> None:
+    """Donated state in nested dictionaries, step after step."""
+
+    def loss(p: Any, x: Any) -> Any:
+        return ((tnp.tanh(x @ p["layer"]["w"] + p["layer"]["b"])) ** 2).mean()
+
+    def step(p: Any, x: Any, rate: float) -> Any:
+        value, g = tgc.value_and_grad(loss)(p, x)
+        return {"layer": {k: v - rate * g["layer"][k] for k, v in p["layer"].items()}}, value
+
+    state = [{"layer": {"w": W.copy(), "b": np.zeros(32, np.float32)}} for _ in range(2)]
+    jitted = tgc.jit(step, donate="p")
+    jitted.compiled(state[0], X, 0.5).save(tmp_path / "f.tgc")
+    for _ in range(3):
+        (state[0], a), (state[1], b) = jitted(state[0], X, 0.5), tgc.load(tmp_path / "f.tgc")(state[1], X, 0.5)
+        assert same((state[0], a), (state[1], b))
+
+
 def test_static_arguments_are_left_out(tmp_path: Path) -> None:
     tgc.jit(lambda x, axis: x.sum(axis=axis), static="axis").compiled(X, 1).save(tmp_path / "f.tgc")
     assert np.allclose(tgc.load(tmp_path / "f.tgc")(X), X.sum(axis=1), rtol=1e-5)
@@ -208,10 +226,19 @@ def test_another_machine_compiles_from_the_graph(tmp_path: Path) -> None:
     compiled(sequence, X).save(path)
     other = tgc.load(path, backend="cpu:avx2")
     [note] = other.notes
-    assert "is compiled here: the file has code for native" in note
+    assert "is compiled here from its graph: the code in the file (native) is for another machine" in note
     assert all(np.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in zip(other(X), tgc.load(path)(X), strict=True))
     assert other.kernels
     assert other.graph.nodes
+
+
+@X86
+def test_targets_are_added_without_the_function(tmp_path: Path) -> None:
+    path = tmp_path / "f.tgc"
+    compiled(sequence, X).save(path)
+    tgc.load(path).compiled(X).save(path, targets=["avx2"], add=True)
+    assert [c.target for c in tgc.load(path).programs[0].program.codes] == ["avx2", "native"]
+    assert tgc.load(path, backend="cpu:avx2").notes == ()
 
 
 PROGRAM = """

@@ -12,7 +12,7 @@ import optree
 
 from tgc.errors import ArtifactError, DTypeError, ParseError, ShapeError, TgcError, TraceError
 from tgc.ir import Graph
-from tgc.jit import Compiled, array_of
+from tgc.jit import Compiled, LoweredFunction, array_of
 from tgc.locks import Lock
 from tgc.runtime.artifact import LAST, Code, Program, read
 from tgc.runtime.profile import Profile
@@ -38,31 +38,36 @@ class Saved:
         self.code = next((c for c in program.codes if c.packed.machine == machine), None)
         self.note = ""
         if self.code is None:
-            there = ", ".join(c.target for c in program.codes) or "no machine"
+            there = ", ".join(c.target for c in program.codes) or "none"
             self.note = (
-                f"@{program.name} is compiled here: the file has code for {there}, made by another machine or tgc"
+                f"@{program.name} is compiled here from its graph: the code in the file ({there}) is for another machine "
+                "or version of tgc"
             )
         self._lock = Lock()
-        self._made: Compiled | None = None
-        if self.code is not None:
-            self._made = self._linked(self.code)
+        self._made = None if self.code is None else self._linked(self.code)
 
     def _linked(self, code: Code) -> Compiled:
-        graph = code.stages.get(LAST, "")
-        return self._compiled(get_backend(self._backend).unpack(code.packed, lambda: parse(graph)))
+        p, planned = self.program, code.stages.get(LAST, "")
+        executable = get_backend(self._backend).unpack(code.packed, lambda: parse(planned))
+        structures = from_json(p.arguments), from_json(p.results)
+        return Compiled(executable, p.values, *structures, p.donated, self._backend, lambda: self.lowered)
 
-    def _compiled(self, executable: Any) -> Compiled:
-        p = self.program
-        return Compiled(
-            executable, p.values, from_json(p.arguments), from_json(p.results), p.donated, self._backend,
-        )  # fmt: skip
+    @cached_property
+    def lowered(self) -> LoweredFunction:
+        """The traced graph on its way to machine code once more, with every stage on view."""
+        p, structures = self.program, (from_json(self.program.arguments), from_json(self.program.results))
+        options = self._backend, p.memory_limit, p.autotune, p.pipeline
+        return LoweredFunction(p.graph, p.donated, *options, *structures, lambda: self.lowered)
 
     @property
     def compiled(self) -> Compiled:
-        """The program, which is compiled now if the file has no code for this machine."""
+        """The program, which is compiled now if the file has no code for this machine.
+
+        It can be saved, too: for other targets, or into another file.
+        """
         with self._lock:
             if self._made is None:
-                self._made = self._compiled(self.program.lowered(self._backend).compile())
+                self._made = self.lowered.compile()
         return self._made
 
     @cached_property
@@ -70,12 +75,12 @@ class Saved:
         """The graph as traced and after each pass, as text: as they were made for the code of this machine."""
         if self.code is not None:
             return {"trace": self.program.trace, **self.code.stages}
-        return {name: str(graph) for name, graph in self.program.lowered(self._backend).stages.items()}
+        return {name: str(graph) for name, graph in self.lowered.stages.items()}
 
     @property
     def kernels(self) -> Mapping[str, str]:
         """Kernel name -> source, of the same."""
-        return self.program.lowered(self._backend).kernels if self.code is None else self.code.kernels
+        return self.lowered.kernels if self.code is None else self.code.kernels
 
 
 class Loaded:

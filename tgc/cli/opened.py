@@ -86,7 +86,7 @@ class Artifact:
 
     @property
     def refusals(self) -> Sequence[Refusal]:
-        return self._saved.program.lowered().compilation.refusals
+        return self._saved.lowered.compilation.refusals
 
     def program(self) -> Program:
         return _Compiled(self._saved.compiled)

@@ -133,11 +133,6 @@ class Program:
         """The inputs as a graph has them."""
         return tuple(Value(t, name=name) for name, t in self.inputs)
 
-    def lowered(self, backend: str | None = None) -> Lowered:
-        """The traced graph on its way to machine code once more, for `backend` or the one that it was saved for."""
-        options = self.memory_limit, self.autotune, self.pipeline
-        return Lowered(self.graph, self.donated, backend or self.backend, *options)
-
     def and_codes(self, other: Program) -> Program:
         """This program with the codes of one that is the same otherwise, for targets that it has none for itself."""
         own = {c.packed.machine for c in self.codes}
