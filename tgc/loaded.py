@@ -40,8 +40,8 @@ class Saved:
         if self.code is None:
             there = ", ".join(c.target for c in program.codes) or "none"
             self.note = (
-                f"@{program.name} is compiled here from its graph: the code in the file ({there}) is for another machine "
-                "or version of tgc"
+                f"@{program.name} is compiled here from its graph: the code in the file ({there}) is for another "
+                "machine or version of tgc"
             )
         self._lock = Lock()
         self._made = None if self.code is None else self._linked(self.code)
