@@ -89,7 +89,7 @@ class CpuTarget:
             BackendError: there is no such level, or the machine lacks some of it.
         """
         if name not in RESTRICTIONS:
-            raise BackendError(f"TGC_TARGET must be one of {', '.join(RESTRICTIONS)}, not {name!r}")
+            raise BackendError(f"a target must be one of {', '.join(RESTRICTIONS)}, not {name!r}")
         level = RESTRICTIONS[name]
         if not level:
             return self
@@ -97,7 +97,7 @@ class CpuTarget:
         kept: frozenset[str] = frozenset().union(*(X86_LEVELS[own] for own in lower))
         if not self.triple.startswith("x86_64") or not kept <= self.features:
             lacking = ", ".join(sorted(kept - self.features)) or "x86-64 instructions"
-            raise BackendError(f"TGC_TARGET={name}: this machine, {self.triple}, lacks {lacking}")
+            raise BackendError(f"target {name}: this machine, {self.triple}, lacks {lacking}")
         return CpuTarget.of(self.triple, kept, self.threads, l1_bytes=self.l1_bytes, l2_bytes=self.l2_bytes)
 
     @property
