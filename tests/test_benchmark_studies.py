@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import autotune, compile_time, dynamic, memory, onnx_models, targets
+from benchmarks import artifact, autotune, compile_time, dynamic, memory, onnx_models, targets
 from benchmarks.serve import stream
 from benchmarks.study import Study
 from tgc.backends.cpu.target import RESTRICTIONS
@@ -64,6 +64,14 @@ def test_compile_time(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert few["nodes"] < more["nodes"]
     assert few["kernels"] == more["kernels"] > 0
     assert loading["implementations"]["tgc"]["kernels"] == compile_time.LOADED[1]
+
+
+def test_artifact(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (row,) = studied(artifact.STUDY, tmp_path, capsys, "lstm_layer").values()
+    found = row["implementations"]["tgc"]
+    assert 0 < found["import_s"] + found["load_s"] + found["first_s"] < found["total_s"]
+    assert found["call_s"] < found["first_s"] + found["load_s"]
+    assert found["bytes"] > 4 * 128 * 2 * 128 * 4  # its weights
 
 
 def test_autotune(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

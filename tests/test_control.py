@@ -18,7 +18,7 @@ from tgc.errors import DTypeError, OutOfRangeError, ShapeError, TraceError
 from tgc.interpret import interpret
 from tgc.ir import Graph
 from tgc.runtime.lowered import Lowered
-from tgc.text import _constants, parse
+from tgc.text import constants_of, parse
 
 RNG = np.random.default_rng(0)
 X, W, H = RNG.standard_normal((5, 3)), RNG.standard_normal((3, 3)) / 2, RNG.standard_normal(3)
@@ -28,7 +28,7 @@ def run(f: Callable[..., Any], *arrays: Any) -> list[np.ndarray]:
     """The leaves of `f`'s results: compiled, and the same by the oracle, and from the graph's text."""
     arrays = tuple(map(np.asarray, arrays))
     graph = graph_of(lambda *xs: optree.tree_leaves(f(*xs)), *arrays)
-    again = parse(str(graph), {c.digest: c.data for c in _constants(graph) if c.data is not None})
+    again = parse(str(graph), {c.digest: c.data for c in constants_of(graph) if c.data is not None})
     assert again == graph
     assert hash(again) == hash(graph)
     want = interpret(again, *arrays)

@@ -99,7 +99,7 @@ def test_a_target_can_be_restricted(name: str, bits: int, registers: int) -> Non
     ("triple", "features", "name", "message"),
     [
         (LINUX, V4, "avx1024", "must be one of native, avx512, avx2, baseline, not 'avx1024'"),
-        (LINUX, V3, "avx512", "TGC_TARGET=avx512: this machine, x86_64-unknown-linux-gnu, lacks avx512bw, avx512cd"),
+        (LINUX, V3, "avx512", "target avx512: this machine, x86_64-unknown-linux-gnu, lacks avx512bw, avx512cd"),
         ("aarch64-unknown-linux-gnu", frozenset({"neon"}), "baseline", "lacks x86-64 instructions"),
     ],
 )

@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-DOCUMENTS = (README, ROOT / "docs" / "architecture.md", ROOT / "CONTRIBUTING.md")
+DOCUMENTS = (README, *(ROOT / "docs" / name for name in ("architecture.md", "cli.md")), ROOT / "CONTRIBUTING.md")
 FENCE = re.compile(r"^```[ \t]*(\w*)[^\n]*\n(.*?)^```[ \t]*$", re.MULTILINE | re.DOTALL)
 
 

@@ -61,7 +61,7 @@ def test_passes_take_linear_time() -> None:
 
 
 def test_layers_that_are_alike_are_lowered_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = importlib.import_module("tgc.backends.cpu.backend")
+    module = importlib.import_module("tgc.backends.loops.lower")
     lower, count = module.lower, 0
 
     def counted(*args: Any) -> Any:

@@ -25,7 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"types"}),
     frozenset({"ir"}),
     frozenset({"ops"}),
-    frozenset({"interpret", "text", "verify"}),
+    frozenset({"drawing", "interpret", "text", "verify"}),
     frozenset({"trace"}),
     frozenset(
         {
@@ -43,7 +43,8 @@ LAYERS: tuple[frozenset[str], ...] = (
         }
     ),
     frozenset({"runtime"}),
-    frozenset({"eager", "families", "gradients", "jit", "transforms"}),
+    frozenset({"view"}),
+    frozenset({"eager", "families", "gradients", "jit", "loaded", "transforms"}),
     frozenset({FACADE}),
     frozenset({"__main__", "cli"}),
 )

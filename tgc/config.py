@@ -1,6 +1,6 @@
 """What the environment says, read when it is needed.
 
-TGC_DUMP=folder     write every stage (`.tgir`) and every kernel's source there
+TGC_DUMP=folder     write every stage (`.tgir`, which `tgc run` runs), every kernel's source and a report there
 TGC_CHECK=1         interpret the graph before and after every pass and name the pass that changes results
 TGC_EXPLAIN=fuse    print why a pass (or several, comma-separated) declined
 TGC_PIPELINE=text   another pipeline than the default one

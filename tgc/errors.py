@@ -73,6 +73,10 @@ class CacheError(TgcError, RuntimeError):
     """A cached or saved artifact is corrupted or of a foreign version."""
 
 
+class ArtifactError(CacheError):
+    """A saved program is damaged, of another version of its format, or no saved program at all."""
+
+
 class OutOfRangeError(TgcError, IndexError):
     """An index computed at run time lies outside the axis that it addresses."""
 

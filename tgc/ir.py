@@ -206,6 +206,11 @@ class Graph:
         """Value -> constant, for the values that are constants."""
         return {c.value: c for c in self.constants}
 
+    if TYPE_CHECKING:  # in `tgc.drawing`, which knows of what lies above this module
+
+        def to_dot(self) -> str: ...
+        def _repr_html_(self) -> str: ...
+
     def to_networkx(self) -> nx.MultiDiGraph[str]:
         """Inputs, constants, nodes and one sink an output as graph nodes; one edge an operand, with its type."""
         import networkx as nx

@@ -6,10 +6,12 @@ import functools
 import inspect
 import itertools
 import operator
+import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,11 @@ from tgc.families import Family, RecompilationWarning, Sizes
 from tgc.ir import Value, recorder
 from tgc.locks import Lock
 from tgc.runtime.address import address_of
+from tgc.runtime.artifact import Program, merged, read, write
 from tgc.runtime.lowered import Lowered
 from tgc.runtime.profile import Profile
 from tgc.runtime.registry import Executable, get_backend
+from tgc.runtime.structures import result_names, to_json
 from tgc.sizes import Symbols
 from tgc.trace import Tracer, trace
 from tgc.types import BOOL, C128, F64, I64, TensorType, as_dtype, type_of
@@ -34,14 +38,44 @@ _WEAK: dict[type, np.dtype] = {bool: BOOL, int: I64, float: F64, complex: C128}
 
 @dataclass(frozen=True)
 class LoweredFunction(Lowered):
-    """A traced function on its way to machine code: `Lowered`, and the structures of arguments and results."""
+    """A traced function on its way to machine code: `Lowered`, and the structures of arguments and results.
+
+    Attributes:
+        again: traces it once more: what is compiled of it keeps this, not the stages.
+    """
 
     arguments: optree.PyTreeSpec | None = None
     results: optree.PyTreeSpec | None = None
+    again: Callable[[], LoweredFunction] | None = None
 
     def compile(self) -> Compiled:
         """Machine code, behind a function of the same arguments (static ones left out)."""
         return self._wrapper()(super().compile())
+
+    def save(self, path: str | os.PathLike[str], *, targets: Sequence[str] = ("native",), add: bool = False) -> None:
+        """Write what it compiles to into a file: see `Compiled.save`."""
+        assert self.arguments is not None
+        assert self.results is not None
+        arguments, results = to_json(self.arguments, "arguments"), to_json(self.results, "results")
+        made = Program.of(self, arguments, results, result_names(self.results), targets)
+        write(path, merged(read(path)[1] if add else (), [made]))
+
+    def view(self, html: str | os.PathLike[str] | None = None, *, profile: Profile | None = None) -> None:
+        """The explorer: every stage, kernel and the memory plan, and a profile if there is one, as a web page.
+
+        It is served on this machine, and opened in a browser, until interrupted; or written to a file.
+
+        Args:
+            html: the file to write, which needs neither a server nor the network.
+            profile: of a call, as `Compiled.profile` measures it.
+        """
+        from tgc.view import Model, page, serve  # of no use to those who only run programs
+
+        text = page(Model.of(self, profile))
+        if html is None:
+            serve(text)
+        else:
+            Path(html).write_text(text, encoding="utf-8")
 
     def template(self, symbols: Symbols) -> Callable[[Sequence[int]], Compiled]:
         """A function of the values of `symbols`, which are sizes in the graph, that makes what `compile` does."""
@@ -54,8 +88,8 @@ class LoweredFunction(Lowered):
     def _wrapper(self) -> Callable[[Executable], Compiled]:
         """What makes compiled functions of executables; it keeps no stage of the compilation."""
         inputs, structures = self.graph.inputs, (self.arguments, self.results)
-        donated, backend = self.donated, self.backend
-        return lambda executable: Compiled(executable, inputs, *structures, donated, backend)
+        donated, backend, again = self.donated, self.backend, self.again
+        return lambda executable: Compiled(executable, inputs, *structures, donated, backend, again)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +105,44 @@ class Compiled:
     results: optree.PyTreeSpec | None
     donated: tuple[int, ...]
     backend: str
+    again: Callable[[], LoweredFunction] | None = None
+
+    def save(self, path: str | os.PathLike[str], *, targets: Sequence[str] = ("native",), add: bool = False) -> None:
+        """Write the program into a file, for `tgc.load` in any process.
+
+        The function is traced once more, as it is now; the file has the traced graph with its constants, and for each
+        of `targets` every stage, the kernels' sources and object code. It is written at once: there is the old file or
+        the new one. It holds no pickle, but machine code: files from others are to be trusted like programs of theirs.
+
+        Args:
+            path: of the file, by convention `*.tgc`.
+            targets: kinds of machines to compile for: "native" is this one, or what TGC_TARGET makes of it; others are
+                levels that the backend knows (of x86-64: "avx512", "avx2", "baseline"). Elsewhere `tgc.load` compiles.
+            add: to what the file has: a program for other arguments goes beside those that are there, and one for other
+                targets joins those of the same graph.
+
+        Raises:
+            BackendError: the backend has no such target.
+            TraceError: arguments or results hold containers other than tuples, lists and dictionaries; or there is no
+                function to trace, but a `LoweredFunction` that can be saved.
+            ArtifactError: there is something else in the file that is to be added to.
+        """
+        self._traced("save").save(path, targets=targets, add=add)
+
+    def view(self, html: str | os.PathLike[str] | None = None, *, profile: Profile | None = None) -> None:
+        """The explorer of the program, as `LoweredFunction.view`; the function is traced once more, as it is now.
+
+        Raises:
+            TraceError: there is no function to trace.
+        """
+        self._traced("view").view(html, profile=profile)
+
+    def _traced(self, act: str) -> LoweredFunction:
+        if self.again is None:
+            raise TraceError(
+                f"there is no function to trace again: {act} the LoweredFunction that this was compiled of"
+            )
+        return self.again()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """The function's results.
@@ -101,7 +173,7 @@ class Compiled:
         leaves, structure = optree.tree_flatten((args, kwargs))  # type: ignore[arg-type]
         if structure != self.arguments:
             raise TraceError(f"arguments of structure {structure}; it was compiled for {self.arguments}")
-        arrays = [_array(x) for x in leaves]
+        arrays = [array_of(x) for x in leaves]
         for a, v in zip(arrays, self.inputs, strict=True):
             if a.shape != v.shape:
                 raise ShapeError(f"argument {v.name} has shape {a.shape}; it was compiled for {v.type}")
@@ -166,7 +238,7 @@ class Jit:
             leaves, structure = dynamic[0], None  # what optree would find out in longer
         else:
             leaves, structure = optree.tree_flatten(dynamic)
-        arrays = [x if type(x) is np.ndarray else _array(x) for x in leaves]
+        arrays = [x if type(x) is np.ndarray else array_of(x) for x in leaves]
         signature = [
             (a.dtype, a.shape) if type(x) is np.ndarray else (a.dtype, a.shape, type(x))
             for a, x in zip(arrays, leaves, strict=True)
@@ -238,8 +310,10 @@ class Jit:
         return entry
 
     def compiled(self, *args: Any, **kwargs: Any) -> Compiled:
-        """The program that such a call runs, to be run without looking at the types of its arguments again."""
-        return self._compiled(args, kwargs)[0]
+        """The program that such a call runs, for arguments of exactly these types."""
+        entry, arrays = self._compiled(args, kwargs)
+        inputs = tuple(replace(v, type=type_of(a)) for v, a in zip(entry.inputs, arrays, strict=True))
+        return replace(entry, inputs=inputs, again=self._again(*self._split(args, kwargs)))
 
     def profile(self, *args: Any, **kwargs: Any) -> Profile:
         """The profile of such a call: see `Compiled.profile`."""
@@ -252,7 +326,7 @@ class Jit:
         Arrays may be given as types: anything with a dtype and a shape.
         """
         dynamic, fixed = self._split(args, kwargs)
-        return self._trace(dynamic, fixed)
+        return replace(self._trace(dynamic, fixed), again=self._again(dynamic, fixed))
 
     # ----------------------------------------------------------------------------------------------------- internals
 
@@ -302,7 +376,12 @@ class Jit:
         graph = trace(flat, types, names, self._name)
         donated = tuple(i for i, name in enumerate(names) if name.split(".")[0] in self._donate)
         settings = self._backend, self._memory_limit, self._autotune
-        return LoweredFunction(graph, donated, *settings, structure, result[0])
+        return LoweredFunction(graph, donated, *settings, arguments=structure, results=result[0])
+
+    def _again(self, dynamic: Any, fixed: Any) -> Callable[[], LoweredFunction]:
+        """What traces the function for such arguments once more, and does not keep their arrays."""
+        types = optree.tree_map(lambda x: x if type(x) in _WEAK else argument_type(x), dynamic)
+        return lambda: self._trace(types, fixed)
 
 
 def jit(
@@ -423,7 +502,12 @@ def argument_type(x: Any) -> TensorType:
     )
 
 
-def _array(x: Any) -> np.ndarray:
+def array_of(x: Any) -> np.ndarray:
+    """An argument as an array, a number as one of its default dtype.
+
+    Raises:
+        TraceError: it is neither an array nor a number.
+    """
     if type(x) in _WEAK:
         return np.asarray(x, _WEAK[type(x)])
     if isinstance(x, np.ndarray | np.generic):

@@ -120,7 +120,7 @@ def _lines(graph: Graph, indent: str) -> Iterator[tuple[str, Loc]]:
         text = f"{indent}  {results} = {node.op.name}" if results else f"{indent}  {node.op.name}"
         text += f" {uses(node.operands)}" if node.operands else ""
         attrs = sorted(node.attrs.items())
-        items = ", ".join(f"{key}={_print_item(a)}" for key, a in attrs if not _is_region(a))
+        items = ", ".join(f"{key}={print_attribute(a)}" for key, a in attrs if not _is_region(a))
         text += f" {{{items}}}" if items else ""
         for key, regions in attrs:
             if _is_region(regions):
@@ -134,6 +134,21 @@ def _lines(graph: Graph, indent: str) -> Iterator[tuple[str, Loc]]:
     yield f"{indent}}}", ()
 
 
+def print_node(node: Node, names: Mapping[Value, str]) -> str:
+    """A node on one line, regions by their names; `names` as of `value_names`."""
+    results = ", ".join(f"%{names[r]}: {r.type}" for r in node.results)
+    operands = ", ".join(f"%{names.get(v, '?')}" for v in node.operands)
+    items = [
+        f"{key}={print_attribute(a)}" if not _is_region(a) else f"{key}=@{_region_names(a)}"
+        for key, a in sorted(node.attrs.items())
+    ]
+    return f"{results} = {node.op.name} {operands}".rstrip() + (f" {{{', '.join(items)}}}" if items else "")
+
+
+def _region_names(attr: Attr) -> str:
+    return ", @".join(g.name for g in (attr if isinstance(attr, tuple) else (attr,)) if isinstance(g, Graph))
+
+
 def _is_region(attr: Attr) -> bool:
     """Whether an attribute is a graph, or graphs."""
     return isinstance(attr, Graph) or (
@@ -141,7 +156,8 @@ def _is_region(attr: Attr) -> bool:
     )
 
 
-def _print_item(attr: Attr) -> str:
+def print_attribute(attr: Attr) -> str:
+    """An attribute that is no region, as it stands in a node's braces."""
     attr = hints_of(attr)
     if attr is None or isinstance(attr, bool):
         return str(attr).lower()
@@ -150,7 +166,7 @@ def _print_item(attr: Attr) -> str:
     if isinstance(attr, int | str):
         return json.dumps(attr)
     if isinstance(attr, tuple):
-        return f"[{','.join(map(_print_item, attr))}]"
+        return f"[{','.join(map(print_attribute, attr))}]"
     if isinstance(attr, np.dtype) and attr in SHORT_NAMES:
         return SHORT_NAMES[attr]
     raise AttributeSpecError(f"an attribute that is a {type(attr).__name__} cannot be printed: {attr!r:.80}")
@@ -373,9 +389,9 @@ def parse(text: str, constants: Mapping[str, np.ndarray] | None = None) -> Graph
 # ------------------------------------------------------------------------------------------------------------ files
 
 
-def _constants(graph: Graph) -> Iterator[Constant]:
+def constants_of(graph: Graph) -> Iterator[Constant]:
     """The constants of a graph and of its regions."""
-    return chain(graph.constants, *(_constants(region) for node in graph.nodes for region in node.regions))
+    return chain(graph.constants, *(constants_of(region) for node in graph.nodes for region in node.regions))
 
 
 def _write(path: Path, data: bytes) -> None:
@@ -402,7 +418,7 @@ def save_graph(graph: Graph, path: str | os.PathLike[str]) -> None:
     """
     path, sidecar, arrays = Path(path), Path(f"{path}.safetensors"), {}
     text = print_graph(graph)
-    for c in _constants(graph):
+    for c in constants_of(graph):
         if c.data is None:
             raise VerifyError(f"constant {c.digest} of graph @{graph.name} has no data to save")
         array = np.asarray(c.data, order="C")
@@ -442,7 +458,7 @@ def load_graph(path: str | os.PathLike[str]) -> Graph:
         graph = parse(path.read_text(encoding="utf-8"), arrays)
     except (ParseError, UnicodeDecodeError) as error:
         raise ParseError(f"{path}: {error}") from error
-    for c in _constants(graph):
+    for c in constants_of(graph):
         if c.data is None:
             raise CacheError(f"{sidecar} has no data of constant {c.digest} of {path}")
     verify(graph)

@@ -24,6 +24,7 @@ from tgc.types import I64, DType, Shape, TensorType, as_dtype
 _PACKAGE = str(Path(__file__).parent)
 _INTERNAL = (_PACKAGE, str(Path(__file__).resolve().parent), str((Path(_PACKAGE) / "backends").resolve()),
              str((Path(_PACKAGE) / "frontends").resolve()), "<")  # fmt: skip
+_COMMANDS = str(Path(_PACKAGE) / "cli")  # what has called these is no code of users
 
 
 def user_location() -> Loc:
@@ -33,6 +34,8 @@ def user_location() -> Loc:
         file = frame.f_code.co_filename
         if not file.startswith(_INTERNAL):
             return (f"{os.path.basename(file)}:{frame.f_lineno}",)
+        if file.startswith(_COMMANDS):
+            break
         frame = frame.f_back  # type: ignore[assignment]
     return ()
 

@@ -1,27 +1,32 @@
-"""Planned graph -> kernels' sources -> machine code -> executable."""
+"""Planned graph -> kernels' sources -> machine code -> executable.
+
+What makes kernels, measures and profiles is imported when it is used: programs that are loaded start without it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgc.backends.cpu import profiler, roofline
-from tgc.backends.cpu.autotune import Autotune, Tuner
 from tgc.backends.cpu.callback import Callback, opaque_nodes
 from tgc.backends.cpu.compile_many import processes
 from tgc.backends.cpu.driver import Driver, launch_loop
-from tgc.backends.cpu.emit import emit
 from tgc.backends.cpu.flatten import Numbered
 from tgc.backends.cpu.loader import (
     Loader,
+    Unit,
+    form_key,
     load_entries,
     load_units,
     source_key,
     toolchain,
+    unit_objects,
 )
 from tgc.backends.cpu.places import overwritten
 from tgc.backends.cpu.plan import Plan, make_plan
@@ -30,7 +35,6 @@ from tgc.backends.cpu.target import CpuTarget
 from tgc.backends.cpu.template import Template
 from tgc.backends.cpu.workers import Workers
 from tgc.backends.loops.ir import Kernel
-from tgc.backends.loops.lower import lower
 from tgc.collector import collector_paused
 from tgc.errors import BackendError
 from tgc.ir import Graph, Node
@@ -38,10 +42,15 @@ from tgc.locks import Lock
 from tgc.ops.kinds import Control
 from tgc.ops.movement import reshape
 from tgc.ops.region import fused
+from tgc.passes.arena import ALIGNMENT
+from tgc.runtime.address import aligned
 from tgc.runtime.cache import KernelCache, content_key
 from tgc.runtime.profile import Profile, Roofline
-from tgc.runtime.registry import Executable
+from tgc.runtime.registry import Executable, Packed
 from tgc.sizes import Symbols, pin
+
+if TYPE_CHECKING:
+    from tgc.backends.cpu.autotune import Autotune, Tuner
 
 LARGE = 60  # nodes of a graph that has kernels enough for processes to share
 PLAN_SHARE = 0.25  # of the cache that one plan, with its constants, may take
@@ -61,8 +70,13 @@ class CpuBackend:
 
     name = "cpu"
 
-    def __init__(self) -> None:
-        self.target = CpuTarget.host()
+    @property
+    def machine(self) -> str:
+        return f"{self.target.key} {form_key()}"
+
+    def __init__(self, level: str | None = None) -> None:
+        self.target = CpuTarget.host(level)
+        self.level = level or os.environ.get("TGC_TARGET") or "native"
         self._workers: Workers | None = None
         self._lock = Lock()
 
@@ -80,15 +94,33 @@ class CpuBackend:
 
     @cached_property
     def tuner(self) -> Tuner:
+        from tgc.backends.cpu.autotune import Tuner
+
         return Tuner(self.target, self.cache, self.loader, self.driver)
+
+    def describe(self) -> Mapping[str, str]:
+        """What it has found out about the machine, for readers."""
+        target, wanted = self.target, ("avx512bf16", "avx512vnni", "avx512f", "avx2", "fma", "f16c", "neon")
+        features = ", ".join(f for f in wanted if f in target.features)
+        registers = f"{target.vector_registers} registers of {target.vector_bits} bits"
+        caches = f"{target.l1_bytes >> 10} KiB and {target.l2_bytes >> 10} KiB of cache a core"
+        return {
+            "cpu": f"{target.triple.split('-')[0]}, {target.cpu}" + (f" with {features}" if features else ""),
+            "vectors": f"{registers}, {caches}",
+            "threads": f"{target.threads}; TGC_NUM_THREADS sets another number",
+        }
 
     def autotune(self) -> Autotune:
         """The pass that gives regions the schedules that are the quickest on this machine."""
+        from tgc.backends.cpu.autotune import Autotune
+
         return Autotune(self.tuner)
 
     @cached_property
     def roofline(self) -> Roofline:
         """The limits of the machine, measured when they are first asked for."""
+        from tgc.backends.cpu import roofline
+
         return roofline.measure(self.target, self.driver, self.cache, self.loader)
 
     @collector_paused()
@@ -102,6 +134,9 @@ class CpuBackend:
 
     def _launches(self, graph: Graph, known: dict[object, list[tuple[Kernel, str]]]) -> Iterator[Launch]:
         """The same, equal regions (of layers that are alike) lowered once: `known` holds the kernels of each."""
+        from tgc.backends.cpu.emit import emit
+        from tgc.backends.loops.lower import lower
+
         overwrites = overwritten(graph)
         for node in graph.nodes:
             if isinstance(node.op, Control):
@@ -119,6 +154,17 @@ class CpuBackend:
 
     def sources(self, graph: Graph) -> Mapping[str, str]:
         """The text of every kernel, by name; kernels of one name are numbered unless they are the same."""
+        return {name: source for _, name, source in self._named(graph)}
+
+    def kernels_of(self, graph: Graph) -> Mapping[Node, Sequence[str]]:
+        """The names of the kernels of each fused node, as `sources` has them."""
+        found: dict[Node, list[str]] = {}
+        for node, name, _ in self._named(graph):
+            found.setdefault(node, []).append(name)
+        return found
+
+    def _named(self, graph: Graph) -> Iterator[tuple[Node, str, str]]:
+        """The kernels of all nodes, as they are launched, with names that tell them apart and their sources."""
         found: dict[str, str] = {}
         for launch in self.launches(graph):
             name, k, source = launch.kernel.name, 1, launch.source
@@ -127,7 +173,13 @@ class CpuBackend:
                 name = f"{launch.kernel.name}_{k}"
                 source = launch.source.replace(f"def {launch.kernel.name}(", f"def {name}(")
             found[name] = source
-        return found
+            yield launch.node, name, source
+
+    def assembly(self, source: str, name: str) -> str:
+        """The machine code, as text, of the kernel `name` that `sources` gave as `source`."""
+        from tgc.backends.cpu.compile import kernel_assembly  # Numba, which programs that are kept do without
+
+        return kernel_assembly(source, name, self.target)
 
     def compile(self, graph: Graph, donated: Sequence[int], key: str | None = None) -> CpuProgram:
         """An executable of a planned graph; kernels come from the cache where it has them.
@@ -139,6 +191,32 @@ class CpuBackend:
         if key is not None and self.cache.plans and not callbacks and plan.nbytes <= self.cache.limit * PLAN_SHARE:
             self.cache.put(self._plan_key(key), plan.to_bytes(), {"plan": plan.name})
         return CpuProgram(plan, _every(addresses, callbacks), self.driver, callbacks)
+
+    def pack(self, graph: Graph, donated: Sequence[int]) -> Packed:
+        """A planned graph as data: its plan, constants as they lie in memory, object code, and what runs it."""
+        launches, loop = self.launches(graph), launch_loop()
+        kernels = [(launch.source, launch.kernel.name) for launch in launches]
+        with collector_paused():
+            entries, objects = unit_objects([*kernels, *loop], self.target, self.cache)
+        places = {unit: entry for unit, entry in entries.items() if unit not in loop}
+        launched, _ = _numbered(graph, launches, list(places))
+        plan = make_plan(graph, donated, launched, tuple(places.values()), self.target.threads)
+        constants = {str(base): c for base, c in plan.constants.items()}
+        data = replace(plan, constants={}).to_bytes()
+        return Packed(self.machine, dict(toolchain()), data, constants, objects)
+
+    def unpack(self, packed: Packed, graph: Callable[[], Graph]) -> CpuProgram:
+        """The program that `pack` made data of; opaque regions call what `graph` says."""
+        constants = {int(base): aligned(c, ALIGNMENT) for base, c in packed.tensors.items()}
+        plan = replace(Plan.of_bytes(packed.plan), constants=constants)
+        if lacking := {symbol for _, symbol in plan.kernels} - packed.objects.keys():
+            raise BackendError(f"there is no machine code of {min(lacking)}")
+        addresses = self.loader.load(packed.objects)
+        first = len(plan.kernels)
+        opaque = any(fact.kind == "opaque" for fact in plan.facts)
+        callbacks = {k: Callback(node) for k, node in enumerate(opaque_nodes(graph()) if opaque else (), first)}
+        every = [*(addresses[symbol] for _, symbol in plan.kernels), *(c.address for c in callbacks.values())]
+        return CpuProgram(plan, every, self.driver, callbacks)
 
     def template(self, graph: Graph, donated: Sequence[int], symbols: Symbols) -> Callable[[Sequence[int]], CpuProgram]:
         """A function of the values of `symbols`, which are sizes in the graph, that makes what `compile` does."""
@@ -172,15 +250,7 @@ class CpuBackend:
             found = load_units(kernels(), self.target, self.cache, self.loader, self._ready())
         units = [unit for unit in found if unit not in loop]
         addresses = dict(found[unit] for unit in units)
-        numbers = {unit: k for k, unit in enumerate(units)}
-        launched: dict[Node, list[Numbered]] = {}
-        for launch in launches:
-            number = numbers[launch.source, launch.kernel.name]
-            launched.setdefault(launch.node, []).append((launch.kernel, number))
-        callbacks: dict[int, Callback] = {}
-        for k, node in enumerate(opaque_nodes(graph), len(numbers)):
-            callbacks[k] = Callback(node)
-            launched[node] = [(callbacks[k], k)]
+        launched, callbacks = _numbered(graph, launches, units)
         return launched, addresses, callbacks
 
     @contextmanager
@@ -219,7 +289,25 @@ class CpuBackend:
     def profile(self, executable: Executable, arrays: Sequence[np.ndarray]) -> Profile:
         """Where the time of a call of what `compile` returned goes; no array is overwritten."""
         assert isinstance(executable, CpuProgram)
+        from tgc.backends.cpu import profiler
+
         return profiler.profile(executable, arrays, self.roofline)
+
+
+def _numbered(
+    graph: Graph, launches: Iterable[Launch], units: Iterable[Unit]
+) -> tuple[dict[Node, list[Numbered]], dict[int, Callback]]:
+    """The kernels of each fused node by their places among `units`, and callbacks, which are numbered behind them."""
+    numbers = {unit: k for k, unit in enumerate(units)}
+    launched: dict[Node, list[Numbered]] = {}
+    for launch in launches:
+        number = numbers[launch.source, launch.kernel.name]
+        launched.setdefault(launch.node, []).append((launch.kernel, number))
+    callbacks: dict[int, Callback] = {}
+    for k, node in enumerate(opaque_nodes(graph), len(numbers)):
+        callbacks[k] = Callback(node)
+        launched[node] = [(callbacks[k], k)]
+    return launched, callbacks
 
 
 def _every(addresses: Mapping[tuple[str, str], int], callbacks: Mapping[int, Callback]) -> list[int]:

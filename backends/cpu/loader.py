@@ -7,7 +7,7 @@ import importlib.util
 import itertools
 import platform
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
@@ -29,6 +29,7 @@ _IMPORT = re.compile(
 )
 _MICRO_KERNEL = re.compile(r"^(\w+) = (tile|window_tile|turn)\(.*\)$", re.MULTILINE)
 _COMPILER = "tgc.backends.cpu.compile"
+FORM = ("driver", "launch", "plan", "program", "callback")  # modules of this package that say what a plan means
 PLANNING = ("sizes", "ops", "passes", "runtime", "backends/loops", "backends/cpu")  # folders of what plans a graph
 
 
@@ -103,12 +104,29 @@ def load_units(
     loader: Loader,
     workers: Workers | None = None,
 ) -> dict[Unit, tuple[Entry, int]]:
-    """The same, of kernels and of the micro-kernels that they call: where each is in the cache, and its address.
+    """The same, of kernels and of the micro-kernels that they call: where each is in the cache, and its address."""
+    entries, objects = unit_objects(kernels, target, cache, loader.has, workers)
+    addresses = loader.load(objects)
+    return {unit: (entry, addresses[entry[1]]) for unit, entry in entries.items()}
+
+
+def unit_objects(
+    kernels: Iterable[Unit],
+    target: CpuTarget,
+    cache: KernelCache,
+    linked: Callable[[str], bool] = lambda symbol: False,
+    workers: Workers | None = None,
+) -> tuple[dict[Unit, Entry], dict[str, bytes]]:
+    """The entries of kernels and of the micro-kernels that they call, and their object code by symbol.
 
     What the cache lacks is compiled while `kernels` go on.
 
     Args:
+        linked: whether the code of a symbol is not needed.
         workers: processes that wait for kernels to compile; they are at an end afterwards.
+
+    Raises:
+        BackendError: a kernel does not compile.
     """
     entries: dict[Unit, Entry] = {}
     objects: dict[str, bytes] = {}
@@ -121,7 +139,7 @@ def load_units(
                     continue
                 [entries[unit]] = cache_entries([unit], target)
                 key, symbol = entries[unit]
-                code = b"" if loader.has(symbol) else cache.get(key)
+                code = b"" if linked(symbol) else cache.get(key)
                 if code is None:
                     missing.append(entries[unit])
                     yield unit
@@ -140,8 +158,7 @@ def load_units(
         for (key, symbol), code in zip(missing, codes, strict=True):
             objects[symbol] = code
             cache.put(key, code, {"symbol": symbol, **dict(toolchain()), "target": target.key})
-    addresses = loader.load(objects)
-    return {unit: (entry, addresses[entry[1]]) for unit, entry in entries.items()}
+    return entries, objects
 
 
 def with_units(kernels: Iterable[Unit]) -> list[Unit]:
@@ -210,6 +227,13 @@ def toolchain() -> tuple[tuple[str, str], ...]:
         ("numba", version[1] if version else text),
         ("llvmlite", llvmlite.__version__),
     )
+
+
+@functools.cache
+def form_key() -> str:
+    """A hash of the text of what runs plans: equal where a plan and kernels of one process run in another."""
+    texts = (Path(__file__).with_name(f"{name}.py").read_text(encoding="utf-8") for name in FORM)
+    return content_key(*texts)
 
 
 @functools.cache

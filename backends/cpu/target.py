@@ -73,13 +73,14 @@ class CpuTarget:
         return cls(triple, features, bits, count, threads, **caches)
 
     @classmethod
-    def host(cls) -> CpuTarget:
-        """The machine that runs this process, with the threads that `thread_count` grants, or what TGC_TARGET leaves.
+    def host(cls, level: str | None = None) -> CpuTarget:
+        """The machine that runs this process, with the threads that `thread_count` grants: what `level`, by default
+        TGC_TARGET, leaves of it.
 
         Raises:
             BackendError: TGC_NUM_THREADS is no positive integer, or TGC_TARGET no level that the machine has.
         """
-        return _host(thread_count(), os.environ.get("TGC_TARGET") or "native")
+        return _host(thread_count(), level or os.environ.get("TGC_TARGET") or "native")
 
     def restricted(self, name: str) -> CpuTarget:
         """The same machine as if it had only what a level of `RESTRICTIONS` has.
@@ -88,7 +89,7 @@ class CpuTarget:
             BackendError: there is no such level, or the machine lacks some of it.
         """
         if name not in RESTRICTIONS:
-            raise BackendError(f"TGC_TARGET must be one of {', '.join(RESTRICTIONS)}, not {name!r}")
+            raise BackendError(f"a target must be one of {', '.join(RESTRICTIONS)}, not {name!r}")
         level = RESTRICTIONS[name]
         if not level:
             return self
@@ -96,7 +97,7 @@ class CpuTarget:
         kept: frozenset[str] = frozenset().union(*(X86_LEVELS[own] for own in lower))
         if not self.triple.startswith("x86_64") or not kept <= self.features:
             lacking = ", ".join(sorted(kept - self.features)) or "x86-64 instructions"
-            raise BackendError(f"TGC_TARGET={name}: this machine, {self.triple}, lacks {lacking}")
+            raise BackendError(f"target {name}: this machine, {self.triple}, lacks {lacking}")
         return CpuTarget.of(self.triple, kept, self.threads, l1_bytes=self.l1_bytes, l2_bytes=self.l2_bytes)
 
     @property

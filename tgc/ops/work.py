@@ -10,12 +10,13 @@ than they take.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 
 from tgc.ir import Graph, Node
 from tgc.ops.attention import Attention
 from tgc.ops.cumulative import Cumulative
-from tgc.ops.kinds import Contraction, Elementwise, Movement, Reduce, Scatter
+from tgc.ops.kinds import Contraction, Control, Elementwise, Movement, Reduce, Region, Scatter
 from tgc.ops.winograd import TransformedProduct
 from tgc.types import is_float
 
@@ -25,8 +26,51 @@ def flops(graph: Graph) -> int:
     return sum(_flops(node) for node in graph.nodes)
 
 
+def work_by_op(graph: Graph) -> dict[str, int]:
+    """Op -> FLOPs of its nodes in a graph and in the bodies of its regions and control flow.
+
+    Bodies of a scan count at each step, those of a `while_loop` once; of the branches of a `switch` the one that has
+    most.
+    """
+    found: Counter[str] = Counter()
+    for node in graph.nodes:
+        if isinstance(node.op, Region):
+            found.update(work_by_op(node.body))
+        elif isinstance(node.op, Control):
+            for op, n in _heaviest(node).items():
+                found[op] += n * steps(node)
+        else:
+            found[node.op.name] += _flops(node)
+    return {op: n for op, n in found.items() if n}
+
+
+def _heaviest(node: Node) -> dict[str, int]:
+    """The work of one step of a loop, or of the branch that has most."""
+    bodies = [work_by_op(body) for body in node.regions]
+    if "branches" in node.attrs:
+        return max(bodies, key=lambda work: sum(work.values()))
+    return dict(sum(map(Counter, bodies), Counter()))
+
+
+def steps(node: Node) -> int:
+    """How often the bodies of a control node run, as far as it is known: 1 for a `while_loop`."""
+    return int(node.attrs.get("length", 1))
+
+
+def traffic_of(graph: Graph) -> int:
+    """Bytes that the fused nodes of a graph must read and write; bodies count as in `work_by_op`."""
+    found = 0
+    for node in graph.nodes:
+        if isinstance(node.op, Control):
+            inner = [traffic_of(body) for body in node.regions]
+            found += max(inner) if "branches" in node.attrs else sum(inner) * steps(node)
+        elif isinstance(node.op, Region):
+            found += traffic(node)
+    return found
+
+
 def _flops(node: Node) -> int:
-    if not is_float(node.results[0].type.dtype):
+    if not is_float(node.results[0].type.dtype) or node.op.name in ("cast", "stop_gradient"):
         return 0
     match node.op:
         case Contraction():
@@ -68,4 +112,4 @@ def _users(body: Graph, k: int) -> Iterator[Node]:
     return (node for node in body.nodes if body.inputs[k] in node.operands)
 
 
-__all__ = ["flops", "traffic"]
+__all__ = ["flops", "steps", "traffic", "traffic_of", "work_by_op"]

@@ -24,6 +24,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from tgc.errors import CacheError
@@ -49,6 +50,40 @@ def content_key(*parts: str) -> str:
         digest.update(b"%d\n" % len(data))
         digest.update(data)
     return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """What is known of an entry without reading its payload.
+
+    Attributes:
+        kind: `kernel`, `program`, `schedule`, or `damaged`.
+        name: of the kernel or the program's graph.
+        bytes: of the file.
+        used: when it was last read or written, in seconds since the epoch.
+    """
+
+    key: str
+    kind: str
+    name: str
+    bytes: int
+    used: float
+
+    @staticmethod
+    def of(path: Path, size: int, used: float) -> Entry:
+        import json  # needed by readers of headers only
+
+        with path.open("rb") as file:
+            magic, _, header = (file.readline(1 << 16) for _ in range(3))
+        try:
+            meta = json.loads(header) if magic == MAGIC + b"\n" else None
+        except ValueError:
+            meta = None
+        if not isinstance(meta, dict):
+            return Entry(path.stem, "damaged", "", size, used)
+        kinds = {"plan": "program", "symbol": "kernel", "region": "schedule"}
+        found = next((field for field in kinds if field in meta), None)
+        return Entry(path.stem, kinds[found] if found else "other", str(meta.get(found, "")), size, used)
 
 
 class KernelCache:
@@ -143,6 +178,22 @@ class KernelCache:
         if self.root is not None:
             yield from self.root.glob(f"*{SUFFIX}")
 
+    def listing(self) -> Iterator[Entry]:
+        """What is in the folder, in no order; entries without a sound header are of kind `damaged`."""
+        for used, size, path in _listing(self.root) if self.root is not None and self.root.exists() else ():
+            with suppress(FileNotFoundError):  # evicted by another process
+                yield Entry.of(path, size, used)
+
+    def shrink(self, limit: int) -> tuple[int, int]:
+        """Remove the entries unused longest until at most `limit` bytes are left; their number and bytes."""
+        before = list(self.listing())
+        with self._lock:
+            if self.root is not None and before:
+                self._used = _evict(self.root, limit, least=0)
+        left = {e.key for e in self.listing()}
+        gone = [e for e in before if e.key not in left]
+        return len(gone), sum(e.bytes for e in gone)
+
     def _give_up(self, error: OSError, *, reading: bool) -> None:
         """Stop writing, and reading too if `reading` failed; the first to notice reports it."""
         with self._lock:
@@ -168,11 +219,11 @@ class KernelCache:
                 self._used = _evict(root, int(KEPT * self.limit))
 
 
-def _evict(root: Path, limit: int) -> int:
-    """Remove the entries unused longest until `limit` bytes are left, the newest in any case; the bytes left."""
+def _evict(root: Path, limit: int, least: int = 1) -> int:
+    """Remove the entries unused longest until `limit` bytes are left, but for the `least` newest; the bytes left."""
     left = 0
     for number, (_, size, path) in enumerate(sorted(_listing(root), reverse=True)):
-        if number and left + size > limit:
+        if number >= least and left + size > limit:
             limit = 0  # all older ones go too, whatever their size
             path.unlink(missing_ok=True)
         else:

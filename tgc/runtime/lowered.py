@@ -39,6 +39,8 @@ class Lowered:
         backend: the backend's name.
         memory_limit: bytes that the arena may take (all intermediate values, and gaps between them); None: any number.
         autotune: whether decisions of the backend's lowerings are taken by measurement.
+        pipeline: the passes before memory is planned, as text; None: those that the environment asks for, by default
+            `PIPELINE`, or none where the graph's regions are fused already, as in the text of a late stage.
     """
 
     graph: Graph
@@ -46,6 +48,7 @@ class Lowered:
     backend: str = "cpu"
     memory_limit: int | None = None
     autotune: bool = False
+    pipeline: str | None = None
 
     @cached_property
     @collector_paused()
@@ -57,7 +60,7 @@ class Lowered:
         """
         settings = config()
         backend = get_backend(self.backend)
-        passes = parse_pipeline(settings.pipeline or PIPELINE)
+        passes = parse_pipeline(self._pipeline(settings))
         if self.memory_limit is not None:
             passes.append(Rematerialize(self.memory_limit, self.donated))
         passes.append(Memory(self.donated, self.memory_limit or 0))
@@ -73,6 +76,13 @@ class Lowered:
         if settings.dump:
             self._dump(settings.dump, made)
         return made
+
+    def _pipeline(self, settings: Config) -> str:
+        """The passes that the graph has still to go through, before memory is planned."""
+        if self.pipeline is not None:
+            return self.pipeline
+        through = any(node.op is fused for node in every_node(self.graph))
+        return "" if through else settings.pipeline or PIPELINE
 
     @property
     def stages(self) -> Mapping[str, Graph]:
@@ -96,8 +106,11 @@ class Lowered:
 
     def explain(self) -> str:
         """What each pass left of the graph, which results reuse donated memory, and what passes declined and why."""
+        return self._report(self.compilation)
+
+    def _report(self, made: Compilation) -> str:
         lines = []
-        for name, graph in self.stages.items():
+        for name, graph in made.stages.items():
             ops: dict[str, int] = {}
             for node in every_node(graph):
                 ops[node.op.name] = ops.get(node.op.name, 0) + 1
@@ -105,11 +118,11 @@ class Lowered:
         for result, source in match_donations(self.graph, self.donated).items():
             lines.append(f"result {result} takes the memory of input {self.graph.inputs[source].name}")
         if self.memory_limit is not None:
-            lines.append(f"the arena takes {arena_bytes(self.compilation.result)} of {self.memory_limit} bytes")
-            again = [n for n in every_node(self.compilation.result) if "again" in n.attrs]
+            lines.append(f"the arena takes {arena_bytes(made.result)} of {self.memory_limit} bytes")
+            again = [n for n in every_node(made.result) if "again" in n.attrs]
             names = ", ".join(n.body.name if n.op is fused else n.op.name for n in again) or "none"
             lines.append(f"kernels that run again, their results not kept: {names}")
-        return "\n".join([*lines, *map(str, self.compilation.refusals)])
+        return "\n".join([*lines, *map(str, made.refusals)])
 
     @collector_paused()
     def compile(self) -> Executable:
@@ -129,7 +142,7 @@ class Lowered:
         """What the program is kept under: all that it is made from. None where its compilation is to be seen."""
         if settings.check or settings.dump or settings.explain or settings.debug:
             return None
-        options = self.donated, self.memory_limit, self.autotune, settings.pipeline
+        options = self.donated, self.memory_limit, self.autotune, self._pipeline(settings)
         return content_key(str(self.graph), *map(str, options))
 
     def _dump(self, root: Path, made: Compilation) -> None:
@@ -140,6 +153,7 @@ class Lowered:
             save_graph(graph, folder / f"{k:02d}-{name}.tgir")
         for name, source in get_backend(self.backend).sources(made.result).items():
             (folder / f"{name}.py").write_text(source)
+        (folder / "report.txt").write_text(f"{self._report(made)}\n")
 
 
 STEPS = 1000  # of a while loop after which a check gives up
