@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import optree
 
+from tgc.compiled import Compiled, LoweredFunction, array_of
 from tgc.errors import ArtifactError, DTypeError, ParseError, ShapeError, TgcError, TraceError
 from tgc.ir import Graph
-from tgc.jit import Compiled, LoweredFunction, array_of
 from tgc.locks import Lock
 from tgc.runtime.artifact import LAST, Code, Program, read
 from tgc.runtime.profile import Profile
