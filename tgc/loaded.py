@@ -143,6 +143,15 @@ class Loaded:
         shapes = any(tuple(shape for _, shape in inputs) == tuple(a.shape for a in arrays) for inputs in same)
         return (DTypeError if shapes else ShapeError)(f"arguments ({own}); the file has programs for {there}")
 
+    def __repr__(self) -> str:
+        def listed(named: Sequence[tuple[str, TensorType]]) -> str:
+            return ", ".join(f"{name}: {t}" for name, t in named)
+
+        return "\n".join(
+            f"<{p.name}({listed(p.inputs)}) -> {listed(p.outputs)}; {', '.join(c.target for c in p.codes)}>"
+            for p in (s.program for s in self.programs)
+        )
+
     @property
     def name(self) -> str:
         """Of the function."""
