@@ -175,6 +175,7 @@ def test_inspection(tgc_command: Tgc, golden: Callable[[str, str], None], tmp_pa
         ("show", *FORWARD), ("show", *FORWARD, "--stage", "inline"), ("show", *FORWARD, "--list"),
         ("show", "g.tgir"), ("opt", "g.tgir", "--passes", "simplify"), ("opt", "--list"),
         ("diff", *FORWARD, "--stages", "fold", "simplify"), ("diff", *FORWARD, "--stages", "layout", "layout"),
+        ("diff", *FORWARD, "--stages", "fuse", "memory"),
         ("diff", "net.py:one", "net.py:other", "--shape", "x=8"),
         ("stats", *FORWARD), ("stats", "net.py:loop", "--shape", "x=5,64"), ("stats", *LAYER),
         ("explain", *LAYER), ("explain", "net.py:step", "--shape", "x=8", "--shape", "rate=f32[]"),
