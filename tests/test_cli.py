@@ -172,7 +172,8 @@ def test_inspection(tgc_command: Tgc, golden: Callable[[str, str], None], tmp_pa
         tgc.parse("graph @f(%x: f32[4]) {\n  %0: f32[4] = neg %x\n  %1: f32[4] = neg %0\n  return %1\n}"), "g.tgir"
     )
     calls = [
-        ("show", *FORWARD), ("show", *FORWARD, "--stage", "inline"), ("show", *FORWARD, "--passes", "inline,fuse", "--list"),
+        ("show", *FORWARD), ("show", *FORWARD, "--stage", "inline"),
+        ("show", *FORWARD, "--passes", "inline,fuse", "--list"),
         ("show", "g.tgir"), ("opt", "g.tgir", "--passes", "simplify"), ("opt", "--list"),
         ("diff", *FORWARD, "--stages", "fold", "simplify"), ("diff", *FORWARD, "--stages", "layout", "layout"),
         ("diff", *FORWARD, "--stages", "fuse", "memory"),
@@ -402,7 +403,21 @@ def test_warnings_are_one_line(tgc_command: Tgc, tmp_path: Path) -> None:
 def test_completion(tgc_command: Tgc, shell: str) -> None:
     said = tgc_command("completion", shell)
     assert said.code == 0
-    assert "_TGC_COMPLETE" in said.out
+    assert f"_TGC_COMPLETE={shell}_complete" in said.out
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [("tgc st", "stats"), ("tgc explain --sh", "--shape"), ("tgc opt --passes fold,win", "fold,winograd")],
+)
+def test_words_are_completed(
+    words: str, found: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("_TGC_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+    assert run(group, []) == 0
+    assert capsys.readouterr().out.split() == [f"plain,{found}"]
 
 
 def test_help_imports_little() -> None:
