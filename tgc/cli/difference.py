@@ -63,8 +63,8 @@ def difference(a: Graph, b: Graph) -> list[Change]:
             following = next(gone, None)
         if [partner.get(v) for v in node.operands] != list(pair.operands) or node.attrs_key != pair.attrs_key:
             changes.append(Change("~", print_node(pair, names[1]), print_node(node, names[0])))
-            for one, other in zip(node.regions, pair.regions, strict=False):
-                changes += [replace(c, text=f"    {c.text}") for c in difference(one, other)]
+            for before, after in zip(node.regions, pair.regions, strict=False):
+                changes += [replace(c, text=f"    {c.text}") for c in difference(before, after)]
     while following is not None:
         changes.append(Change("+", print_node(following, names[1])))
         following = next(gone, None)
