@@ -75,8 +75,8 @@ def opened(view: Page, address: str) -> dict[str, float]:
         view.locator("body[aria-busy=false]").wait_for(timeout=60_000)
 
     trace = traced(view, act)
-    marks = {e["name"]: e["ts"] for e in trace["traceEvents"] if e.get("cat") == "blink.user_timing"}
-    return {what: (marks[what] - marks["navigationStart"]) / 1000 for what in ("drawn", "laid-out")}
+    marks = {e["name"]: e["args"] for e in trace["traceEvents"] if e["name"] in ("drawn", "laid-out")}
+    return {what: args["data"]["startTime"] for what, args in marks.items()}
 
 
 def panned(view: Page) -> dict[str, float]:

@@ -38,7 +38,7 @@ X = RNG.standard_normal((5, 64)).astype(np.float32)
 HALF = RNG.standard_normal((3, 5)).astype(ml_dtypes.bfloat16)
 EIGHTH = RNG.standard_normal(9).astype(ml_dtypes.float8_e4m3fn)
 COMPLEX = RNG.standard_normal(6) * (1 + 2j)
-INDEX = np.array([2, 0, 1])
+INDEX, MASK, EMPTY = np.array([2, 0, 1]), np.array([True, False, True]), np.empty((0, 3))
 
 
 def sequence(x: Any) -> Any:
@@ -58,6 +58,7 @@ PROGRAMS: dict[str, tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] 
     "no results": (lambda x: (), (X,), {}),
     "an argument": (lambda x: (x, x), (X,), {}),
     "empty": (lambda x: (x + 1, x.sum()), (np.ones((0, 3), np.float32),), {}),
+    "constants": (lambda x: (tnp.concatenate([x, EMPTY]), tnp.where(MASK, x, 0), EMPTY), (np.ones((2, 3)),), {}),
     "bfloat16": (lambda x: tnp.exp(x) @ HALF.T, (HALF,), {}),
     "float8": (lambda x: x + tnp.astype(EIGHTH, np.float32), (np.ones(9, np.float32),), {}),
     "complex": (lambda x: tnp.exp(x) * COMPLEX, (COMPLEX,), {}),
@@ -100,10 +101,12 @@ def test_round_trip(name: str, tmp_path: Path) -> None:
 
 
 def test_names(tmp_path: Path) -> None:
+    """Of arguments and results, in the order in which they lie in the structures."""
     compiled(lambda p, x: {"y": [p["w"] + x], "z": x}, {"w": X}, X).save(tmp_path / "f.tgc")
     loaded = tgc.load(tmp_path / "f.tgc")
     assert [*loaded.inputs] == ["p.w", "x"]
     assert [*loaded.outputs] == ["y.0", "z"]
+    assert repr(loaded) == "<lambda(p.w: f32[5,64], x: f32[5,64]) -> y.0: f32[5,64], z: f32[5,64]; native>"
     compiled(lambda x: x + 1, X).save(tmp_path / "f.tgc")
     assert [*tgc.load(tmp_path / "f.tgc").outputs] == ["result"]
 

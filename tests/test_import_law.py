@@ -44,7 +44,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"runtime"}),
     frozenset({"view"}),
-    frozenset({"eager", "families", "gradients", "jit", "loaded", "transforms"}),
+    frozenset({"compiled", "eager", "families", "gradients", "jit", "loaded", "transforms"}),
     frozenset({FACADE}),
     frozenset({"__main__", "cli"}),
 )

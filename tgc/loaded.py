@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import optree
 
+from tgc.compiled import Compiled, LoweredFunction, array_of
 from tgc.errors import ArtifactError, DTypeError, ParseError, ShapeError, TgcError, TraceError
 from tgc.ir import Graph
-from tgc.jit import Compiled, LoweredFunction, array_of
 from tgc.locks import Lock
 from tgc.runtime.artifact import LAST, Code, Program, read
 from tgc.runtime.profile import Profile
@@ -142,6 +142,15 @@ class Loaded:
         own = ", ".join(str(TensorType(dtype, shape)) for dtype, shape in given)
         shapes = any(tuple(shape for _, shape in inputs) == tuple(a.shape for a in arrays) for inputs in same)
         return (DTypeError if shapes else ShapeError)(f"arguments ({own}); the file has programs for {there}")
+
+    def __repr__(self) -> str:
+        def listed(named: Sequence[tuple[str, TensorType]]) -> str:
+            return ", ".join(f"{name}: {t}" for name, t in named)
+
+        return "\n".join(
+            f"<{p.name}({listed(p.inputs)}) -> {listed(p.outputs)}; {', '.join(c.target for c in p.codes)}>"
+            for p in (s.program for s in self.programs)
+        )
 
     @property
     def name(self) -> str:

@@ -14,6 +14,7 @@ from importlib import import_module
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import shell_complete
 
 import tgc
 from tgc.errors import TgcError
@@ -21,6 +22,7 @@ from tgc.errors import TgcError
 F = TypeVar("F", bound=Callable[..., Any])
 
 DONE, FOUND, FAILED, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
+COMPLETE = "_TGC_COMPLETE"  # the variable by which a shell asks what a word may become
 _DEBUG = "tgc.debug"
 _HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -92,6 +94,8 @@ def run(group: click.Group, arguments: Sequence[str] | None = None) -> int:
     """The exit code of the command that `arguments` ask for, which is run here."""
     debug: dict[str, Any] = {}
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if asked := os.environ.get(COMPLETE):
+        return shell_complete(group, {}, "tgc", COMPLETE, asked)
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning  # type: ignore[assignment]
         try:
@@ -140,4 +144,4 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> N
     _say(f"warning: {message}")
 
 
-__all__ = ["DONE", "FAILED", "FOUND", "CommandError", "Commands", "command", "debug_option", "run"]
+__all__ = ["COMPLETE", "DONE", "FAILED", "FOUND", "CommandError", "Commands", "command", "debug_option", "run"]

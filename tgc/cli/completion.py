@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from tgc.cli.command import command
+from tgc.cli.command import COMPLETE, command
 
 
 @command("completion", json=False)
@@ -19,4 +19,4 @@ def completion(shell: str) -> None:
 
     made = get_completion_class(shell)
     assert made is not None
-    click.echo(made(tgc, {}, "tgc", "_TGC_COMPLETE").source())
+    click.echo(made(tgc, {}, "tgc", COMPLETE).source())

@@ -24,7 +24,8 @@ def diff(
     """Show how two graphs, or two stages of one, differ.
 
     Lines begin with - for what only the first has, + for what only the second has, and ~ for nodes that read other
-    values. The order of independent nodes and the numbers of values do not count. Exit code 1: they differ.
+    values or have other attributes; what differs in their regions follows. The order of independent nodes and the
+    numbers of values do not count. Exit code 1: they differ.
     """
     from tgc.cli.difference import difference
     from tgc.cli.opened import Opened, chosen, open_model
@@ -53,5 +54,5 @@ def diff(
             out.print(str(c), style=styles[c.sign], markup=False, soft_wrap=True)
         signs = [c.sign for c in changes]
         said = f"{plural(signs.count('-'), 'line')} only in {labels[0]}, {signs.count('+')} only in {labels[1]}"
-        click.echo(f"{said}, {signs.count('~')} with other operands" if changes else "no difference")
+        click.echo(f"{said}, {signs.count('~')} in both but changed" if changes else "no difference")
     return FOUND if changes else DONE

@@ -1,14 +1,15 @@
 """The structural difference of two graphs: which nodes have no counterpart, and which read other values.
 
 Numbers of values, the order of independent nodes and places in user code do not count. Nodes that compute the same of
-the same inputs correspond wherever they stand. What is left is aligned in order, by op, attributes and types, as lines
-of a text are; of those pairs only the operands differ.
+the same inputs correspond wherever they stand. What is left is aligned in order, as lines of a text
+are: first by op, attributes and types, so that only the operands of pairs differ; then by op and types alone. Regions
+of such pairs are compared in turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
 from tgc.ir import Graph, Node, Value
@@ -20,7 +21,7 @@ class Change:
     """A line of the difference.
 
     Attributes:
-        sign: `-` only in the first graph, `+` only in the second, `~` in both, with other operands.
+        sign: `-` only in the first graph, `+` only in the second, `~` in both, with other operands or attributes.
         text: the input, constant, node or output, as the graph that has it prints it.
         was: for `~`, the same as the first graph prints it.
     """
@@ -60,8 +61,10 @@ def difference(a: Graph, b: Graph) -> list[Change]:
         while following is not None and order[following] < order[pair]:
             changes.append(Change("+", print_node(following, names[1])))
             following = next(gone, None)
-        if [partner.get(v) for v in node.operands] != list(pair.operands):
+        if [partner.get(v) for v in node.operands] != list(pair.operands) or node.attrs_key != pair.attrs_key:
             changes.append(Change("~", print_node(pair, names[1]), print_node(node, names[0])))
+            for before, after in zip(node.regions, pair.regions, strict=False):
+                changes += [replace(c, text=f"    {c.text}") for c in difference(before, after)]
     while following is not None:
         changes.append(Change("+", print_node(following, names[1])))
         following = next(gone, None)
@@ -89,6 +92,11 @@ def _local(node: Node) -> object:
     return node.op.name, node.attrs_key, tuple(r.type for r in node.results)
 
 
+def _outer(node: Node) -> object:
+    """The same without attributes."""
+    return node.op.name, tuple(r.type for r in node.results)
+
+
 def _deep(graph: Graph, leaves: dict[Key, Value], numbers: dict[object, int]) -> dict[Node, int]:
     """Node -> a number that it shares with those that compute the same; `numbers` is common to both graphs."""
     of: dict[Value, tuple[object, int]] = {v: (key, 0) for key, v in leaves.items()}
@@ -110,13 +118,16 @@ def _pairs(a: Graph, b: Graph, leaves: tuple[dict[Key, Value], dict[Key, Value]]
     pairs = {node: waiting[n].pop() for node, n in deep[0].items() if waiting.get(n)}
     taken = set(pairs.values())
     rest = [node for node in a.nodes if node not in pairs], [node for node in b.nodes if node not in taken]
-    pairs.update(_aligned(*rest))
+    for key in (_local, _outer):
+        pairs.update(_aligned(*rest, key))
+        taken = set(pairs.values())
+        rest = [node for node in a.nodes if node not in pairs], [node for node in b.nodes if node not in taken]
     return pairs
 
 
-def _aligned(a: Sequence[Node], b: Sequence[Node]) -> Iterator[tuple[Node, Node]]:
-    """Nodes of two sequences that are alike, in order."""
-    keys = [hash(_local(n)) for n in a], [hash(_local(n)) for n in b]
+def _aligned(a: Sequence[Node], b: Sequence[Node], key: Callable[[Node], object]) -> Iterator[tuple[Node, Node]]:
+    """Nodes of two sequences that are alike by a key, in order."""
+    keys = [hash(key(n)) for n in a], [hash(key(n)) for n in b]
     for i, j, n in SequenceMatcher(None, *keys, autojunk=False).get_matching_blocks():
         yield from zip(a[i : i + n], b[j : j + n], strict=True)
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 WIDE = 200  # columns of what is no terminal
-LAST, LEAST = 20, 12  # columns that the last one of a table gets, and that another text keeps, where room is short
+LAST, LEAST = 14, 12  # columns that the last one of a table gets, and that another text keeps, where room is short
 
 
 class _Console(Console):

@@ -110,8 +110,6 @@ def _plotted(rows: Sequence[Row]) -> list[Row]:
 
 def plot(roofline: Roofline, letters: dict[Row, str]) -> list[str]:
     """Kernels by FLOPs a byte and FLOP/s, both logarithmic, under the line of what the machine can do."""
-    from tgc.cli.output import count
-
     width, height = PLOT
     ridge = roofline.flops / roofline.bandwidth
     intensities = [r.flops / r.bytes for r in letters] or [ridge]
@@ -132,7 +130,8 @@ def plot(roofline: Roofline, letters: dict[Row, str]) -> list[str]:
     for row, letter in reversed(letters.items()):
         x = round((math.log10(row.flops / row.bytes) - low) / (high - low) * (width - 1))
         grid[line(row.flops / row.seconds)][x] = letter
-    marks = {line(10**e): count(10.0**e, "FLOP/s") for e in range(math.ceil(bottom), math.floor(top) + 1)}
+    decades = range(max(3, math.ceil(bottom)), min(14, int(top)) + 1)
+    marks = {line(10**e): f"{10 ** (e % 3)} {'kMGT'[e // 3 - 1]}FLOP/s" for e in decades}
     axis = [f"{marks.get(y, ''):>11} │{''.join(cells).rstrip()}" for y, cells in enumerate(grid)]
     ticks = [" "] * (width + 8)
     for e in range(math.ceil(low), math.floor(high) + 1):

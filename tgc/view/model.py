@@ -1,6 +1,6 @@
 """What the explorer shows, as JSON: stages, kernels, the arena and the profile.
 
-    {"name", "stages": [{"name", "graph"}], "records", "types", "kernels": {name: source},
+    {"name", "graphs", "stages": [[name, number of its graph]], "records", "types", "kernels": {name: source},
      "arena": {"bytes", "steps", "buffers"}, "profile": {"wall", "explained", "flops", "bandwidth", "rows"} | null,
      "remarks": [[pass, what, why]]}
 
@@ -72,11 +72,19 @@ class Model:
     def data(self) -> Json:
         """As JSON data."""
         tables = _Tables(self.owned)
-        stages = [{"name": name, "graph": tables.stage(graph)} for name, graph in self.stages.items()]
+        graphs: list[Json] = []
+        stages: list[tuple[str, int]] = []
+        before: Graph | None = None
+        for name, graph in self.stages.items():
+            if before is None or not _shared(before, graph):
+                graphs.append(tables.stage(graph))
+            stages.append((name, len(graphs) - 1))
+            before = graph
         last = list(self.stages.values())[-1]
         return {
             "name": self.name,
-            "stages": stages,
+            "graphs": graphs,
+            "stages": [list(stage) for stage in stages],
             "types": [_type(t) for t in tables.types],
             "records": list(tables.records),
             "kernels": dict(self.kernels),
@@ -116,6 +124,11 @@ class Model:
             "bandwidth": limits.bandwidth,
             "rows": rows,
         }
+
+
+def _shared(a: Graph, b: Graph) -> bool:
+    """Whether two graphs are the same values and nodes, as where a pass found nothing to do."""
+    return a is b or (a.inputs, a.constants, a.nodes, a.outputs) == (b.inputs, b.constants, b.nodes, b.outputs)
 
 
 class _Tables:

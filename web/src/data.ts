@@ -18,7 +18,8 @@ export interface RowData {
 export interface ProfileData { wall: number; explained: number; flops: number; bandwidth: number; rows: RowData[] }
 export interface ModelData {
   name: string;
-  stages: { name: string; graph: GraphData }[];
+  graphs: GraphData[];
+  stages: [name: string, graph: number][];
   types: TypeData[];
   records: RecordData[];
   kernels: Record<string, string>;
@@ -47,11 +48,14 @@ export interface Changes { added: Set<number>; changed: Set<number>; removed: No
 
 /** A stage with what is looked up in it. */
 export class Stage {
-  readonly nodes = new Map<number, Node>();
-  readonly values = new Map<GraphData, Value[]>();
+  readonly nodes: Map<number, Node>;
+  readonly values: Map<GraphData, Value[]>;
 
-  constructor(readonly model: ModelData, readonly name: string, readonly graph: GraphData) {
-    this.read(graph, null);
+  /** `known`: another stage of the same graph. */
+  constructor(readonly model: ModelData, readonly name: string, readonly graph: GraphData, known?: Stage) {
+    this.nodes = known?.nodes ?? new Map();
+    this.values = known?.values ?? new Map();
+    if (!known) this.read(graph, null);
   }
 
   private read(graph: GraphData, parent: Node | null): void {
@@ -96,8 +100,10 @@ export class Model {
   stage(k: number): Stage {
     let stage = this.stages.get(k);
     if (!stage) {
-      const { name, graph } = this.data.stages[k];
-      this.stages.set(k, (stage = new Stage(this.data, name, graph)));
+      const [name, graph] = this.data.stages[k];
+      const known = k > 0 && this.data.stages[k - 1][1] === graph ? this.stages.get(k - 1) : undefined;
+      stage = new Stage(this.data, name, this.data.graphs[graph], known);
+      this.stages.set(k, stage);
     }
     return stage;
   }
@@ -107,7 +113,7 @@ export class Model {
     let found = this.changed.get(k);
     if (found) return found;
     found = { added: new Set(), changed: new Set(), removed: [] };
-    if (k > 0) {
+    if (k > 0 && this.data.stages[k][1] !== this.data.stages[k - 1][1]) {
       const [before, after] = [this.stage(k - 1).nodes, this.stage(k).nodes];
       for (const [key, node] of after) {
         const old = before.get(key);

@@ -74,9 +74,9 @@ export class GraphView {
     const across = (width - 48) / Math.max(1, scene.right - scene.left);
     const down = (height - 48) / Math.max(1, scene.bottom - scene.top);
     const k = Math.max(LEAST, Math.min(1, whole ? Math.min(across, down) : Math.max(0.75, Math.min(across, down))));
-    const fits = down >= k;
-    const first = scene.boxes[0];
-    const x = whole || across >= k || !first ? (scene.left + scene.right) / 2 : first.x;
+    const fits = down >= k && scene.complete;
+    const seen = scene.boxes.filter((b) => b.depth === 0 && b.y < scene.top + height / k).map((b) => b.x).sort((a, b) => a - b);
+    const x = whole || across >= k || !seen.length ? (scene.left + scene.right) / 2 : seen[seen.length >> 1];
     this.go(zoomIdentity.translate(width / 2 - x * k, fits ? height / 2 - ((scene.top + scene.bottom) / 2) * k : 24 - scene.top * k).scale(k));
   }
 

@@ -16,7 +16,7 @@ export class Passes {
       id: "stage", type: "range", min: 0, max: last, step: 1, "aria-label": "Pass", "aria-keyshortcuts": "[ ]",
       input: () => to(this.range.valueAsNumber),
     });
-    this.ticks = stages.map(({ name }, k) =>
+    this.ticks = stages.map(([name], k) =>
       h("button", { class: "tick", tabindex: -1, title: name, "aria-hidden": "true", style: `left:${last ? (100 * k) / last : 0}%`, click: () => to(k) }));
     const step = (label: string, sign: string, by: number): HTMLElement =>
       h("button", { class: "quiet step", "aria-label": label, title: `${label}  ${by < 0 ? "[" : "]"}`, click: () => this.step(by) }, sign);
@@ -34,7 +34,7 @@ export class Passes {
 
   show(k: number): void {
     this.range.value = String(k);
-    const { name } = this.model.data.stages[k];
+    const [name] = this.model.data.stages[k];
     this.range.setAttribute("aria-valuetext", name);
     this.name.value = name;
     const { added, changed, removed } = this.model.changes(k);
@@ -48,7 +48,7 @@ export class Passes {
   survey(k = 1): void {
     if (k >= this.ticks.length) return;
     const { stages } = this.model.data;
-    const quiet = stages[k].graph === stages[k - 1].graph || emptyChange(this.model, k);
+    const quiet = stages[k][1] === stages[k - 1][1] || emptyChange(this.model, k);
     this.ticks[k].classList.toggle("idle", quiet);
     setTimeout(() => this.survey(k + 1), 30);
   }

@@ -36,6 +36,7 @@ export class Scene {
   readonly boxes: Box[] = [];
   readonly lines: Line[] = [];
   readonly byId = new Map<string, Box>();
+  complete = false;
   left = 0;
   top = 0;
   right = 0;
@@ -111,6 +112,7 @@ export class Scene {
 
   /** Take over what the layout has found so far. */
   arrange(placed: Placed): void {
+    this.complete = placed.done;
     this.boxes.length = this.lines.length = 0;
     this.byId.clear();
     this.slices = new Map();
