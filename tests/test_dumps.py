@@ -72,25 +72,36 @@ def of_cnn_digits() -> Made:
     return of_step(step, {"p": p, "m": m, "v": v, "t": np.float32(0), "rate": np.float32(0.1), "x": x, "y": y})
 
 
-def of_keras(name: str) -> Made:
-    """What a model of Keras's infers: layers as in the examples."""
+def of_keras(name: str, build: Callable[[Any], Any]) -> Made:
+    """What a model of an example infers; `build` makes it of the example's module."""
     keras = pytest.importorskip("tgc.keras", exc_type=ImportError)
     from tgc.frontends.keras import from_keras
 
-    layers = keras.layers
     keras.utils.set_random_seed(0)
-    inputs = {"images": keras.Input((8, 8, 1)), "words": keras.Input((6,), dtype="int32")}
-    x = inputs[name]
-    if name == "images":
-        x = layers.MaxPooling2D()(layers.BatchNormalization()(layers.Conv2D(8, 3, activation="relu")(x)))
-    else:
-        x = layers.Embedding(20, 8)(x)
-        x = layers.LSTM(8, return_sequences=True)(x + layers.MultiHeadAttention(2, 4)(x, x))
-    model = keras.Model(inputs[name], layers.Dense(3, activation="softmax")(layers.Flatten()(x)))
-    graph = from_keras(model, batch=2)
+    graph = from_keras(build(example(name)), batch=2)
     return Lowered(graph), drawn(graph)
 
 
+def of_onnx_finetune() -> Made:
+    module = example("onnx_finetune")
+    w = module.weights(0)
+    m, v = (optree.tree_map(np.zeros_like, w) for _ in range(2))
+    rng = np.random.default_rng(0)
+    x, y = rng.random((4, 1, 8, 8), dtype=np.float32), rng.integers(0, 10, 4)
+    lowered = module.training_step(module.classifier, 0.01).lower(w, m, v, np.float32(1), x, y)
+    leaves = [np.asarray(a) for a in optree.tree_leaves((w, m, v, np.float32(1), x, y))]  # type: ignore[arg-type]
+    return lowered, [a.astype(v.dtype) for a, v in zip(leaves, lowered.graph.inputs, strict=True)]
+
+
+KERAS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "keras_cnn": ("keras_cnn", lambda module: module.network()),
+    "keras_gan, generator": ("keras_gan", lambda module: module.generator()),
+    "keras_gan, discriminator": ("keras_gan", lambda module: module.discriminator()),
+    "keras_lstm_lm": ("keras_lstm_lm", lambda module: module.LanguageModel(20).step()),
+    "keras_self_attention": ("keras_self_attention", lambda module: module.network(20, width=16, heads=2, blocks=1)),
+    "keras_training_tools": ("keras_training_tools", lambda module: module.network(10, augmented=True)),
+    "keras_vae": ("keras_vae", lambda module: module.networks()[2]),
+}
 GRAPHS: Mapping[str, Callable[[], Made]] = {
     **{f"golden-{name}": lambda name=name: of_golden(name) for name in MODELS},  # type: ignore[misc]
     "transformer": lambda: of_step(*transformer_step(SMALL)),
@@ -100,8 +111,8 @@ GRAPHS: Mapping[str, Callable[[], Made]] = {
     "scan": lambda: of_function(dynamic_programs.scanned, (6, 3, 5), (3, 7)),
     "lstm": lambda: of_function(dynamic_programs.lstm, (2, 5, 12)),
     "cnn_digits": of_cnn_digits,
-    "keras-images": lambda: of_keras("images"),
-    "keras-words": lambda: of_keras("words"),
+    "onnx_finetune": of_onnx_finetune,
+    **{name: lambda how=how: of_keras(*how) for name, how in KERAS.items()},  # type: ignore[misc]
 }
 
 
