@@ -447,3 +447,15 @@ def test_keras_files_are_models(tgc_command: Tgc) -> None:
     assert said.code == 2
     assert "open.keras leaves sizes open, which --shape NAME=SHAPE gives" in said.err
     assert tgc_command("run", "open.keras", "--shape", "x=2,5,6", "--random").code == 0
+
+
+def test_keras_models_without_names_are_models(tgc_command: Tgc) -> None:
+    """A sequential model, whose outputs have no names."""
+    keras = pytest.importorskip("tgc.keras", exc_type=ImportError)
+    model = keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Flatten(), keras.layers.Dense(4)])
+    model.save("m.keras")
+    assert tgc_command("compile", "m.keras").code == 0
+    x = np.random.default_rng(0).standard_normal((1, 6, 6, 1)).astype(np.float32)
+    np.save("x.npy", x)
+    assert tgc_command("run", "m.tgc", "--input", "x.npy", "--output", "y.npy").code == 0
+    np.testing.assert_allclose(np.load("y.npy"), np.asarray(model(x)), rtol=1e-5, atol=1e-6)
