@@ -119,4 +119,4 @@ def test_onnx_models(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     (row,) = studied(onnx_models.STUDY, tmp_path, capsys, "decoder-16").values()
     found = row["implementations"]["tgc"]
     assert row["batch"] == 16
-    assert 0 < found["least_ms"] <= found["ms"] < 1e3 * found["first_s"]
+    assert 0 < found["least_ms"] <= found["ms"] < 1e3 * min(found["first_s"], found["again_s"])
