@@ -134,7 +134,7 @@ def unit_objects(
 
     def wanted() -> Iterator[Unit]:
         for kernel in kernels:
-            for unit in (*units_of(kernel[0]), kernel) if kernel not in entries else ():
+            for unit in with_units([kernel]) if kernel not in entries else ():
                 if unit in entries:
                     continue
                 [entries[unit]] = cache_entries([unit], target)
