@@ -494,7 +494,7 @@ def test_transposes_go_by_square_blocks(shape: tuple[int, ...], perm: tuple[int,
 def test_folded_columns_are_stored_in_panels(columns: int) -> None:
     """A fold of columns whose elements a product reads in panels stores them panel by panel, whole ones as vectors."""
     rng = np.random.default_rng(0)
-    g, h = (rng.standard_normal((256, n), dtype=np.float32) for n in (columns, 128))
+    g, h = (rng.standard_normal((256, n), dtype=np.float32) for n in (columns, 1024))
 
     def f(g: Any, h: Any) -> tuple[Any, Any]:
         d = tnp.exp(g) * tnp.arange(columns, dtype=np.float32)

@@ -13,6 +13,7 @@ import tgc
 from tgc import numpy as tnp
 from tgc.backends.cpu.target import X86_LEVELS, CpuTarget
 from tgc.interpret import interpret
+from tgc.ir import Graph
 from tgc.ops.contraction import dot
 from tgc.ops.scan import scan
 from tgc.ops.window import window_argmax, window_gather, window_scatter
@@ -24,6 +25,8 @@ from tgc.passes.tiles import LOW, heights, tile_shape
 from tgc.runtime.lowered import check_pass
 from tgc.trace import Tracer, trace
 from tgc.types import F32, F64, I32, tensor_type
+
+NARROW = CpuTarget.of("x86_64-unknown-linux-gnu", X86_LEVELS["x86-64-v3"], threads=2)  # 8 float32 lanes
 
 
 def test_dot_reads_transposes_in_place() -> None:
@@ -67,7 +70,7 @@ def test_constants_are_packed(columns: int, pack: bool, panel: int) -> None:
 def test_small_matrices_are_packed_alone(k: int, batch: int, packed: bool) -> None:
     """Many had better not go through memory once more."""
     lead = f"{batch}," if batch > 1 else ""
-    made, _ = applied(Layout(), traced(lambda x, y: x @ y, f"f32[{lead}96,{k}]", f"f32[{lead}{k},512]"))
+    made, _ = applied(Layout(), traced(lambda x, y: x @ y, f"f32[{lead}1024,{k}]", f"f32[{lead}{k},512]"))
     assert ops(made) == (["relayout", "dot"] if packed else ["dot"])
 
 
@@ -77,16 +80,23 @@ def test_small_matrices_are_packed_alone(k: int, batch: int, packed: bool) -> No
         (96, 256, 512, True),
         (95, 256, 512, False),  # few rows: the copy would cost as much as the product
         (96, 32, 256, False),  # small: the copy would cost more than lines read in two halves
-        (96, 8192, 512, False),  # one panel alone fills the cache
+        (96, 1 << 16, 512, False),  # one panel alone fills the cache
     ],
 )
 def test_large_operands_are_packed(m: int, k: int, n: int, packed: bool) -> None:
-    made, _ = applied(Layout(), traced(lambda x, y: x @ y, f"f32[{m},{k}]", f"f32[{k},{n}]"))
-    assert ops(made) == (["relayout", "dot"] if packed else ["dot"])
-    again, _ = applied(Layout(), made)
-    assert again == made
-    made, _ = applied(Layout(), traced(lambda x, y: x @ y.T, f"f32[{m},{k}]", f"f32[{n},{k}]"))
-    assert str(made.nodes[0].result.type) == f"f32[{n},{k}]" + ("{0,1;0:64}" if packed else "{1,0}")
+    def made(f: Any, x: str, y: str, target: Any = TARGET) -> Graph:
+        graph = run([Layout()], traced(f, x, y), target, check_pass).result
+        assert run([Layout()], graph, target, check_pass).result == graph
+        return graph
+
+    def plain(m: int, target: Any) -> list[str]:
+        return ops(made(lambda x, y: x @ y, f"f32[{m},{k}]", f"f32[{k},{n}]", target))
+
+    copied = made(lambda x, y: x @ y.T, f"f32[{m},{k}]", f"f32[{n},{k}]")
+    assert str(copied.nodes[0].result.type) == f"f32[{n},{k}]" + ("{0,1;0:64}" if packed else "{1,0}")
+    assert plain(m, NARROW) == (["relayout", "dot"] if packed else ["dot"])
+    assert plain(m, TARGET) == ["dot"]  # wide tiles do not wait for lines
+    assert plain(1024, TARGET) == (["relayout", "dot"] if k == 256 else ["dot"])
 
 
 @pytest.mark.parametrize(
@@ -100,10 +110,11 @@ def test_large_operands_are_packed(m: int, k: int, n: int, packed: bool) -> None
 )
 def test_large_transposed_operands_are_packed_in_rows(x: str, y: str, layout: str) -> None:
     order = (1, 0) if x.count(",") == 1 else (0, 2, 1)
-    made, _ = applied(Layout(), traced(lambda x, y: x.transpose(*order) @ y, x, y))
-    (product,) = (node for node in made.nodes if node.op.name == "dot")
-    assert str(product.operands[0].type) == x + layout
-    assert applied(Layout(), made)[0] == made
+    for target in (NARROW, TARGET):
+        made = run([Layout()], traced(lambda x, y: x.transpose(*order) @ y, x, y), target, check_pass).result
+        (product,) = (node for node in made.nodes if node.op.name == "dot")
+        assert str(product.operands[0].type) == x + (layout if target is NARROW else "")
+        assert run([Layout()], made, target, check_pass).result == made
 
 
 @pytest.mark.parametrize(
@@ -130,7 +141,7 @@ def test_a_large_matrix_is_read_as_it_lies(f: Any, x: str, y: str, turned: bool)
     assert applied(Layout(), made)[0] == made
 
 
-@pytest.mark.parametrize(("steps", "packed"), [(1, False), (2, False), (3, True), (64, True)])
+@pytest.mark.parametrize(("steps", "packed"), [(1, False), (31, False), (32, True), (64, True)])
 def test_what_a_scan_reads_at_each_step_is_packed_once(steps: int, packed: bool) -> None:
     """The rows of all steps count: 32 of each."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,11 @@ import pytest
 import tgc
 from tgc import nn
 from tgc import numpy as tnp
+from tgc.backends.cpu import roofline
+from tgc.backends.cpu.compile import kernel_assembly
+from tgc.backends.cpu.target import CpuTarget
 from tgc.control import scan
+from tgc.errors import BackendError
 from tgc.ops.work import traffic
 from tgc.runtime.profile import Profile, Roofline, Row
 
@@ -91,3 +97,20 @@ def test_float64_has_half_the_limit() -> None:
     assert roofline.seconds(100, 5) == 1.0
     assert roofline.seconds(100, 5, itemsize=8) == 2.0
     assert roofline.seconds(100, 50) == 5.0
+
+
+@pytest.mark.parametrize("level", ["native", "avx2", "baseline"])
+def test_what_measures_the_machine_is_as_much_arithmetic_as_it_counts(level: str) -> None:
+    """A chain that LLVM sees through would make the machine look quicker; a call of the C library, slower."""
+    try:
+        target = CpuTarget.host(level)
+    except BackendError as lacking:
+        pytest.skip(str(lacking))
+    source = Path(roofline.__file__).with_name("peak.py").read_text(encoding="utf-8")
+    code = kernel_assembly(source, "arithmetic", target)
+    operation = r"\s+v?fmadd\w*ps\s" if target.fuses else r"\s+mulps\s"
+    loop = max(re.split(r"^\.LBB\w+:", code, flags=re.MULTILINE), key=lambda block: len(re.findall(operation, block)))
+    vectors = len(re.findall(operation, loop))
+    assert vectors >= roofline.CHAINS
+    assert vectors % roofline.CHAINS == 0
+    assert "fmaf" not in code

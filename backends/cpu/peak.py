@@ -26,7 +26,7 @@ def multiply_add(typing_context, turns):
 
     def codegen(context, builder, signature, arguments):
         vector = ir.VectorType(ir.FloatType(), TARGET.lanes(F32))
-        name = f"llvm.fma.v{vector.count}f32"
+        name = f"llvm.fmuladd.v{vector.count}f32"  # a target without multiply-adds multiplies and adds
         found = builder.module.globals.get(name)
         fma = found or ir.Function(builder.module, ir.FunctionType(vector, [vector] * 3), name)
 
@@ -42,7 +42,7 @@ def multiply_add(typing_context, turns):
         turn.add_incoming(word(0), before)
         new = [builder.call(fma, [x, filled(0.999), filled(0.001)]) for x in chains]
         for k, (x, y) in enumerate(zip(chains, new, strict=True)):
-            x.add_incoming(filled(float(k)), before)
+            x.add_incoming(filled(2.0 + k), before)  # not 1: that stays 1, as LLVM finds out
             x.add_incoming(y, loop)
         following = builder.add(turn, word(1))
         turn.add_incoming(following, loop)

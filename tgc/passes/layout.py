@@ -284,6 +284,10 @@ def _columns(op: Contraction, operands: list[Value], attrs: Mapping[str, Any]) -
 
 
 ROWS = 96  # of a product for which its right operand is packed at each call: the copy then costs a few percent
+WIDE = (
+    256  # bytes of a panel's row: a tile then computes so long at each step of k that lines come from anywhere in time
+)
+WIDE_ROWS = 1024  # of a product for which a right operand of contiguous columns is packed in such panels
 
 
 def _worth_packing(
@@ -295,6 +299,7 @@ def _worth_packing(
     A panel is read in one stream and stays in the second-level cache for all rows, if it fits; columns of a wide matrix
     cost a page a row, rows that are a power of two apart share few sets of the cache, and arrays that users pass do not
     begin at cache lines, so that vectors lie across two. Many matrices had better not go through memory once more.
+    Tiles with wide rows hide most of that; columns that are strided are copied in any case.
     """
     lhs, rhs = (v.type for v in operands)
     axes = op.axis_map(lhs, rhs, **attrs)
@@ -307,7 +312,8 @@ def _worth_packing(
     _, width = tile_shape(target, rhs.dtype, rows, rhs.shape[columns])
     panel = summed * width * rhs.dtype.itemsize
     least = target.l2_bytes // (2 if batch else 8)
-    return rows * times >= ROWS and matrix >= least and panel <= target.l2_bytes
+    many = WIDE_ROWS if columns == rhs.rank - 1 and width * rhs.dtype.itemsize >= WIDE else ROWS
+    return rows * times >= many and matrix >= least and panel <= target.l2_bytes
 
 
 def _packed_rows(
@@ -315,7 +321,8 @@ def _packed_rows(
 ) -> Value:
     """The left operand of a dot, in blocks of rows where it is large and its rows are the fastest axis in memory.
 
-    One step along what is summed would be a row of memory away, another page and the same set of the cache.
+    One step along what is summed would be a row of memory away, another page and the same set of the cache: a narrow
+    tile would wait for it.
     """
     lhs = operands[0].type
     batch, contract = attrs["batch"][0], attrs["contract"][0]
@@ -324,9 +331,9 @@ def _packed_rows(
     matrix = lhs.nbytes // max(1, math.prod(lhs.shape[a] for a in batch))
     if rows != [lhs.rank - 1] or lhs.layout or n < ROWS:
         return operands[0]
-    if lhs.shape[-1] < ROWS or matrix <= target.l2_bytes // 2:
+    block, width = tile_shape(target, lhs.dtype, lhs.shape[-1], n)
+    if lhs.shape[-1] < ROWS or matrix <= target.l2_bytes // 2 or width * lhs.dtype.itemsize >= WIDE:
         return _in_order(builder, node, operands, attrs)
-    block, _ = tile_shape(target, lhs.dtype, lhs.shape[-1], n)
     layout: dict[str, Any] = {"order": (lhs.rank - 1, *range(lhs.rank - 1)), "tiles": ((lhs.rank - 1, block),)}
     return builder.emit(movement.relayout, operands[:1], layout, node.loc)[0]
 
