@@ -79,6 +79,24 @@ def test_values_in_all_directions(shape: tuple[int, ...], kernel: tuple[int, ...
     np.testing.assert_allclose(np.vdot(dx, e), np.vdot(moved, g), rtol=10 * close, atol=100 * close)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("padding", [(1, 1), (2, 2), (0, 2), (2, 0), (3, 1)])
+@pytest.mark.parametrize("taps", [3, 5])
+def test_ends_of_lines(taps: int, padding: tuple[int, int], stride: int) -> None:
+    """Lines of one block, two and several: integers make every sum exact."""
+    rng = np.random.default_rng(0)
+    w = rng.integers(-3, 4, (3, taps, 1, 20)).astype(np.float32)
+    for width in (5, 14, 15, 16, 28, 33):
+        x = rng.integers(-3, 4, (2, 4, width, 20)).astype(np.float32)
+        given: dict[str, Any] = {"stride": (1, stride), "padding": ((1, 1), padding)}
+        y = tgc.jit(lambda x, w, given=given: nn.relu(nn.conv(x, w, groups=20, **given)))(x, w)
+        padded, many = np.pad(x, ((0, 0), (1, 1), padding, (0, 0))), y.shape[2]
+        parts = (
+            padded[:, i : i + 4, j : j + (many - 1) * stride + 1 : stride] * w[i, j, 0] for i, j in np.ndindex(3, taps)
+        )
+        np.testing.assert_array_equal(y, np.maximum(sum(parts), 0), err_msg=f"width {width}")
+
+
 @pytest.mark.parametrize("channels", [3, 17, 40, 64])
 def test_epilogues(channels: int) -> None:
     """Bias, activation, residual and two results; the last block of a line overlaps the one before."""

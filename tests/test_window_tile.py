@@ -23,12 +23,14 @@ from tgc.backends.cpu.pointers import ptr_f32, ptr_f64
 from tgc.backends.cpu.window_tile import WindowShape, window_tile
 
 
+def made(shape: WindowShape) -> Any:
+    steps = (shape.taps, shape.row_step, shape.tap_step, shape.left, shape.right)
+    return window_tile(shape.rows, shape.vectors, shape.lanes, shape.levels, *steps, shape.dtype, shape.masked)
+
+
 @functools.cache
 def kernel(shape: WindowShape) -> Any:
-    steps = (shape.taps, shape.row_step, shape.tap_step)
-    micro_kernel = window_tile(
-        shape.rows, shape.vectors, shape.lanes, shape.levels, *steps, shape.dtype, shape.masked
-    )  # fmt: skip
+    micro_kernel = made(shape)
     pointer = {"f32": ptr_f32, "f64": ptr_f64}[shape.dtype]
 
     @njit(error_model="numpy")
@@ -59,6 +61,7 @@ def check(
     b_at = [int(np.dot(k, b_strides)) for k in steps]
     rows = [m * shape.row_step * unit for m in range(shape.rows)]
     a = rng.integers(-4, 5, max([0, *a_at]) + rows[-1] + shape.width + 1).astype(dtype)
+    beyond = [m * shape.row_step + k[-1] * shape.tap_step not in shape.inside for m in range(shape.rows) for k in steps]
     b = rng.integers(-4, 5, max([0, *b_at]) + shape.width + 1).astype(dtype)
     c_row = shape.width + 3
     c = rng.integers(-4, 5, shape.rows * c_row + 2).astype(dtype)
@@ -67,8 +70,10 @@ def check(
     expected = c.copy()
     inside = expected[1:-1].reshape(shape.rows, c_row)[:, :valid]
     sums = np.zeros((shape.rows, valid), dtype)
-    for m, (i, j) in itertools.product(range(shape.rows), zip(a_at, b_at, strict=True)):
-        sums[m] += a[1 + rows[m] + i :][:valid] * b[1 + j :][:valid]
+    for (m, (i, j)), left_out in zip(
+        itertools.product(range(shape.rows), zip(a_at, b_at, strict=True)), beyond, strict=True
+    ):
+        sums[m] += 0 if (shape.left or shape.right) and left_out else a[1 + rows[m] + i :][:valid] * b[1 + j :][:valid]
     inside[...] = inside + sums if accumulate else sums
 
     (run or kernel(shape))(
@@ -93,6 +98,23 @@ def test_sums_of_windows(shape: WindowShape) -> None:
     """Whole groups of taps, some over, and fewer than a group."""
     for taps, accumulate in itertools.product((1, shape.taps, 2 * shape.taps + 1), (False, True)):
         check(shape, (2, 3, taps)[-shape.levels :], accumulate)
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        WindowShape(6, 2, 4, 2, taps=5, left=2, right=2),
+        WindowShape(4, 1, 4, 3, taps=3, row_step=2, left=1),
+        WindowShape(3, 1, 4, 1, "f64", taps=4, tap_step=2, right=3),
+        WindowShape(1, 2, 4, 2, taps=3, left=2, right=1),  # nothing is left
+        WindowShape(3, 2, 4, 2, masked=True, taps=3, left=1, right=1),
+    ],
+    ids=named,
+)
+def test_ends_of_lines(shape: WindowShape) -> None:
+    for accumulate in (False, True):
+        check(shape, (2, 3, shape.taps)[-shape.levels :], accumulate, 5)
+        check(shape, (2, 3, shape.taps)[-shape.levels :], accumulate, 5, kernel(shape).py_func)
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
@@ -144,7 +166,8 @@ def test_python_form() -> None:
 def test_names_and_refusals() -> None:
     assert window_tile(12, 2, 16, 2, 3).__name__ == "window_tile_12x32_k2_3_1_1"
     assert window_tile(12, 2, 16, 2, 3) is window_tile(12, 2, 16, 2, 3)
-    for wrong in ({"taps": 0}, {"row_step": 0}, {"tap_step": -1}):
+    assert window_tile(12, 2, 16, 2, 3, left=1).__name__ == "window_tile_12x32_k2_3_1_1_1_0"
+    for wrong in ({"taps": 0}, {"row_step": 0}, {"tap_step": -1}, {"left": -1}):
         with pytest.raises(ValueError, match="no tile has WindowShape"):
             WindowShape(1, 1, 4, 1, **wrong)
 
@@ -170,11 +193,7 @@ REGISTER_TILES = [  # forward with stride 1 and 2, the gradient by the filter
 @pytest.mark.parametrize(("cpu", "shape"), REGISTER_TILES, ids=named)
 def test_accumulators_stay_in_registers_and_loads_are_shared(cpu: str, shape: WindowShape) -> None:
     """The loop over taps moves no vector to or from the stack, and reads no vector of A twice."""
-    made = window_tile(
-        shape.rows, shape.vectors, shape.lanes, shape.levels, shape.taps, shape.row_step, shape.tap_step,
-        shape.dtype, shape.masked,
-    )  # fmt: skip
-    loops = loops_of(made.micro_kernel.define, cpu)
+    loops = loops_of(made(shape).micro_kernel.define, cpu)
     products = shape.rows * shape.vectors * shape.taps
     (inner,) = (loop for loop in loops if sum("vfmadd" in line for line in loop) == products)
     assert [line for line in inner if re.search(r"\(%r[sb]p\).*[xyz]mm|[xyz]mm.*\(%rsp\)", line)] == []

@@ -279,7 +279,8 @@ class Emitter:
         ]
 
     def window_tile(self, s: WindowTile) -> list[str]:
-        name = self.micro_kernel("window_tile", s, s.taps, s.row_step, s.tap_step)
+        ends = (s.left, s.right) if s.left or s.right else ()
+        name = self.micro_kernel("window_tile", s, s.taps, s.row_step, s.tap_step, *ends)
         extents, a, b = self.levels(s)
         lhs, rhs, out = self.moved(s.a, s.a_at), self.moved(s.b, s.b_at), self.moved(s.c, s.c_at)
         return [
@@ -300,7 +301,7 @@ class Emitter:
         name = f"{function}_{s.rows}x{s.columns}_k{len(s.levels)}{steps}" + ("_masked" if masked else "")
         self.use(function, function)
         sizes = ", ".join(map(str, (s.rows, s.columns // lanes, lanes, len(s.levels), *more)))
-        self.tiles[name] = f"{name} = {function}({sizes}, {short!r}, masked={masked})"
+        self.tiles[name] = f"{name} = {function}({sizes}, dtype={short!r}, masked={masked})"
         return name
 
     def moved(self, buffer: Buffer, by: Expr) -> str:

@@ -5,6 +5,9 @@ channels, along which A and B both run; its rows are evenly spaced places along 
 innermost steps of the sum. A vector of A that several rows read, at different taps, is loaded once for all of them: a
 load for each multiply-add would otherwise be the limit, and most of these cross cache lines. Forward, rows are pixels
 and taps elements of the filter; in the gradient by the filter it is the other way round.
+
+At the ends of a line A has zeros that are not in memory. A tile there is one of a shape of its own, whose code leaves
+out what it would multiply by them.
 """
 
 import functools
@@ -27,21 +30,31 @@ class WindowShape(Shape):
     taps: int = 1
     row_step: int = 1
     tap_step: int = 1
+    left: int = 0
+    right: int = 0
 
     def __post_init__(self) -> None:
         Shape.__post_init__(self)
-        if min(self.taps, self.row_step, self.tap_step) < 1:
-            raise ValueError(f"no tile has {self}: taps and steps are positive")
+        if min(self.taps, self.row_step, self.tap_step) < 1 or min(self.left, self.right) < 0:
+            raise ValueError(f"no tile has {self}: taps and steps are positive, and not less than none is left out")
+
+    @property
+    def inside(self) -> range:
+        """The places along the line that are in memory, those of all rows and taps being counted from 0."""
+        places = (self.rows - 1) * self.row_step + (self.taps - 1) * self.tap_step + 1
+        return range(self.left, places - self.right)
 
     @property
     def name(self) -> str:
-        return f"window_{Shape.name.fget(self)}_{self.taps}_{self.row_step}_{self.tap_step}"  # type: ignore[attr-defined]
+        ends = f"_{self.left}_{self.right}" if self.left or self.right else ""
+        of_rows = Shape.name.fget(self)  # type: ignore[attr-defined]
+        return f"window_{of_rows}_{self.taps}_{self.row_step}_{self.tap_step}{ends}"
 
 
 @functools.cache
 def window_tile(
     rows: int, vectors: int, lanes: int, levels: int, taps: int, row_step: int = 1, tap_step: int = 1,
-    dtype: Literal["f32", "f64"] = "f32", masked: bool = False,
+    left: int = 0, right: int = 0, dtype: Literal["f32", "f64"] = "f32", masked: bool = False,
 ) -> Callable[..., None]:  # fmt: skip
     """The micro-kernel of one shape, a device function (see ``pointers.device``)::
 
@@ -55,12 +68,14 @@ def window_tile(
     integers, outermost level first, ``a_strides`` one of as many of which the last is ignored. All strides count
     elements and may be zero or negative; no operand need be aligned; C must not overlap A or B.
 
-    ``taps`` of t at a time are unrolled; what is left over goes one by one. ``accumulate`` (boolean) adds to C instead
+    ``taps`` of t at a time are unrolled; what is left over goes one by one. Of the places m * row_step + t * tap_step
+    of all m and of t < taps, the first ``left`` and the last ``right`` are taken to hold zeros and not read; there must
+    be ``taps`` of t then. ``accumulate`` (boolean) adds to C instead
     of overwriting it. With an extent of zero or less the sum is zero. A ``masked`` tile touches no columns n >=
     ``n_valid`` (not negative); other tiles ignore it. ``lanes`` is the width of the target's vector register in
     elements. ValueError for a shape that cannot be.
     """
-    shape = WindowShape(rows, vectors, lanes, levels, dtype, masked, taps, row_step, tap_step)
+    shape = WindowShape(rows, vectors, lanes, levels, dtype, masked, taps, row_step, tap_step, left, right)
     element, index = types.CPointer(SCALARS[dtype][0]), types.int64
     levelled = types.UniTuple(index, levels)
     signature = types.void(
@@ -75,6 +90,8 @@ def window_tile(
         for m, n in itertools.product(range(rows), range(min(n_valid, shape.width) if masked else shape.width)):
             total = 0.0
             for k in itertools.product(*map(range, extents)):
+                if (left or right) and m * row_step + k[-1] * tap_step not in shape.inside:
+                    continue
                 a_at, b_at = (sum(i * stride for i, stride in zip(k, s, strict=True)) for s in (strides, b_strides))
                 total += a[m * row_step * unit + a_at + n] * b[b_at + n]
             c[m * c_row + n] = c[m * c_row + n] + total if accumulate else total
@@ -104,7 +121,8 @@ def _body(shape: WindowShape, function: Any) -> None:
         left, *at = (variable(builder, value) for value in (extents[level], a_from, b_from))
         inner = level == shape.levels - 1
         a_step = builder.mul(unit, I64(shape.tap_step)) if inner else a_strides[level]
-        for size in dict.fromkeys((shape.taps, 1) if inner else (1,)):  # whole groups of taps, then single ones
+        whole = bool(shape.left or shape.right)
+        for size in dict.fromkeys((shape.taps, 1)[: 2 - whole] if inner else (1,)):  # groups of taps, then single ones
             with while_at_least(builder, left, size):
                 places = [builder.load(x) for x in at]
                 if inner:
@@ -127,7 +145,9 @@ def _taps(columns: Columns, taps: int, line: Any, unit: Any, filters: Any, step:
     multiply_add = intrinsic(builder.module, f"llvm.fmuladd.{columns.suffix}", columns.vector, [columns.vector] * 3)
     readers: dict[int, list[tuple[int, int]]] = {}
     for m, t in itertools.product(range(shape.rows), range(taps)):
-        readers.setdefault(m * shape.row_step + t * shape.tap_step, []).append((m, t))
+        place = m * shape.row_step + t * shape.tap_step
+        if taps < shape.taps or place in shape.inside:
+            readers.setdefault(place, []).append((m, t))
     rows_of_b = [columns.address(filters, builder.mul(step, I64(t))) for t in range(taps)]
     factors = [[columns.load(at, i) for i in range(shape.vectors)] for at in rows_of_b]
     for place, pairs in sorted(readers.items()):

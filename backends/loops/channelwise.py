@@ -7,7 +7,8 @@ the other m axes is a line. Rows go together with the last axis of k, the taps, 
 Zeros around the left operand are not there: sums leave out what would be multiplied by them. Along axes of k that go
 with the lines this is one range for all rows. Of the taps, each row has its own range. Either
 
-- rows are many: those in the middle of a line have all taps and are computed in blocks, those at the edges one by one;
+- rows are many: they are computed in blocks, and those at the ends of a line leave out what lies beyond it; or, where
+  lines are too short or it is not known yet how long they are, rows at the edges are computed one by one;
 - taps are many: those that all rows of a line have go by in blocks, and then for each row those that it has besides.
 
 Where k is too large for the first-level cache (all pixels, in the gradient by the filter), its slower axes are loops
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 from tgc.backends.loops.axes import Axis, ceil_div, unflatten
 from tgc.backends.loops.ir import (
@@ -41,7 +43,7 @@ from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype
 from tgc.backends.loops.tiled import TileTarget, affine, epilogue_stores, flat, over_columns, roles, strides
 from tgc.ir import Node
 from tgc.ops.kinds import AxisMap
-from tgc.sizes import call
+from tgc.sizes import call, is_size
 from tgc.types import I64
 
 LEVELS = 3  # loops over k inside of a register tile, at most
@@ -94,7 +96,13 @@ class Channelwise:
         self.first, self.last = self._middle(self.row, self.tap)
         count = self.width if self.cut_taps else self.last - self.first
         most = min(max(1, most_rows(vectors)), MOST)
+        self.ends = None if self.held else self._ends(_rows(self.width, most, overlap=True))
+        if self.ends:
+            self.first, self.last = 0, self.width
+            count = self.width
         fitting = [r for r in range(1, min(most, max(1, count)) + 1) if not self.held or count % r == 0]
+        if self.ends and any(self.ends):
+            fitting = [r for r in fitting if self._ends(r) == self.ends]
         self.rows = pull.schedule.choose("rows", _rows(count, most, overlap=not self.held), *fitting)
         self._name_integers(strides(lhs, axes.lhs), strides(rhs, axes.rhs))
 
@@ -119,6 +127,24 @@ class Channelwise:
         first = min(-(-low // steps[a]), self.size[a])
         reach = (self.size[other] - 1) * steps[other]
         return first, max(first, min(self.size[a], (self.shape[self.along] - 1 + low - reach) // steps[a] + 1))
+
+    def _ends(self, rows: int) -> tuple[int, int] | None:
+        """How far the first and the last row of a line reach beyond it, in places along its axis of the left operand;
+        None where that is not known yet, or not only the first and the last block of so many rows reach there.
+        """
+        steps, n = self.axes.lhs[self.along], self.shape[self.along]
+        low = self.axes.low[self.along] if self.axes.low else 0
+        if self.tap not in self.padded or self.taps != self.size[self.tap] or len(steps) > 2:
+            return None
+        if any(map(is_size, (n, self.width, low))) or self.width < 1:
+            return None
+        step = steps[self.row]
+        high = (self.width - 1) * step + (self.taps - 1) * steps[self.tap] - low - (n - 1)
+        left, right, blocks = max(0, low), max(0, high), -(-self.width // rows)
+        if blocks == 1:
+            return (left, right) if left + right <= (self.width - 1) * step + self.taps else None
+        others = self.width - rows, self.width - (blocks - 1) * rows  # rows behind the first, and the last but one
+        return (left, right) if left <= step * min(others[0], rows) and right <= step * min(others) else None
 
     # ------------------------------------------------------------------------------------------- ranges of sums
 
@@ -210,12 +236,23 @@ class Channelwise:
             body.append(For("edge", ZERO, pull.integer("edges", edges), (*lets, tile, *self._own(ZERO, ONE))))
         if self.last > self.first:
             nominal = first + Var("block") * self.rows
-            tile = self._tile(self.rows, self.taps, fast, ZERO, self.extent[self.tap])
+            whole = self._tile(self.rows, self.taps, fast, ZERO, self.extent[self.tap])
+            tiles = self._ended(whole, ceil_div(last - first, self.rows))
             # the last block ends with the middle: rows that it has in common with the one before are stored but once
             after = self._own(nominal - start, Const(self.rows, I64))
             lets = (Let("start", SCALAR.minimum(nominal, last - self.rows)),)
-            body.append(For("block", ZERO, ceil_div(last - first, self.rows), (*lets, tile, *after)))
+            body.append(For("block", ZERO, ceil_div(last - first, self.rows), (*lets, tiles, *after)))
         return body
+
+    def _ended(self, tile: WindowTile, blocks: Expr) -> Stmt:
+        """The tile of a block, of which the first and the last leave out what lies beyond the line."""
+        left, right = self.ends or (0, 0)
+        if self.rows >= self.width:
+            return replace(tile, left=left, right=right)
+        first, last = replace(tile, left=left), replace(tile, right=right)
+        some = self.width > 2 * self.rows  # blocks between them
+        made: Stmt = If(SCALAR.eq(Var("block"), blocks - 1), (last,), (tile,)) if some and right else last
+        return made if first == made else If(SCALAR.eq(Var("block"), ZERO), (first,), (made,))
 
     def _cut_taps(self, fast: Sequence[str]) -> list[Stmt]:
         """The tiles of a line over the taps that all of its rows have."""

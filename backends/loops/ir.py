@@ -323,7 +323,8 @@ class WindowTile:
     """One register tile of a contraction of each column by itself: c[row, j] = sum over k of a[row, k, j] * b[k, j].
 
     Row `r` and step `t` of the innermost of `levels` lie (r * row_step + t * tap_step) * `unit` elements along `a`;
-    `taps` such steps are unrolled. The other fields are those of `Tile`.
+    `taps` such steps are unrolled. Of these places, `left` and `right` at the ends are outside of `a`, as good as zero.
+    The other fields are those of `Tile`.
     """
 
     rows: int
@@ -342,6 +343,8 @@ class WindowTile:
     valid: Expr
     levels: tuple[tuple[Expr, Expr, Expr], ...]
     accumulate: bool
+    left: int = 0
+    right: int = 0
 
 
 @dataclass(frozen=True)
