@@ -196,9 +196,9 @@ class Emitter:
     def cast(self, text: str, old: DType, new: DType) -> str:
         if new == BOOL:
             return f"({text} != 0)"
-        if old.kind == "f" and new in (U8, U32):  # by way of i64: negative numbers wrap
+        if old.kind == "f" and new == U32:  # by way of i64: negative numbers wrap
             return f"{self.kind(new)}({self.kind(I64)}({text}))"
-        if old.kind == "f" and new in (I8, I16, U16):  # by way of i32: what is out of range wraps
+        if old.kind == "f" and new in (I8, U8, I16, U16):  # by way of i32: what is out of range wraps
             return f"{self.kind(new)}({self.kind(I32)}({text}))"
         if old.kind == "f" and new == U64:
             return f"{self.use('scalars', 'u64_from_float')}({text})"
@@ -268,7 +268,7 @@ class Emitter:
         return [f"{s.buffer.name} = {self.use('pointers', 'stack')}({s.elements}, n_{short})"]
 
     def tile(self, s: Tile) -> list[str]:
-        name = self.micro_kernel("tile", s)
+        name = self.byte_tile(s) if s.c.dtype == I32 else self.micro_kernel("tile", s)
         extents, a, b = self.levels(s)
         lhs, rhs, out = self.moved(s.a, s.a_at), self.moved(s.b, s.b_at), self.moved(s.c, s.c_at)
         ahead, place, step = s.ahead or (s.b, s.b_at, Const(0, I64))
@@ -302,6 +302,19 @@ class Emitter:
         self.use(function, function)
         sizes = ", ".join(map(str, (s.rows, s.columns // lanes, lanes, len(s.levels), *more)))
         self.tiles[name] = f"{name} = {function}({sizes}, dtype={short!r}, masked={masked})"
+        return name
+
+    def byte_tile(self, s: Tile) -> str:
+        """The name of the micro-kernel of a tile of 8-bit integers, which is made as others are."""
+        lanes, levels = self.target.lanes(s.c.dtype), len(s.levels)
+        kinds = [x.dtype for x in (s.a, s.b)]
+        signed = [kind == I8 for kind in kinds]
+        by = self.target.byte_products
+        if by == "vpdpbusd" and all(signed) == any(signed):  # it multiplies unsigned integers by signed ones
+            by = "pmaddwd"
+        name = f"tile_{s.rows}x{s.columns}_k{levels}_" + "".join(SHORT_NAMES[kind] for kind in kinds)
+        sizes = ", ".join(map(str, (s.rows, s.columns // lanes, lanes, levels, *signed)))
+        self.tiles[name] = f"{name} = {self.use('byte_tile', 'byte_tile')}({sizes}, {by!r})"
         return name
 
     def moved(self, buffer: Buffer, by: Expr) -> str:

@@ -6,7 +6,7 @@ import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -138,6 +138,13 @@ class CpuTarget:
     def converts_half(self) -> bool:
         """Whether float16 is converted by instructions; else LLVM calls functions that no process here defines."""
         return "f16c" in self.features or self.triple.startswith(("aarch64", "arm64"))
+
+    @property
+    def byte_products(self) -> Literal["vpdpbusd", "pmaddwd", "mul"]:
+        """How four products of 8-bit integers are added to each lane of 32 bits (see `byte_tile.py`)."""
+        if ("avx512vnni" if self.vector_bits == 512 else "avxvnni") in self.features and self.vector_bits >= 256:
+            return "vpdpbusd"
+        return "pmaddwd" if self.triple.startswith("x86_64") else "mul"
 
     def lanes(self, dtype: Any) -> int:
         """How many elements of a NumPy `dtype` one vector register holds."""

@@ -15,7 +15,7 @@ import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from llvmlite import ir
 from numba import types
@@ -23,11 +23,14 @@ from numba import types
 from tgc.backends.cpu.micro import I32, I64, POINTER, micro_kernel
 
 SCALARS = {"f32": (types.float32, ir.FloatType(), 4), "f64": (types.float64, ir.DoubleType(), 8)}  # ..., bytes
+ELEMENTS = SCALARS | {"i32": (types.int32, ir.IntType(32), 4)}  # of what tiles accumulate
 STEPS = 4  # of k in a turn of the innermost loop: where a core runs two threads, each decodes half as much
 FETCH = 2  # steps of k for which one line is asked for
 # optsize keeps LLVM from unrolling the k loop further: it would hoist the broadcasts of several steps and spill the
 # accumulators (measured: 12x32 at 49 instead of 115 GFLOP/s).
 OPTIONS = ("noinline", "nounwind", "optsize")
+
+Step: TypeAlias = Callable[["Columns", list[Any], Any, list[Any]], None]  # columns, places in rows of A, one in B, sums
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,11 @@ class Shape:
     @property
     def width(self) -> int:
         return self.vectors * self.lanes
+
+    @property
+    def operand(self) -> ir.Type:
+        """The type by which places in A and B are counted."""
+        return ELEMENTS[self.dtype][1]
 
     @property
     def name(self) -> str:
@@ -104,11 +112,11 @@ def tile(
             c[m * c_row + n] = c[m * c_row + n] + total if accumulate else total
 
     twin.__doc__ = f"The micro-kernel of {shape}; see ``tile``."
-    return micro_kernel(shape.symbol, signature, twin, functools.partial(_body, shape), OPTIONS)
+    return micro_kernel(shape.symbol, signature, twin, functools.partial(body, shape, _step), OPTIONS)
 
 
-def _body(shape: Shape, function: Any) -> None:
-    """Append the code of a tile to its LLVM function (llvmlite.ir).
+def body(shape: Shape, step_of: Step, function: Any) -> None:
+    """Append the code of a tile to its LLVM function (llvmlite.ir); `step_of` appends that of one step of k.
 
     The parameters are those of the tile with the tuples spread out: (a, rows_at, a_strides..., b, b_strides...,
     extents..., c, c_row, n_valid, accumulate, ahead, ahead_step). Accumulators and places are variables on the stack,
@@ -125,7 +133,7 @@ def _body(shape: Shape, function: Any) -> None:
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     columns = Columns(builder, shape, n_valid)
     offsets = [builder.load(builder.gep(rows_at, [I64(m)], source_etype=I64), typ=I64) for m in range(shape.rows)]
-    row_starts = [columns.address(a, offset) for offset in offsets]
+    row_starts = [columns.place(a, offset) for offset in offsets]
     sums = [variable(builder, ir.Constant(columns.vector, None)) for _ in range(shape.rows * shape.vectors)]
     line = variable(builder, ahead)
     fetch = intrinsic(function.module, "llvm.prefetch.p0", ir.VoidType(), [POINTER, I32, I32, I32])
@@ -143,8 +151,9 @@ def _body(shape: Shape, function: Any) -> None:
                             ahead = builder.load(line)
                             builder.call(fetch, [ahead, I32(0), I32(2), I32(1)])  # to read, to the second level, data
                             further = builder.mul(ahead_step, I64(min(size, FETCH)))
-                            builder.store(columns.address(ahead, further), line)
-                        _step(columns, [columns.address(start, at[0]) for start in row_starts], b, at[1], sums)
+                            builder.store(columns.place(ahead, further), line)
+                        scalars_at = [columns.place(start, at[0]) for start in row_starts]
+                        step_of(columns, scalars_at, columns.place(b, at[1]), sums)
                     else:
                         over(level + 1, *at)
                     for place, here, stride in zip(places, at, (a_strides[level], b_strides[level]), strict=True):
@@ -190,20 +199,19 @@ def write(columns: "Columns", c: Any, c_row: Any, accumulate: Any, sums: list[An
     targets = list(zip(itertools.product(rows_of_c, range(shape.vectors)), sums, strict=True))
     with builder.if_then(accumulate):
         for target, total in targets:
-            builder.store(builder.fadd(columns.load(*target), builder.load(total)), total)
+            builder.store(columns.add(columns.load(*target), builder.load(total)), total)
     for target, total in targets:
         columns.store(builder.load(total), *target)
 
 
-def _step(columns: "Columns", scalars_at: list[Any], b: Any, b_at: Any, sums: list[Any]) -> None:
+def _step(columns: "Columns", scalars_at: list[Any], row_of_b: Any, sums: list[Any]) -> None:
     """One step of k: the outer product of a column of A and a row of B goes to the accumulators."""
     builder, lanes, vectors = columns.builder, columns.shape.lanes, columns.shape.vectors
     # fmuladd, not fma: a target without fused multiply-add multiplies and adds instead of calling libm.
     multiply_add = intrinsic(builder.module, f"llvm.fmuladd.{columns.suffix}", columns.vector, [columns.vector] * 3)
-    row_of_b = columns.address(b, b_at)
     factors = [columns.load(row_of_b, i) for i in range(vectors)]
     for m, address in enumerate(scalars_at):
-        spread = _splat(builder, builder.load(address, typ=columns.scalar), lanes)
+        spread = splat(builder, builder.load(address, typ=columns.scalar), lanes)
         for factor, total in zip(factors, sums[m * vectors : (m + 1) * vectors], strict=True):
             builder.store(builder.call(multiply_add, [spread, factor, builder.load(total)]), total)
 
@@ -212,8 +220,9 @@ class Columns:
     """Vectors of a row of B or C in memory, aligned to the element only; masked where the shape is."""
 
     def __init__(self, builder: Any, shape: Shape, n_valid: Any) -> None:
-        _, self.scalar, self.align = SCALARS[shape.dtype]
+        _, self.scalar, self.align = ELEMENTS[shape.dtype]
         self.builder, self.shape = builder, shape
+        self.add = builder.add if isinstance(self.scalar, ir.IntType) else builder.fadd
         self.vector = ir.VectorType(self.scalar, shape.lanes)
         self.suffix = f"v{shape.lanes}{shape.dtype}"
         self.masks = self._masks(n_valid) if shape.masked else []
@@ -222,12 +231,16 @@ class Columns:
         # Columns are numbered in integers as wide as the elements: on AVX2 the comparison then is the mask.
         lanes, integer, width = self.shape.lanes, ir.IntType(8 * self.align), I64(self.shape.width)
         clamped = self.builder.select(self.builder.icmp_signed("<", n_valid, width), n_valid, width)
-        limit = _splat(self.builder, self.builder.trunc(clamped, integer) if integer != I64 else clamped, lanes)
+        limit = splat(self.builder, self.builder.trunc(clamped, integer) if integer != I64 else clamped, lanes)
         numbers = (list(range(i * lanes, (i + 1) * lanes)) for i in range(self.shape.vectors))
         return [self.builder.icmp_signed("<", ir.Constant(limit.type, row), limit) for row in numbers]
 
     def address(self, base: Any, offset: Any) -> Any:
         return self.builder.gep(base, [offset], source_etype=self.scalar)
+
+    def place(self, base: Any, offset: Any) -> Any:
+        """The address of an element of A or B."""
+        return self.builder.gep(base, [offset], source_etype=self.shape.operand)
 
     def load(self, row: Any, i: int) -> Any:
         """The ``i``-th vector of the row at address ``row``; zeros in the lanes that are masked off."""
@@ -248,7 +261,8 @@ class Columns:
         self.builder.call(store, [value, address, I32(self.align), self.masks[i]])
 
 
-def _splat(builder: Any, scalar: Any, lanes: int) -> Any:
+def splat(builder: Any, scalar: Any, lanes: int) -> Any:
+    """A vector whose lanes all hold a scalar."""
     undefined = ir.Constant(ir.VectorType(scalar.type, lanes), ir.Undefined)
     first_lane = ir.Constant(ir.VectorType(I32, lanes), None)
     return builder.shuffle_vector(builder.insert_element(undefined, scalar, I32(0)), undefined, first_lane)

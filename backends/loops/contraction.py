@@ -53,7 +53,7 @@ from tgc.ir import Node
 from tgc.ops.contraction import conv
 from tgc.ops.kinds import AxisMap
 from tgc.ops.window import POOLS
-from tgc.passes.tiles import LOW, heights, most_rows, tile_shape, windowed
+from tgc.passes.tiles import LOW, QUAD, heights, in_quads, most_rows, tile_shape, windowed
 from tgc.sizes import call, calls, is_size, surely_divides
 from tgc.types import I64, TensorType
 
@@ -78,12 +78,16 @@ class Product:
     def __init__(self, pull: Pull, node: Node, axes: AxisMap, name: str, target: TileTarget) -> None:
         self.pull, self.node, self.name, self.body = pull, node, name, pull.body
         op, (lhs, rhs) = node.op, (v.type for v in node.operands)
-        self.dtype = lhs.dtype
+        self.dtype = node.result.dtype
         pools = [n for n in self.body.nodes if n.op in POOLS]
         pooled = windowed(axes, pools[0].attrs["window"]) if pools else axes
         if pooled is None:
             raise BackendError(f"{pools[0].op.name} of {pools[0].operands[0].type} is not pooled in tiles of {op.name}")
-        self.map, self.roles = pooled, roles(pooled)
+        if quads := "dtype" in node.attrs:  # 8-bit integers: a step of k is one of a quad in both operands
+            assert rhs.layout is not None
+            (name,) = axes.rhs[rhs.layout.tiles[-1][0]]
+            pooled = in_quads(pooled, name)
+        self.quads, self.map, self.roles = quads, pooled, roles(pooled)
         self.inside = [a for a in self.roles.m if a not in axes.extents]  # axes along the windows of a pooled result
         self.roles.m.sort(key=self.inside.__contains__)
         if not self.roles.n:
@@ -137,7 +141,7 @@ class Product:
         """The axis of the right operand that is cut into panels of columns."""
         if rhs.layout is None or not rhs.layout.tiles:
             return None
-        ((axis, size),) = rhs.layout.tiles
+        axis, size = rhs.layout.tiles[0]
         if self.map.rhs[axis] != {self.column: 1} or size != self.columns:
             raise BackendError(
                 f"{self.node.op.name}: layout {rhs.layout} of {rhs} does not pack panels of {self.columns}"
@@ -295,7 +299,8 @@ class Product:
         """
         rows = [self.rhs_step[a] for a in self.roles.k[-1:]]
         joined = self.packed is not None or (self.panels == 1 and rows == [self.columns])
-        step = call(_ahead_step, self.columns, blocks, another, bool(slow), least=0) if joined else 0
+        line = self.columns * (QUAD if self.quads else 1)
+        step = call(_ahead_step, line, blocks, another, bool(slow), least=0) if joined else 0
         mine = Var("block") - Var("first_block") if slow else Var("block")
         following = b_at + self.pull.integer("another", another)
         if slow:
@@ -474,6 +479,6 @@ def _another(runs: int, groups: int, run_step: int, next_matrix: int, slow: bool
     return next_matrix
 
 
-def _ahead_step(columns: int, blocks: int, another: int, slow: bool) -> int:
-    """Elements of each row of the following panel that a block of rows asks for."""
-    return -(-columns // max(1, blocks)) if another or slow else 0
+def _ahead_step(line: int, blocks: int, another: int, slow: bool) -> int:
+    """Elements of each row of the following panel, a `line`, that a block of rows asks for."""
+    return -(-line // max(1, blocks)) if another or slow else 0

@@ -78,8 +78,9 @@ def _contraction(pull: Pull, name: str, target: TileTarget) -> Kernel:
     (node,) = (n for n in pull.body.nodes if isinstance(n.op, Contraction))
     assert isinstance(node.op, Contraction)
     lhs, rhs = (v.type for v in node.operands)
-    if lhs.dtype not in (F32, F64):
-        raise BackendError(f"{node.op.name} of {lhs} reached the tiled lowering; only f32 and f64 are tiled")
+    of_bytes = "dtype" in node.attrs
+    if lhs.dtype not in (F32, F64) and not of_bytes:
+        raise BackendError(f"{node.op.name} of {lhs} reached the tiled lowering; only f32, f64 and 8-bit integers are")
     axes = node.op.axis_map(lhs, rhs, **node.attrs)
-    alone = channelwise(axes)
+    alone = None if of_bytes else channelwise(axes)
     return (Channelwise(pull, node, alone, name, target) if alone else Product(pull, node, axes, name, target)).kernel()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,23 +11,36 @@ import numpy as np
 from tgc.errors import DTypeError, GradientError
 from tgc.ops.contraction_batch import batch_conv, batch_dot, batch_kernel_grad
 from tgc.ops.conv_phases import conv_input_grad
-from tgc.ops.kinds import AxisMap, Contraction, Primitive, integer, integers, pairs
+from tgc.ops.kinds import AttrSpec, AxisMap, Contraction, Primitive, integer, integers, pairs
 from tgc.ops.movement import transpose
 from tgc.ops.samples import case, reals, samples
-from tgc.types import BF16, F16, F32, NUMBERS, TensorType
+from tgc.types import BF16, F16, F32, I8, I32, NUMBERS, U8, DType, TensorType, as_dtype
+
+WIDE: AttrSpec = MappingProxyType({"dtype": as_dtype})
+"""Optional attribute of a contraction of 8-bit integers, whose signs may differ: that it multiplies and sums in int32.
+
+Passes make such contractions of those in int32 whose operands are casts (`tgc.passes.quads`).
+"""
 
 
-def _wide(x: np.ndarray) -> np.ndarray:
-    """Half precision accumulates in float32."""
-    return x.astype(F32) if x.dtype in (F16, BF16) else x
+def _wide(x: np.ndarray, dtype: DType | None = None) -> np.ndarray:
+    """What is multiplied and summed: half precision in float32, anything in `dtype` if that is given."""
+    return x.astype(dtype or (F32 if x.dtype in (F16, BF16) else x.dtype), copy=False)
 
 
-def _operands(op: Primitive, operands: Sequence[TensorType]) -> tuple[TensorType, TensorType]:
+def _operands(
+    op: Primitive, operands: Sequence[TensorType], dtype: DType | None = None
+) -> tuple[TensorType, TensorType, DType]:
+    """The operands, and the dtype of the result."""
     op.expect(operands, NUMBERS, NUMBERS)
     lhs, rhs = operands
+    if dtype is not None:
+        if dtype != I32 or not {lhs.dtype, rhs.dtype} <= {I8, U8}:
+            raise DTypeError(f"{op.name}({lhs}, {rhs}): only 8-bit integers are summed in another dtype, which is i32")
+        return lhs, rhs, dtype
     if lhs.dtype != rhs.dtype:
         raise DTypeError(f"{op.name}({lhs}, {rhs}): operand dtypes differ")
-    return lhs, rhs
+    return lhs, rhs, lhs.dtype
 
 
 # ------------------------------------------------------------------------------------------------------------- dot
@@ -36,21 +50,23 @@ def _free(rank: int, batch: Sequence[int], contract: Sequence[int]) -> list[int]
     return [a for a in range(rank) if a not in batch and a not in contract]
 
 
-def _dot_type(op: Primitive, operands: Sequence[TensorType], *, batch: Any, contract: Any) -> TensorType:
-    types = _operands(op, operands)
+def _dot_type(
+    op: Primitive, operands: Sequence[TensorType], *, batch: Any, contract: Any, dtype: DType | None = None
+) -> TensorType:
+    lhs, rhs, result = _operands(op, operands, dtype)
+    types = lhs, rhs
     if len(batch) != 2 or len(contract) != 2:
         raise op.refuse("batch and contract name axes of both operands", operands)
     for t, b, c in zip(types, batch, contract, strict=True):
         if len({*b, *c}) != len(b) + len(c) or any(not 0 <= a < t.rank for a in (*b, *c)):
             raise op.refuse(f"batch axes {b} and contracted axes {c} are not distinct axes of {t}", operands)
-    lhs, rhs = types
     for what, (left, right) in (("batch", batch), ("contracted", contract)):
         if [lhs.shape[a] for a in left] != [rhs.shape[a] for a in right]:
             raise op.refuse(f"sizes of the {what} axes {left} and {right} differ", operands)
     shape = [lhs.shape[a] for a in batch[0]]
     for t, b, c in zip(types, batch, contract, strict=True):
         shape += [t.shape[a] for a in _free(t.rank, b, c)]
-    return TensorType(lhs.dtype, tuple(shape))
+    return TensorType(result, tuple(shape))
 
 
 def _dot_names(ranks: tuple[int, int], batch: Any, contract: Any) -> tuple[list[str], list[str], list[str]]:
@@ -69,19 +85,22 @@ def _dot_names(ranks: tuple[int, int], batch: Any, contract: Any) -> tuple[list[
     return lhs, rhs, out
 
 
-def _dot_axes(lhs: TensorType, rhs: TensorType, *, batch: Any, contract: Any) -> AxisMap:
+def _dot_axes(lhs: TensorType, rhs: TensorType, *, batch: Any, contract: Any, dtype: DType | None = None) -> AxisMap:
     left, right, out = _dot_names((lhs.rank, rhs.rank), batch, contract)
     extents = dict(zip(left + right, lhs.shape + rhs.shape, strict=True))
     lhs_dims, rhs_dims, out_dims = (tuple({name: 1} for name in names) for names in (left, right, out))
     return AxisMap(extents, lhs_dims, rhs_dims, out_dims)
 
 
-def _dot_reference(lhs: np.ndarray, rhs: np.ndarray, *, batch: Any, contract: Any) -> np.ndarray:
+def _dot_reference(
+    lhs: np.ndarray, rhs: np.ndarray, *, batch: Any, contract: Any, dtype: DType | None = None
+) -> np.ndarray:
     left, right, out = _dot_names((lhs.ndim, rhs.ndim), batch, contract)
     letters = {name: i for i, name in enumerate(dict.fromkeys(left + right))}
     numbers = ([letters[n] for n in names] for names in (left, right, out))
     l, r, o = numbers  # noqa: E741
-    return np.asarray(np.einsum(_wide(lhs), l, _wide(rhs), r, o, optimize=True)).astype(lhs.dtype)
+    x, y = _wide(lhs, dtype), _wide(rhs, dtype)
+    return np.asarray(np.einsum(x, l, y, r, o, optimize=True)).astype(dtype or lhs.dtype)
 
 
 def _dot_side(g: Any, x: Any, y: Any, batch: Any, contract: Any, *, left: bool) -> Any:
@@ -110,6 +129,7 @@ def _dot_side(g: Any, x: Any, y: Any, batch: Any, contract: Any, *, left: bool) 
 dot = Contraction(
     "dot",
     attrs={"batch": pairs, "contract": pairs},
+    optional=WIDE,
     type_rule=_dot_type,
     axis_map=_dot_axes,
     reference=_dot_reference,
@@ -170,14 +190,16 @@ def _check_conv(op: Primitive, operands: Sequence[TensorType], kernel: Sequence[
     return spatial
 
 
-def _conv_type(op: Primitive, operands: Sequence[TensorType], *, groups: int, **attrs: Any) -> TensorType:
-    x, w = _operands(op, operands)
+def _conv_type(
+    op: Primitive, operands: Sequence[TensorType], *, groups: int, dtype: DType | None = None, **attrs: Any
+) -> TensorType:
+    x, w, result = _operands(op, operands, dtype)
     spatial = _check_conv(op, operands, w.shape[:-2], {**attrs, "groups": groups})
     if x.shape[-1] != w.shape[-2] * groups or w.shape[-1] % groups:
         raise op.refuse(
             f"{x.shape[-1]} input channels do not fit {w.shape[-2]} channels a filter in {groups} groups", operands
         )
-    return TensorType(x.dtype, (x.shape[0], *spatial, w.shape[-1]))
+    return TensorType(result, (x.shape[0], *spatial, w.shape[-1]))
 
 
 def _conv_names(rank: int) -> tuple[list[str], list[str]]:
@@ -189,7 +211,9 @@ def _groups(groups: int, value: int | None = None) -> dict[str, int]:
     return {"g": groups if value is None else value} if groups > 1 else {}
 
 
-def _conv_axes(x: TensorType, w: TensorType, *, stride: Any, padding: Any, dilation: Any, groups: int) -> AxisMap:
+def _conv_axes(
+    x: TensorType, w: TensorType, *, stride: Any, padding: Any, dilation: Any, groups: int, dtype: DType | None = None
+) -> AxisMap:
     """out[n,h,(g,o)] = sum over k, c of x[n, h*stride + k*dilation, (g,c)] * w[k, c, (g,o)], less the padding."""
     h, k = _conv_names(x.rank - 2)
     spatial = conv_shape(x.shape[1:-1], w.shape[:-2], stride, padding, dilation)
@@ -221,16 +245,18 @@ def _patches(x: np.ndarray, kernel: Sequence[int], stride: Any, padding: Any, di
 
 
 def _conv_reference(
-    x: np.ndarray, w: np.ndarray, *, stride: Any, padding: Any, dilation: Any, groups: int
+    x: np.ndarray, w: np.ndarray, *, stride: Any, padding: Any, dilation: Any, groups: int, dtype: DType | None = None
 ) -> np.ndarray:
     rank, c, o = x.ndim - 2, w.shape[-2], w.shape[-1] // groups
+    made = dtype or x.dtype
+    x, w = _wide(x, dtype), _wide(w, dtype)
     patches = _patches(x, w.shape[:-2], stride, padding, dilation)
     outs = []
     for g in range(groups):
         part = patches[(*[slice(None)] * (rank + 1), slice(g * c, (g + 1) * c))]
-        kernel = np.moveaxis(_wide(w)[..., g * o : (g + 1) * o], -2, 0)  # [c, *kernel, o]
+        kernel = np.moveaxis(w[..., g * o : (g + 1) * o], -2, 0)  # [c, *kernel, o]
         outs.append(np.tensordot(part, kernel, rank + 1))
-    return np.concatenate(outs, -1).astype(x.dtype)
+    return np.concatenate(outs, -1).astype(made)
 
 
 _CONV_CASES = (
@@ -257,6 +283,7 @@ _CONV_CASES = (
 conv = Contraction(
     "conv",
     attrs=_CONV_ATTRS,
+    optional=WIDE,
     type_rule=_conv_type,
     axis_map=_conv_axes,
     reference=_conv_reference,
@@ -272,7 +299,7 @@ conv = Contraction(
 def _kernel_grad_type(
     op: Primitive, operands: Sequence[TensorType], *, kernel: Any, groups: int, chunks: int, **attrs: Any
 ) -> TensorType:
-    x, g = _operands(op, operands)
+    x, g, _ = _operands(op, operands)
     spatial = _check_conv(op, operands, kernel, {**attrs, "groups": groups})
     if (x.shape[0], *spatial) != g.shape[:-1] or x.shape[-1] % groups or g.shape[-1] % groups:
         raise op.refuse(f"operand 1 is no result of convolving operand 0 with a {tuple(kernel)} kernel", operands)

@@ -1,4 +1,5 @@
-"""Rewrites contractions to the forms that backends tile: in float32 or float64, with columns on the right, unpadded.
+"""Rewrites contractions to the forms that backends tile: in float32 or float64, or in int32 of 8-bit integers, with
+columns on the right, unpadded.
 
 Contractions of each channel by itself are the exception: their columns are the channels, and their padding is kept.
 """
@@ -15,7 +16,9 @@ from tgc.ir import Builder, Graph, Loc, Node, Value, recording, transform
 from tgc.ops import contraction, creation, elementwise, movement, reduce
 from tgc.ops.creation import fill
 from tgc.ops.kinds import Contraction, Primitive
+from tgc.passes import quads
 from tgc.passes.manager import Target, register
+from tgc.passes.quads import Data
 from tgc.passes.tiles import channelwise
 from tgc.trace import Trace, Tracer
 from tgc.types import BF16, F16, F32, F64, I32, I64, is_complex, is_float
@@ -49,13 +52,21 @@ class Decompose:
     name: ClassVar[str] = "decompose"
 
     def __call__(self, graph: Graph, target: Target) -> Graph:
-        return transform(graph, _rewrite)
+        constants, data = graph.data, {}
+
+        def rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
+            for old, value in zip(node.operands, new, strict=True):
+                if old in constants and (array := constants[old].data) is not None:
+                    data[value] = array
+            return _rewrite(builder, node, new, data)
+
+        return transform(graph, rewrite)
 
 
-def _rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
+def _rewrite(builder: Builder, node: Node, new: tuple[Value, ...], data: Data) -> tuple[Value, ...] | None:
     if (extreme := _EXTREMES.get(node.op.name)) and node.attrs["axes"] == (new[0].type.rank - 1,):
         return (emit_traced(builder, new, lambda x: _first_extreme(x, extreme), node.loc),)
-    if not isinstance(node.op, Contraction):
+    if not isinstance(node.op, Contraction) or "dtype" in node.attrs:  # this pass has been here
         return None
     dtype = node.result.dtype
     if any(v.type.size == 0 for v in new):  # a sum over nothing, or nothing at all
@@ -64,6 +75,8 @@ def _rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Valu
     half = dtype in (F16, BF16)
 
     def compute(*operands: Tracer) -> Any:
+        if dtype == I32 and (made := _of_bytes(node, operands, data)) is not None:
+            return made
         if is_complex(dtype):
             return _of_parts(lambda x, y: _CANONICAL[node.op.name](x, y, exact=True, **node.attrs), *operands)
         if half:
@@ -72,6 +85,20 @@ def _rewrite(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Valu
         return elementwise.cast(result, dtype=dtype) if half else result
 
     return (emit_traced(builder, new, compute, node.loc),)
+
+
+def _of_bytes(node: Node, operands: Sequence[Tracer], data: Data) -> Any:
+    """A contraction of 8-bit integers, cast to int32, in the form that backends tile; None for others."""
+    x, y = (quads.narrowed(v, data) for v in operands)
+    if x is None or y is None:
+        return None
+    assert isinstance(node.op, Contraction)
+    made = quads.product(node.op, x, y, **node.attrs)
+    if made is not None or node.op is not contraction.conv:
+        return made
+    held = quads.exact_float(x, y, math.prod(y.shape[:-1]))
+    operands = [elementwise.cast(t, dtype=held) for t in (x, y)]
+    return elementwise.cast(_CANONICAL["conv"](*operands, exact=True, **node.attrs), dtype=I32)
 
 
 def _first_extreme(x: Any, extreme: Primitive) -> Any:
@@ -172,7 +199,7 @@ def _dot(x: Any, y: Any, *, exact: bool, batch: Any, contract: Any) -> Any:
     rows = len(x.shape) - len(batch[0]) - len(contract[0])
     for vector, matrix in ((0, 1), (1, 0)):
         if _points((x, y)[vector], batch[vector], contract[vector]) == 1:  # one pass over the matrix as it lies
-            if _fastest((x, y)[matrix]) in contract[matrix]:
+            if quads.fastest_axis((x, y)[matrix]) in contract[matrix]:
                 return _rows_by_vector((x, y), batch, contract, vector)
             if contract[0] and not batch[0] and math.prod((x, y)[matrix].shape) >= LARGE:
                 return _sum_of_products(x, y, batch, contract, by_rows=True)
@@ -203,14 +230,6 @@ def _rows_by_vector(operands: tuple[Any, Any], batch: Any, contract: Any, vector
 def _points(x: Any, batch: Sequence[int], contract: Sequence[int]) -> int:
     """How many rows or columns an operand of a dot has."""
     return math.prod(n for a, n in enumerate(x.shape) if a not in batch and a not in contract)
-
-
-def _fastest(x: Any) -> int:
-    """The axis of a tensor along which it is contiguous in memory."""
-    made = x.value.node
-    transposed = made is not None and made.op is movement.transpose
-    last = len(x.shape) - 1
-    return made.attrs["perm"].index(last) if transposed else last
 
 
 def _sum_of_products(x: Any, y: Any, batch: Any, contract: Any, by_rows: bool = False) -> Any:

@@ -28,7 +28,8 @@ from tgc.ops import contraction, movement, scan, winograd
 from tgc.ops.creation import full
 from tgc.ops.kinds import Contraction, Control, Elementwise, Reduce
 from tgc.passes.manager import Target, refuse, register
-from tgc.passes.tiles import tile_shape
+from tgc.passes.tiles import QUAD, quad_axis, tile_shape
+from tgc.sizes import surely_divides
 
 Perm = tuple[int, ...]
 
@@ -169,21 +170,26 @@ class Layout:
             if not isinstance(node.op, Contraction):
                 return None
             op, attrs, operands, turned = node.op, dict(node.attrs), list(new), False
+            of_bytes = "dtype" in attrs
             rows: Perm = ()
             if op is contraction.dot:
                 operands, attrs, rows = _absorb(operands, attrs)
+                turned = False
+            if op is contraction.dot and not of_bytes:
                 turned = self.pack and not adopted.intersection(operands) and _turns(operands, attrs, target)
                 if turned:
                     operands.reverse()
                     attrs = {key: sides[::-1] for key, sides in attrs.items()}
             columns = _columns(op, operands, attrs)
-            if columns is not None:
+            if columns is not None and of_bytes:
+                operands = _quads(builder, node, operands, attrs, columns, target)
+            elif columns is not None:
                 times = same.get(node.operands[0 if turned else 1], 1)
                 panels = self.pack and (
                     operands[1] in adopted or _worth_packing(op, operands, attrs, columns, target, times)
                 )
                 operands[1] = _contiguous(builder, node, operands, columns, panels, target)
-            if op is contraction.dot and self.pack and columns is not None:
+            if op is contraction.dot and self.pack and columns is not None and not of_bytes:
                 operands[0] = _packed_rows(builder, node, operands, attrs, columns, target)
             if not turned and not rows:
                 return builder.emit(op, operands, attrs, node.loc, types=[r.type for r in node.results])
@@ -236,7 +242,7 @@ def _absorb(operands: list[Value], attrs: dict[str, Any]) -> tuple[list[Value], 
             first, rest = len(b), range(len(b) + len(free), len(b) + len(free) + columns)
             after = (*range(first), *(first + order.index(a) for a in free), *rest)
         operands[side], batch[side], contract[side] = made.operands[0], b, c
-    return operands, {"batch": tuple(batch), "contract": tuple(contract)}, after
+    return operands, {**attrs, "batch": tuple(batch), "contract": tuple(contract)}, after
 
 
 def _free(operand: Value, attrs: Mapping[str, Any], side: int) -> int:
@@ -372,6 +378,31 @@ def _contiguous(
         layout = {"order": (*others, columns), "tiles": ()}
         refuse("layout", f"{node.op.name} of {rhs.type}", "columns are strided: the operand is copied at every call")
     return builder.emit(movement.relayout, (rhs,), layout, node.loc)[0]
+
+
+def _quads(
+    builder: Builder, node: Node, operands: list[Value], attrs: Mapping[str, Any], columns: int, target: Target
+) -> list[Value]:
+    """The operands of a contraction of 8-bit integers: the left one contiguous along an axis that is summed, the right
+    one in panels, in which quads along that axis lie together for each column.
+    """
+    lhs, rhs = operands
+    assert isinstance(node.op, Contraction)
+    if rhs.node is not None and rhs.node.op is movement.relayout:
+        return operands  # this pass has been here
+    axes = node.op.axis_map(lhs.type, rhs.type, **attrs)
+    quad = quad_axis(axes, lhs.type)
+    if quad is None:  # a transposed matrix; a convolution's channels are the fastest axis
+        contracted = attrs["contract"][0]
+        last = max((a for a in contracted if surely_divides(QUAD, lhs.shape[a])), key=lambda a: lhs.shape[a])
+        layout: dict[str, Any] = {"order": (*(a for a in range(lhs.type.rank) if a != last), last), "tiles": ()}
+        lhs = builder.emit(movement.relayout, (lhs,), layout, node.loc)[0]
+        quad = next(name for name in axes.lhs[last])
+    others = tuple(a for a in range(rhs.type.rank) if a != columns)
+    _, panel = tile_shape(target, node.result.dtype, node.result.type.size, rhs.shape[columns])
+    tiles = (columns, panel), (axes.rhs.index({quad: 1}), QUAD)
+    layout = {"order": (columns, *others), "tiles": tiles}
+    return [lhs, builder.emit(movement.relayout, (rhs,), layout, node.loc)[0]]
 
 
 __all__ = ["Layout", "SinkTransposes"]

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from tgc.ops.kinds import AxisMap
-from tgc.sizes import is_size
-from tgc.types import DType
+from tgc.sizes import is_size, surely_divides
+from tgc.types import DType, TensorType
 
 
 class Shaped(Protocol):
@@ -24,6 +24,7 @@ ROWS = 8  # of a tile, at most: rows a power of two apart share a set of the fir
 WIDTHS = (4, 3, 2)  # vectors of columns, where 6 rows of them fit in registers; the first that pads fewest columns
 LEAST = 6
 LOW = 4  # rows of the lower tiles that take what rows are left, where that pads fewer
+QUAD = 4  # 8-bit integers that lie together along what is summed: as many as a lane of 32 bits holds
 COST = 1.1  # of a row of a low tile, beside that of one of a high tile, where vectors of columns serve more rows
 
 
@@ -75,6 +76,26 @@ def channelwise(axes: AxisMap) -> AxisMap | None:
         return None
     extents = {a: n for a, n in axes.extents.items() if a not in idle}
     return AxisMap(extents, lhs, rhs, out, axes.low)
+
+
+def quad_axis(axes: AxisMap, lhs: TensorType) -> str | None:
+    """The axis that is summed in quads: one of the right operand's along which the left one is contiguous, in whole
+    quads.
+    """
+    kept = {name for dim in axes.out for name in dim}
+    for a in reversed(lhs.layout.order if lhs.layout else range(lhs.rank)):
+        for name, step in axes.lhs[a].items():
+            if step == 1 and name not in kept and {name: 1} in axes.rhs and surely_divides(QUAD, axes.extents[name]):
+                return name
+        if lhs.shape[a] != 1:
+            break
+    return None
+
+
+def in_quads(axes: AxisMap, name: str) -> AxisMap:
+    """The axes of a contraction whose right operand holds quads along one of them: steps along it are of so many."""
+    lhs = tuple({a: step * (QUAD if a == name else 1) for a, step in dim.items()} for dim in axes.lhs)
+    return AxisMap({**axes.extents, name: axes.extents[name] // QUAD}, lhs, axes.rhs, axes.out, axes.low)
 
 
 def windowed(axes: AxisMap, window: Sequence[int]) -> AxisMap | None:
