@@ -70,6 +70,8 @@ NOTHING = [
     (op("reverse", axes=()), X),
     (op("concat", axis=1), X),
     (op("cast", dtype=F32), X),
+    (lambda x: x.astype(np.int8).astype(np.uint8), "u8[3]"),
+    (lambda x: x.astype(I64).astype(np.uint8), "u8[3]"),
     (op("identity"), X),
     (op("stop_gradient"), X),
     (op("sum", axes=(), chunks=0), X),
@@ -92,6 +94,8 @@ SIMPLER = [
     (lambda x, y: x.reshape(6) + y.reshape(6), ["reshape", "reshape", "add"], ("f32[2,3]", "f32[3,2]")),
     (lambda x: x[1:], ["slice"], (X,)),
     (lambda x: x.astype(I64).astype(F32), ["cast", "cast"], (X,)),
+    (lambda x: x.astype(np.int8).astype(I64), ["cast", "cast"], ("i64[3]",)),
+    (lambda x: x.astype(np.int8).astype(np.int16), ["cast", "cast"], ("u8[3]",)),
     (op("argmax", axes=(1,), chunks=0), ["argmax"], (X,)),
     (op("sum", axes=(0,), chunks=2), ["sum"], (X,)),
 ]

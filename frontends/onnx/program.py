@@ -13,6 +13,7 @@ from tgc.frontends.onnx import objects
 from tgc.frontends.onnx.errors import UntraceableError
 from tgc.frontends.onnx.formats import enter
 from tgc.frontends.onnx.plan import Stage, plan
+from tgc.frontends.onnx.scaled import settled
 from tgc.frontends.onnx.structure import Node, OnnxGraph
 from tgc.frontends.onnx.translate import inlined, set_runner, walk
 from tgc.ir import recorder
@@ -123,7 +124,7 @@ class Program:
                 env.update(zip(values, (v.value for v in arguments[0]), strict=True))
             env.update(zip(arrays, arguments[bool(values) :], strict=True))
             walk(stage.nodes, env, stage.exact)
-            return tuple(self._result(stage, name, env[name]) for name in outputs)
+            return tuple(self._result(stage, name, settled(env[name])) for name in outputs)
 
         traced.__name__ = self.graph.name if self.graph.name.isidentifier() else "main"
         return traced

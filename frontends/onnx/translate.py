@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from tgc.errors import TgcError
-from tgc.frontends.onnx import objects
+from tgc.frontends.onnx import objects, scaled
 from tgc.frontends.onnx.errors import InvalidModelError, OnnxError, UntraceableError
 from tgc.frontends.onnx.formats import MOVEMENT, Coded, by_codes, enter
 from tgc.frontends.onnx.plan import exact
 from tgc.frontends.onnx.registry import Rule
+from tgc.frontends.onnx.scaled import settled
 from tgc.frontends.onnx.schema import expansion, rule_for
 from tgc.frontends.onnx.structure import Node, OnnxGraph
 from tgc.frontends.onnx.values import Sequence
@@ -40,7 +41,7 @@ class Subgraph:
 
     def __init__(self, graph: OnnxGraph, outer: Mapping[str, Any]) -> None:
         self.graph = graph
-        self.captured = {name: outer[name] for name in graph.captures}
+        self.captured = {name: settled(outer[name]) for name in graph.captures}
 
     def __call__(self, *values: Any) -> tuple[Any, ...]:
         inputs = self.graph.inputs
@@ -61,7 +62,7 @@ def inlined(graph: OnnxGraph, captured: Mapping[str, Any], values: Iterable[Any]
     env = {**captured, **{name: enter(x) for name, x in graph.initializers.items()}}
     env.update((v.name, x) for v, x in zip(graph.inputs, values, strict=True))
     walk(graph.nodes, env, exact(graph))
-    return tuple(env[v.name] for v in graph.outputs)
+    return tuple(settled(env[v.name]) for v in graph.outputs)
 
 
 def walk(nodes: Iterable[Node], env: dict[str, Any], known: Collection[str] = frozenset()) -> None:
@@ -97,6 +98,7 @@ def apply(node: Node, env: Mapping[str, Any], must: bool = False) -> tuple[Any, 
     operands = [env[n] if n else None for n in node.inputs]
     rule = rule_for(node)
     if rule is None:
+        operands = [*map(settled, operands)]
         return Subgraph(node.function or expansion(node, operands), {})(*operands)
     attributes: dict[str, Any] = {}
     for name, value in node.attributes.items():
@@ -104,7 +106,15 @@ def apply(node: Node, env: Mapping[str, Any], must: bool = False) -> tuple[Any, 
     if rule.wants_outputs:
         attributes["outputs"] = max((k for k, n in enumerate(node.outputs, 1) if n), default=0)
     bound(rule, node, operands, attributes)
-    result = _result(rule, node, operands, attributes, must)
+    result = NotImplemented
+    if not (node.domain or must or recorder() is None):
+
+        def computed(values: Iterable[Any]) -> Any:
+            return _result(rule, node, [*map(settled, values)], attributes, must)
+
+        result = scaled.apply(node.op, computed, operands, attributes)
+    if result is NotImplemented:
+        result = _result(rule, node, [*map(settled, operands)], attributes, must)
     return result if isinstance(result, tuple) and not isinstance(result, Sequence) else (result,)
 
 

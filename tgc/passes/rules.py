@@ -221,6 +221,11 @@ def _define() -> None:
         return e.bit_or(x, x), x
 
     @rule(BOOLS, INTS)
+    def _(x: Any, y: Any) -> Any:
+        "y ^ (x ^ y) -> x"
+        return e.bit_xor(y, e.bit_xor(x, y)), x
+
+    @rule(BOOLS, INTS)
     def _(x: Any) -> Any:
         "~~x -> x"
         return e.bit_not(e.bit_not(x)), x

@@ -14,6 +14,7 @@ from tgc.ops.kinds import Elementwise, Primitive, Reduce
 from tgc.passes.manager import Target, register
 from tgc.passes.rules import RULES, Rule
 from tgc.sizes import is_size, surely_equal
+from tgc.types import INTS
 
 Rewrite = Callable[[Builder, Node], Value | None]
 
@@ -63,7 +64,7 @@ def _broadcast(builder: Builder, node: Node) -> Value | None:
 
 
 def _nothing_moved(builder: Builder, node: Node) -> Value | None:
-    """Slices of everything, padding by nothing, reversal of no axis, concatenation of one, casts to the same dtype."""
+    """Slices of everything, padding by nothing, reversal of no axis, concatenation of one."""
     x, a = node.operands[0], node.attrs
     match node.op.name:
         case "slice":
@@ -74,11 +75,20 @@ def _nothing_moved(builder: Builder, node: Node) -> Value | None:
             same = not a["axes"]
         case "concat":
             same = len(node.operands) == 1
-        case "cast":
-            same = a["dtype"] == x.dtype
         case _:
             same = True  # identity and stop_gradient
     return x if same else None
+
+
+def _cast(builder: Builder, node: Node) -> Value | None:
+    """A cast to the same dtype -> nothing; there and back again between integers, the others no narrower -> nothing."""
+    x, to = node.operands[0], node.attrs["dtype"]
+    if to == x.dtype:
+        return x
+    inner = _inner(node, elementwise.cast)
+    if inner is None or x.dtype not in INTS or to not in INTS or x.dtype.itemsize < to.itemsize:
+        return None
+    return inner.operands[0] if inner.operands[0].dtype == to else None
 
 
 def _reduce(builder: Builder, node: Node) -> Value | None:
@@ -192,7 +202,8 @@ STRUCTURAL: Mapping[str, Rewrite] = {
     "transpose": _transpose,
     "reshape": _reshape,
     "broadcast": _broadcast,
-    **dict.fromkeys(("slice", "pad", "reverse", "cast", "identity", "stop_gradient"), _nothing_moved),
+    **dict.fromkeys(("slice", "pad", "reverse", "identity", "stop_gradient"), _nothing_moved),
+    "cast": _cast,
     "add": _add,
     "concat": _concat,
     **dict.fromkeys(("prod", "max", "min", "any", "all"), _reduce),

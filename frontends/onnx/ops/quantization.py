@@ -1,8 +1,4 @@
-"""Quantization, and products of quantized tensors.
-
-Products are computed with floats, for which there are fast kernels: those whose results are integers of 32 bits with a
-width that holds every sum exactly, those that are quantized again in float32.
-"""
+"""Quantization, and products of quantized tensors, which are computed with integers (`integers.py`)."""
 
 from __future__ import annotations
 
@@ -11,15 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from tgc import nn
 from tgc import numpy as tnp
 from tgc.frontends.onnx.errors import InvalidModelError
 from tgc.frontends.onnx.formats import FORMATS, convert, decoded, dtype_of, encoded_integers
-from tgc.frontends.onnx.ops.windows import windows
+from tgc.frontends.onnx.ops.integers import HALF, Integers, computed, convolution, flipped, matmul
 from tgc.frontends.onnx.registry import converts
 from tgc.frontends.onnx.values import Tensor
 from tgc.numpy.base import accumulator
-from tgc.types import F32, F64, I32, INTS, U8, DType
+from tgc.types import F32, F64, I8, I32, INTS, U8, DType
 
 
 def _spread(value: Tensor, x: Any, axis: int, block_size: int) -> Tensor:
@@ -44,6 +39,9 @@ def _spread(value: Tensor, x: Any, axis: int, block_size: int) -> Tensor:
 def _quantized(x: Tensor, zero: Tensor | None, to: DType, saturate: bool = True) -> Any:
     """Numbers in units of a scale as `to`: rounded to even and limited where that is one of integers."""
     x = tnp.astype(x, F32) if x.dtype != F64 else x
+    if to == I8:  # by way of uint8, which products take (`integers.py`)
+        shifted = np.asarray(HALF, F32) if zero is None else computed(tnp.add, computed(tnp.astype, zero, F32), HALF)
+        return flipped(_quantized(x, shifted, U8))
     if to in INTS:
         low, high = int(np.iinfo(to).min), int(np.iinfo(to).max)
     elif to in FORMATS and FORMATS[to].integer:
@@ -51,7 +49,8 @@ def _quantized(x: Tensor, zero: Tensor | None, to: DType, saturate: bool = True)
     else:
         return convert(x if zero is None else x + tnp.astype(zero, x.dtype), to, saturate=saturate)
     y = tnp.rint(x)
-    y = tnp.astype(tnp.clip(y if zero is None else y + tnp.astype(zero, y.dtype), low, high), I32)
+    y = y if zero is None or (isinstance(zero, np.ndarray) and not zero.any()) else y + tnp.astype(zero, y.dtype)
+    y = tnp.astype(tnp.clip(y, low, high), I32)
     return encoded_integers(y, to) if to in FORMATS else tnp.astype(y, to)
 
 
@@ -110,44 +109,19 @@ def dynamic_quantize_linear(x: Tensor, /) -> tuple[Tensor, Tensor, Tensor]:
 # --------------------------------------------------------------------------------------------------------- products
 
 
-def _placed(value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A scale or zero point: one number, a vector, which gets `shape`, or a tensor that broadcasts as it is."""
-    return tnp.reshape(value, () if math.prod(value.shape) == 1 else shape if value.ndim == 1 else value.shape)
-
-
-def _shifted(x: Any, zero: Any, shape: tuple[int, ...], dtype: DType) -> Tensor:
-    """x - zero point."""
-    y = decoded(x, dtype)
-    if zero is None:
-        return y
-    return y - _placed(decoded(zero, dtype), shape)
-
-
-def _holds_sums(w: Any, zero: Any, count: int) -> DType:
-    """The float that holds sums of `count` products of shifted 8-bit integers, the one factor being `w`."""
-    most = 255 * count
-    if isinstance(w, np.ndarray) and (zero is None or isinstance(zero, np.ndarray)) and w.size:
-        shift = 0 if zero is None else int(np.abs(zero.astype(np.int64)).max())
-        most = min(most, (int(np.abs(w.astype(np.int64)).max()) + shift) * count)
-    return F32 if 255 * most < 2**24 else F64
-
-
 def _scale(value: Tensor, shape: tuple[int, ...]) -> Tensor:
-    return _placed(tnp.astype(value, F32), shape)
+    """float32: one number, a vector, which gets `shape`, or a tensor that broadcasts as it is."""
+    shape = () if math.prod(value.shape) == 1 else shape if value.ndim == 1 else value.shape
+    return tnp.reshape(tnp.astype(value, F32), shape)
 
 
 ROW, COLUMN = (-1, 1), (-1,)
 
 
-def _product(a: Any, b: Any, a_zero: Any, b_zero: Any, dtype: DType) -> Tensor:
-    return tnp.matmul(_shifted(a, a_zero, ROW, dtype), _shifted(b, b_zero, COLUMN, dtype))
-
-
 @converts("MatMulInteger", since=10)
 def matmul_integer(a: Tensor, b: Tensor, a_zero_point: Any = None, b_zero_point: Any = None, /) -> Tensor:
     """ONNX MatMulInteger: int32, with zero points of `a`, or its rows, and of `b`, or its columns."""
-    dtype = _holds_sums(b, b_zero_point, a.shape[-1])
-    return tnp.astype(_product(a, b, a_zero_point, b_zero_point, dtype), I32)
+    return matmul(Integers.of(a, a_zero_point, ROW), Integers.of(b, b_zero_point, COLUMN))
 
 
 @converts("QLinearMatMul", since=10)
@@ -156,28 +130,20 @@ def qlinear_matmul(
     y_zero_point: Any, /,
 ) -> Any:  # fmt: skip
     """ONNX QLinearMatMul: scales and zero points are of the tensor, of rows of `a` and `y`, or of columns of `b`."""
-    y = _product(a, b, a_zero_point, b_zero_point, F32)
+    if np.dtype(a.dtype) in INTS:
+        y = tnp.astype(matmul_integer(a, b, a_zero_point, b_zero_point), F32)
+    else:  # floats of 8 bits
+        rows, columns = (decoded(x, F32) - _scale(decoded(zero, F32), shape)
+                         for x, zero, shape in ((a, a_zero_point, ROW), (b, b_zero_point, COLUMN)))  # fmt: skip
+        y = tnp.matmul(rows, columns)
     y = y * (_scale(a_scale, ROW) * _scale(b_scale, COLUMN) / _scale(y_scale, ROW))
-    return _quantized(y, _placed(decoded(y_zero_point), ROW), np.dtype(y_zero_point.dtype))
-
-
-def _convolved(
-    x: Any, w: Any, x_zero: Any, w_zero: Any, bias: Tensor | None, dtype: DType, attrs: dict[str, Any]
-) -> Tensor:
-    group, kernel = attrs.pop("group", 1), attrs.pop("kernel_shape", None) or w.shape[2:]
-    at = windows(x.shape[2:], kernel, **attrs)
-    filters = (-1, *(1,) * (w.ndim - 1))
-    x, w = _shifted(x, x_zero, (), dtype), _shifted(w, w_zero, filters, dtype)
-    return nn.conv(
-        x, w, bias, stride=at.stride, padding=at.padding, dilation=at.dilation, groups=group, data_format="NCHW"
-    )
+    return _quantized(y, _scale(decoded(y_zero_point), ROW), np.dtype(y_zero_point.dtype))
 
 
 @converts("ConvInteger", since=10)
 def conv_integer(x: Tensor, w: Tensor, x_zero_point: Any = None, w_zero_point: Any = None, /, **attrs: Any) -> Tensor:
     """ONNX ConvInteger: int32; padding is the zero point of `x`."""
-    dtype = _holds_sums(w, w_zero_point, math.prod(w.shape[1:]))
-    return tnp.astype(tnp.rint(_convolved(x, w, x_zero_point, w_zero_point, None, dtype, attrs)), I32)
+    return convolution(Integers.of(x, x_zero_point), Integers.of(w, w_zero_point, (-1, *(1,) * (w.ndim - 1))), **attrs)
 
 
 @converts("QLinearConv", since=10)
@@ -186,8 +152,7 @@ def qlinear_conv(
     y_zero_point: Any, bias: Tensor | None = None, /, **attrs: Any,
 ) -> Any:  # fmt: skip
     """ONNX QLinearConv: scales and zero points of `w` are of the tensor or of each filter; the bias is int32."""
-    bias = None if bias is None else tnp.astype(bias, F32)
-    y = _convolved(x, w, x_zero_point, w_zero_point, bias, F32, attrs)
-    filters = (-1, *(1,) * (w.ndim - 2))
-    y = y * (_scale(x_scale, ()) * _scale(w_scale, filters) / _scale(y_scale, ()))
-    return _quantized(y, tnp.reshape(decoded(y_zero_point), ()), np.dtype(y_zero_point.dtype))
+    channels = (-1, *(1,) * (w.ndim - 2))
+    y = convolution(Integers.of(x, x_zero_point), Integers.of(w, w_zero_point, (-1, 1, *channels[1:])), bias, **attrs)
+    y = tnp.astype(y, F32) * (_scale(x_scale, ()) * _scale(w_scale, channels) / _scale(y_scale, ()))
+    return _quantized(y, _scale(decoded(y_zero_point), ()), np.dtype(y_zero_point.dtype))
