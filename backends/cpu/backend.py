@@ -18,6 +18,7 @@ from tgc.backends.cpu.callback import Callback, opaque_nodes
 from tgc.backends.cpu.compile_many import processes
 from tgc.backends.cpu.driver import Driver, launch_loop
 from tgc.backends.cpu.flatten import Numbered
+from tgc.backends.cpu.kept import get_plan, put_plan
 from tgc.backends.cpu.loader import (
     Loader,
     Unit,
@@ -53,7 +54,6 @@ if TYPE_CHECKING:
     from tgc.backends.cpu.autotune import Autotune, Tuner
 
 LARGE = 60  # nodes of a graph that has kernels enough for processes to share
-PLAN_SHARE = 0.25  # of the cache that one plan, with its constants, may take
 
 
 @dataclass(frozen=True)
@@ -188,8 +188,8 @@ class CpuBackend:
         """
         launched, addresses, callbacks = self._launched(graph)
         plan = make_plan(graph, donated, launched, tuple(addresses), self.driver.threads)
-        if key is not None and self.cache.plans and not callbacks and plan.nbytes <= self.cache.limit * PLAN_SHARE:
-            self.cache.put(self._plan_key(key), plan.to_bytes(), {"plan": plan.name})
+        if key is not None and not callbacks:
+            put_plan(self.cache, self._plan_key(key), plan)
         return CpuProgram(plan, _every(addresses, callbacks), self.driver, callbacks)
 
     def pack(self, graph: Graph, donated: Sequence[int]) -> Packed:
@@ -274,12 +274,9 @@ class CpuBackend:
 
     def load(self, key: str) -> CpuProgram | None:
         """The program that was compiled under a key, on this machine by this version; None if the cache lacks it."""
-        data = self.cache.get(self._plan_key(key)) if self.cache.plans else None
-        if data is None:
-            return None
-        plan = Plan.of_bytes(data)
-        addresses = load_entries(plan.kernels, self.cache, self.loader)
-        return None if addresses is None else CpuProgram(plan, addresses, self.driver)
+        plan = get_plan(self.cache, self._plan_key(key), self.target.threads)
+        addresses = None if plan is None else load_entries(plan.kernels, self.cache, self.loader)
+        return None if plan is None or addresses is None else CpuProgram(plan, addresses, self.driver)
 
     def _plan_key(self, key: str) -> str:
         target = self.target
