@@ -31,6 +31,7 @@ from typing import BinaryIO, TypeVar
 
 from tgc.errors import CacheError
 from tgc.locks import Lock
+from tgc.types import ALIGNMENT
 
 MAGIC = b"tgc machine code 1"
 SUFFIX = ".bin"
@@ -38,7 +39,6 @@ DEFAULT_LIMIT = 512 << 20  # bytes
 KEPT = 0.75  # of the limit after an eviction, so that the next one is not due at once
 TOUCH_SECONDS = 3600.0  # an entry read more often is marked as used no more than once in this time
 STALE_SECONDS = 3600.0  # the unfinished file of a writer that died is removed after this time
-ALIGNMENT = 64  # bytes, of payloads in their files: what is mapped lies in memory as arrays of programs do
 
 _Data = TypeVar("_Data", bound=bytes | mmap.mmap)
 
