@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import tgc
-from tgc.backends.cpu import plan as cpu_plan
+from tgc.backends.cpu import planning as cpu_planning
 from tgc.runtime.address import address_of, aligned
 from tgc.runtime.lowered import Lowered
 
@@ -64,7 +64,7 @@ def test_constants_of_programs_are_aligned(monkeypatch: pytest.MonkeyPatch) -> N
         kept.append(aligned(array, alignment))
         return kept[-1]
 
-    monkeypatch.setattr(cpu_plan, "aligned", recorded)
+    monkeypatch.setattr(cpu_planning, "aligned", recorded)
     weights = np.arange(9, dtype=np.float32)[1:].reshape(2, 4)
     product = tgc.jit(lambda x: x @ weights)(np.ones((3, 2), np.float32))
     np.testing.assert_array_equal(product, np.ones((3, 2), np.float32) @ weights)

@@ -324,7 +324,7 @@ def test_the_cache_shrinks(tgc_command: Tgc, monkeypatch: pytest.MonkeyPatch, tm
     listed = data(tgc_command("cache", "ls", "--json"))
     assert [e["name"] for e in listed["entries"]] == ["", "kernel3", "kernel2", "kernel1", "kernel0"]
     assert {e["kind"] for e in listed["entries"]} == {"kernel", "damaged"}
-    assert data(tgc_command("cache", "gc", "--size", "0.0024", "--json"))["removed"] == 2
+    assert data(tgc_command("cache", "gc", "--size", "0.0026", "--json"))["removed"] == 2
     assert data(tgc_command("cache", "clear", "-y", "--json"))["removed"] == 3
     assert tgc_command("cache", "clear").code == 2  # nobody said yes
 

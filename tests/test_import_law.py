@@ -50,7 +50,7 @@ LAYERS: tuple[frozenset[str], ...] = (
 )
 RANK = {unit: rank for rank, layer in enumerate(LAYERS) for unit in layer}
 
-# The two plug-in packages, which tgc itself reaches only through entry points.
+# The two plug-in packages, which tgc itself reaches only by names: entry points, and `tgc.backends.NAME`.
 PLUGINS = frozenset({"backends", "frontends"})
 # Modules of tgc that users import to get at a plug-in, and which belong to it: nothing else of tgc imports them.
 DOORS = {"tgc.keras": "frontends"}

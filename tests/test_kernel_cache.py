@@ -10,11 +10,21 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tgc.errors import CacheError
-from tgc.runtime.cache import DEFAULT_LIMIT, MAGIC, STALE_SECONDS, TOUCH_SECONDS, CacheWarning, KernelCache, content_key
+from tgc.runtime.cache import (
+    ALIGNMENT,
+    DEFAULT_LIMIT,
+    MAGIC,
+    STALE_SECONDS,
+    TOUCH_SECONDS,
+    CacheWarning,
+    KernelCache,
+    content_key,
+)
 
 KEY, OTHER = content_key("one"), content_key("two")
 PAYLOAD = bytes(range(256)) * 5
@@ -37,6 +47,8 @@ def test_payloads_come_back(cache: KernelCache) -> None:
     assert cache.get(KEY) == PAYLOAD
     assert cache.get(OTHER) == b""
     assert KernelCache(cache.root).get(KEY) == PAYLOAD
+    assert cache.view(KEY) == PAYLOAD
+    assert [cache.holds(key) for key in (KEY, content_key("three"))] == [True, False]
     cache.put(KEY, b"new\n")
     assert cache.get(KEY) == b"new\n"
 
@@ -45,7 +57,8 @@ def test_an_entry_describes_itself(cache: KernelCache) -> None:
     cache.put(KEY, PAYLOAD, {"symbol": "softmax"})
     magic, _, header, payload = only_entry(cache).read_bytes().split(b"\n", 3)
     assert (magic, payload) == (MAGIC, PAYLOAD)
-    assert header.decode() == f'{{"key": "{KEY}", "bytes": {len(PAYLOAD)}, "symbol": "softmax"}}'
+    assert header.decode().rstrip() == f'{{"key": "{KEY}", "bytes": {len(PAYLOAD)}, "symbol": "softmax"}}'
+    assert only_entry(cache).stat().st_size % ALIGNMENT == len(PAYLOAD) % ALIGNMENT
 
 
 def test_the_folder_is_for_its_owner_alone(cache: KernelCache) -> None:
@@ -78,20 +91,21 @@ BITS = [(0, 0), (18, 3), (30, 1), (60, 7), (84, 0), (100, 2), (180, 5), (400, 0)
 DAMAGE |= {f"bit {bit} of byte {byte}": flip(byte, bit) for byte, bit in BITS}
 
 
+@pytest.mark.parametrize("read", [KernelCache.get, KernelCache.view], ids=["get", "view"])
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
-def test_damage_is_reported_and_repaired(cache: KernelCache, damage: Callable[[bytes], bytes]) -> None:
+def test_damage_is_reported_and_repaired(cache: KernelCache, damage: Callable[[bytes], bytes], read: Any) -> None:
     cache.put(KEY, PAYLOAD)
     path = only_entry(cache)
     data = path.read_bytes()
     assert damage(data) != data
     path.write_bytes(damage(data))
     with pytest.warns(CacheWarning, match="is damaged and will be rebuilt") as caught:
-        assert cache.get(KEY) is None
+        assert read(cache, KEY) is None
     assert len(caught) == 1
     assert str(path) in str(caught[0].message)
-    assert cache.get(KEY) is None  # now without a warning: the file is gone
+    assert read(cache, KEY) is None  # now without a warning: the file is gone
     cache.put(KEY, PAYLOAD)
-    assert cache.get(KEY) == PAYLOAD
+    assert read(cache, KEY) == PAYLOAD
 
 
 def test_a_sound_entry_under_another_name_is_damage(cache: KernelCache) -> None:

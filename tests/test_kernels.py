@@ -28,7 +28,7 @@ from tgc.backends.cpu.backend import CpuBackend, Launch
 from tgc.backends.cpu.compile import compile_kernel, kernel_assembly, kernel_function, kernel_llvm
 from tgc.backends.cpu.emit import storage_name
 from tgc.backends.cpu.loader import Loader, kernel_key, kernel_symbol, units_of, with_units
-from tgc.backends.cpu.plan import to_storage
+from tgc.backends.cpu.planning import to_storage
 from tgc.backends.cpu.pointers import SCALARS, Pointer
 from tgc.backends.cpu.target import X86_LEVELS, CpuTarget
 from tgc.errors import BackendError

@@ -14,13 +14,14 @@ import pytest
 
 import tgc
 import tgc.numpy as tnp
-from tgc import nn
-from tgc.backends.cpu.backend import PLAN_SHARE, CpuBackend
+from tgc import nn, passes
+from tgc.backends.cpu.backend import CpuBackend
+from tgc.backends.cpu.kept import SHARE, SHARED
 from tgc.backends.cpu.loader import PLANNING
 from tgc.backends.cpu.plan import Plan
 from tgc.errors import LinearAlgebraError, OutOfRangeError
 from tgc.runtime import lowered
-from tgc.runtime.cache import SUFFIX, CacheWarning, KernelCache
+from tgc.runtime.cache import SUFFIX, CacheWarning, Entry, KernelCache
 
 X = np.random.default_rng(0).standard_normal((6, 40)).astype(np.float32)
 W = np.random.default_rng(1).standard_normal((40, 600)).astype(np.float32)
@@ -121,7 +122,7 @@ def test_what_calls_python_is_not_kept(tmp_path: Path) -> None:
 def test_no_pass_runs_where_a_plan_is_kept(backend: CpuBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lowered, "get_backend", lambda name: backend)
     first = tgc.jit(step)(W, X)
-    monkeypatch.setattr(lowered, "run", None)
+    monkeypatch.setattr(passes, "run", None)
     second = tgc.jit(step)(W, X)
     for a, b in zip(first, second, strict=True):
         np.testing.assert_array_equal(a, b)
@@ -183,7 +184,57 @@ def test_a_damaged_plan_is_none(tmp_path: Path) -> None:
 
 def test_large_plans_are_not_kept(tmp_path: Path) -> None:
     low = tgc.jit(lambda x: x @ W).lower(X)
-    for limit, kept in ((int(W.nbytes / PLAN_SHARE) * 2, True), (int(W.nbytes / PLAN_SHARE), False)):
+    for limit, kept in ((int(W.nbytes / SHARE) * 2, True), (int(W.nbytes / SHARE), False)):
         folder = tmp_path / str(limit)
         new(folder, limit=limit).compile(low.compilation.result, (), "key")
         assert (new(folder).load("key") is not None) == kept
+
+
+def constants(folder: Path) -> list[Entry]:
+    return [e for e in KernelCache(folder).listing() if e.kind == "constant"]
+
+
+def test_programs_share_large_constants(tmp_path: Path) -> None:
+    """Programs for two batches of one model hold its weights once, mapped; small constants are in each plan."""
+    b = W[0] + 1
+    for n in (3, 6):
+        low = tgc.jit(lambda x: x @ W + b).lower(X[:n])
+        new(tmp_path).compile(low.compilation.result, (), f"key {n}")
+    [entry] = constants(tmp_path)
+    assert entry.bytes > SHARED > b.nbytes
+    assert entry.name
+    for n in (3, 6):
+        kept = new(tmp_path).load(f"key {n}")
+        assert kept is not None
+        np.testing.assert_allclose(kept([X[:n]])[0], X[:n] @ W + b, rtol=1e-4, atol=1e-4)
+        large = [c for c in kept.plan.constants.values() if c.nbytes >= SHARED]
+        assert [(c.flags.writeable, c.ctypes.data % 64) for c in large] == [(False, 0)]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_plan_without_its_constants_is_none(damaged: bool, threads: int, tmp_path: Path) -> None:
+    low = tgc.jit(lambda x: (x @ W) @ W.T).lower(X)
+    backend = new(tmp_path)
+    backend.target = replace(backend.target, threads=threads)
+    backend.compile(low.compilation.result, (), "key")
+    path = tmp_path / f"{constants(tmp_path)[0].key}{SUFFIX}"
+    data = path.read_bytes()
+    path.unlink()
+    if damaged:
+        path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+        with pytest.warns(CacheWarning, match="damaged"):
+            assert backend.load("key") is None
+    assert backend.load("key") is None
+    backend.compile(low.compilation.result, (), "key")
+    assert path.read_bytes() == data
+    assert backend.load("key") is not None
+
+
+def test_a_mapped_constant_outlives_its_entry(tmp_path: Path) -> None:
+    low = tgc.jit(lambda x: x @ W).lower(X)
+    new(tmp_path).compile(low.compilation.result, (), "key")
+    kept = new(tmp_path).load("key")
+    assert kept is not None
+    KernelCache(tmp_path).shrink(0)
+    np.testing.assert_allclose(kept([X])[0], X @ W, rtol=1e-4, atol=1e-4)

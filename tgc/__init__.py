@@ -13,7 +13,6 @@ from tgc.composite import custom_vjp
 from tgc.interpret import interpret
 from tgc.ir import Graph
 from tgc.jit import jit
-from tgc.loaded import load
 from tgc.ops.elementwise import stop_gradient
 from tgc.text import load_graph, parse, save_graph
 from tgc.types import TensorType, tensor_type
@@ -22,12 +21,14 @@ if TYPE_CHECKING:
     from tgc import nn, random
     from tgc.control import associative_scan, cond, fori_loop, map, scan, switch, while_loop
     from tgc.gradients import grad, value_and_grad
+    from tgc.loaded import load
     from tgc.transforms import eval_shape, hessian, jacfwd, jacobian, jacrev, jvp, linearize, vjp, vmap
 
-# What is imported when it is first used: a process that runs saved programs starts sooner without it.
+# What is imported when it is first used: a process that runs programs starts sooner without it.
 _LATER = {
     "control": ("associative_scan", "cond", "fori_loop", "map", "scan", "switch", "while_loop"),
     "gradients": ("grad", "value_and_grad"),
+    "loaded": ("load",),
     "transforms": ("eval_shape", "hessian", "jacfwd", "jacobian", "jacrev", "jvp", "linearize", "vjp", "vmap"),
 }
 _HOMES = {name: home for home, names in _LATER.items() for name in names}

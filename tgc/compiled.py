@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optree
@@ -15,13 +15,14 @@ import optree
 from tgc.errors import DTypeError, ShapeError, TraceError
 from tgc.ir import Value
 from tgc.runtime.address import address_of
-from tgc.runtime.artifact import Program, merged, read, write
 from tgc.runtime.lowered import Lowered
-from tgc.runtime.profile import Profile
 from tgc.runtime.registry import Executable, get_backend
 from tgc.runtime.structures import result_names, to_json
 from tgc.sizes import Symbols
 from tgc.types import BOOL, C128, F64, I64, TensorType, as_dtype, type_of
+
+if TYPE_CHECKING:
+    from tgc.runtime.profile import Profile
 
 WEAK: dict[type, np.dtype] = {bool: BOOL, int: I64, float: F64, complex: C128}  # numbers of Python: their dtypes
 
@@ -44,6 +45,8 @@ class LoweredFunction(Lowered):
 
     def save(self, path: str | os.PathLike[str], *, targets: Sequence[str] = ("native",), add: bool = False) -> None:
         """Write what it compiles to into a file: see `Compiled.save`."""
+        from tgc.runtime.artifact import Program, merged, read, write  # of no use to those who save nothing
+
         assert self.arguments is not None
         assert self.results is not None
         arguments, results = to_json(self.arguments, "arguments"), to_json(self.results, "results")

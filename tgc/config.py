@@ -15,6 +15,11 @@ from pathlib import Path
 
 from tgc.errors import ConfigError
 
+PIPELINE = (  # the passes, in order, unless TGC_PIPELINE names others
+    "attention,inline,fold,simplify,hoist,sink,simplify,attention,winograd,decompose,layout,hoist,fold,simplify,split,"
+    "fuse"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Config:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 
@@ -68,6 +67,8 @@ _SPANS = (
 
 def to_html(graph: Graph) -> str:
     """The graph's text as HTML for notebooks, behind a line that sums it up; nothing is loaded from elsewhere."""
+    import html  # which few need
+
     lines = print_graph(graph).split("\n")
     pattern = "|".join(f"({p})" for p, _ in _SPANS)
 

@@ -9,7 +9,7 @@ import operator
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optree
@@ -20,11 +20,13 @@ from tgc.errors import TraceError
 from tgc.families import Family, RecompilationWarning, Sizes
 from tgc.ir import recorder
 from tgc.locks import Lock
-from tgc.runtime.profile import Profile
 from tgc.runtime.registry import get_backend
 from tgc.sizes import Symbols
 from tgc.trace import Tracer, trace
 from tgc.types import TensorType, type_of
+
+if TYPE_CHECKING:
+    from tgc.runtime.profile import Profile
 
 Names = int | str | Sequence[int | str]
 INSTANCES = 256  # of programs for many sizes, that are kept for the sizes of the latest calls; up to twice as many are

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optree
@@ -15,11 +15,13 @@ from tgc.errors import ArtifactError, DTypeError, ParseError, ShapeError, TgcErr
 from tgc.ir import Graph
 from tgc.locks import Lock
 from tgc.runtime.artifact import LAST, Code, Program, read
-from tgc.runtime.profile import Profile
 from tgc.runtime.registry import get_backend
 from tgc.runtime.structures import from_json
 from tgc.text import parse
 from tgc.types import TensorType
+
+if TYPE_CHECKING:
+    from tgc.runtime.profile import Profile
 
 
 class Saved:

@@ -22,7 +22,6 @@ import json
 import math
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, count
@@ -396,7 +395,7 @@ def constants_of(graph: Graph) -> Iterator[Constant]:
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file at once: it has its old or its new content, whatever happens."""
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    new = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     try:
         new.write_bytes(data)
         os.replace(new, path)

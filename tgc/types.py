@@ -28,6 +28,7 @@ SHORT_NAMES: dict[DType, str] = {
 }  # fmt: skip
 BY_SHORT_NAME: dict[str, DType] = {name: dtype for dtype, name in SHORT_NAMES.items()}
 
+ALIGNMENT = 64  # bytes, at a multiple of which the arrays of programs begin: a cache line, the widest register
 MAX_RANK = 32  # as far as NumPy broadcasts, and as Python nests loops
 
 BOOLS = frozenset({BOOL})

@@ -25,7 +25,7 @@ from tgc.backends.cpu.emit import emit
 from tgc.backends.cpu.flatten import Flattener, parts_of
 from tgc.backends.cpu.loader import Loader, load_kernels, source_key, toolchain
 from tgc.backends.cpu.places import overwritten
-from tgc.backends.cpu.plan import to_storage
+from tgc.backends.cpu.planning import to_storage
 from tgc.backends.cpu.target import CpuTarget
 from tgc.backends.loops.ir import Kernel
 from tgc.backends.loops.lower import lower

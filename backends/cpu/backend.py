@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgc.backends.cpu.callback import Callback, opaque_nodes
-from tgc.backends.cpu.compile_many import processes
 from tgc.backends.cpu.driver import Driver, launch_loop
-from tgc.backends.cpu.flatten import Numbered
+from tgc.backends.cpu.kept import get_plan, put_plan
 from tgc.backends.cpu.loader import (
     Loader,
     Unit,
@@ -28,13 +27,9 @@ from tgc.backends.cpu.loader import (
     toolchain,
     unit_objects,
 )
-from tgc.backends.cpu.places import overwritten
-from tgc.backends.cpu.plan import Plan, make_plan
+from tgc.backends.cpu.plan import Plan
 from tgc.backends.cpu.program import Arenas, CpuProgram
 from tgc.backends.cpu.target import CpuTarget
-from tgc.backends.cpu.template import Template
-from tgc.backends.cpu.workers import Workers
-from tgc.backends.loops.ir import Kernel
 from tgc.collector import collector_paused
 from tgc.errors import BackendError
 from tgc.ir import Graph, Node
@@ -42,18 +37,20 @@ from tgc.locks import Lock
 from tgc.ops.kinds import Control
 from tgc.ops.movement import reshape
 from tgc.ops.region import fused
-from tgc.passes.arena import ALIGNMENT
 from tgc.runtime.address import aligned
 from tgc.runtime.cache import KernelCache, content_key
-from tgc.runtime.profile import Profile, Roofline
 from tgc.runtime.registry import Executable, Packed
 from tgc.sizes import Symbols, pin
+from tgc.types import ALIGNMENT
 
 if TYPE_CHECKING:
     from tgc.backends.cpu.autotune import Autotune, Tuner
+    from tgc.backends.cpu.flatten import Numbered
+    from tgc.backends.cpu.workers import Workers
+    from tgc.backends.loops.ir import Kernel
+    from tgc.runtime.profile import Profile, Roofline
 
 LARGE = 60  # nodes of a graph that has kernels enough for processes to share
-PLAN_SHARE = 0.25  # of the cache that one plan, with its constants, may take
 
 
 @dataclass(frozen=True)
@@ -135,6 +132,7 @@ class CpuBackend:
     def _launches(self, graph: Graph, known: dict[object, list[tuple[Kernel, str]]]) -> Iterator[Launch]:
         """The same, equal regions (of layers that are alike) lowered once: `known` holds the kernels of each."""
         from tgc.backends.cpu.emit import emit
+        from tgc.backends.cpu.places import overwritten
         from tgc.backends.loops.lower import lower
 
         overwrites = overwritten(graph)
@@ -186,14 +184,18 @@ class CpuBackend:
 
         Under a key, the plan is put there too, unless the graph has opaque regions: they call Python.
         """
+        from tgc.backends.cpu.planning import make_plan
+
         launched, addresses, callbacks = self._launched(graph)
         plan = make_plan(graph, donated, launched, tuple(addresses), self.driver.threads)
-        if key is not None and self.cache.plans and not callbacks and plan.nbytes <= self.cache.limit * PLAN_SHARE:
-            self.cache.put(self._plan_key(key), plan.to_bytes(), {"plan": plan.name})
+        if key is not None and not callbacks:
+            put_plan(self.cache, self._plan_key(key), plan)
         return CpuProgram(plan, _every(addresses, callbacks), self.driver, callbacks)
 
     def pack(self, graph: Graph, donated: Sequence[int]) -> Packed:
         """A planned graph as data: its plan, constants as they lie in memory, object code, and what runs it."""
+        from tgc.backends.cpu.planning import make_plan
+
         launches, loop = self.launches(graph), launch_loop()
         kernels = [(launch.source, launch.kernel.name) for launch in launches]
         with collector_paused():
@@ -220,6 +222,8 @@ class CpuBackend:
 
     def template(self, graph: Graph, donated: Sequence[int], symbols: Symbols) -> Callable[[Sequence[int]], CpuProgram]:
         """A function of the values of `symbols`, which are sizes in the graph, that makes what `compile` does."""
+        from tgc.backends.cpu.template import Template
+
         for node in opaque_nodes(graph):  # routines of Python's are bound to their sizes
             for v in (*node.operands, *node.results):
                 pin(v.shape)
@@ -256,6 +260,9 @@ class CpuBackend:
     @contextmanager
     def ahead(self, graph: Graph) -> Iterator[None]:
         """Processes get ready to compile the kernels of a graph while passes go over it in this block."""
+        from tgc.backends.cpu.compile_many import processes
+        from tgc.backends.cpu.workers import Workers
+
         if len(graph.nodes) >= LARGE and (count := processes(self.target)) > 1:
             with suppress(OSError), self._lock:  # no more processes, or no memory for one
                 if self._workers is None:
@@ -274,12 +281,9 @@ class CpuBackend:
 
     def load(self, key: str) -> CpuProgram | None:
         """The program that was compiled under a key, on this machine by this version; None if the cache lacks it."""
-        data = self.cache.get(self._plan_key(key)) if self.cache.plans else None
-        if data is None:
-            return None
-        plan = Plan.of_bytes(data)
-        addresses = load_entries(plan.kernels, self.cache, self.loader)
-        return None if addresses is None else CpuProgram(plan, addresses, self.driver)
+        plan = get_plan(self.cache, self._plan_key(key), self.target.threads)
+        addresses = None if plan is None else load_entries(plan.kernels, self.cache, self.loader)
+        return None if plan is None or addresses is None else CpuProgram(plan, addresses, self.driver)
 
     def _plan_key(self, key: str) -> str:
         target = self.target

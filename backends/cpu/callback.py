@@ -9,16 +9,18 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
-from tgc.backends.loops.ir import Const
 from tgc.errors import BackendError, LinearAlgebraError
 from tgc.ir import Graph, Node
 from tgc.ops.kinds import Control
 from tgc.ops.opaque import Opaque
 from tgc.types import TensorType
+
+if TYPE_CHECKING:
+    from tgc.backends.loops.ir import Const
 
 _ABI = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from tgc.backends.cpu.callback import Callback
 from tgc.backends.cpu.driver import BRANCH, COPY, LAUNCH_WORDS, LOAD, SET, STEERING, SWAP, Int64s
+from tgc.backends.cpu.plan import ARENA, ZERO
 from tgc.backends.loops.ir import Const, Kernel
 from tgc.errors import BackendError
 from tgc.ir import Constant, Graph, Node, Value
@@ -29,7 +30,6 @@ from tgc.types import DType, TensorType
 Place: TypeAlias = tuple[int, int]
 Numbered: TypeAlias = tuple[Kernel | Callback, int]  # a kernel or what stands for one, and its number
 
-ZERO, ARENA = 0, 1  # bases
 GRAIN = 1 << 14  # work (elementary operations) below which a launch is not shared by threads
 PARTS = 4  # parts of a shared launch per thread, at least, so that a thread that is held up delays the others little
 MORE, SHARE = 64, 1 << 18  # and so many at most where each still has so much work

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tgc.backends.cpu.callback import Callback
 from tgc.backends.cpu.driver import STEERING, Driver, Frame
-from tgc.backends.cpu.flatten import ARENA
-from tgc.backends.cpu.plan import Plan
+from tgc.backends.cpu.plan import ARENA, Plan
 from tgc.errors import BackendError, OutOfMemoryError, OutOfRangeError
-from tgc.passes.arena import ALIGNMENT
 from tgc.runtime.address import address_of
 from tgc.runtime.available import available_bytes
+from tgc.types import ALIGNMENT
+
+if TYPE_CHECKING:
+    from tgc.backends.cpu.callback import Callback
 
 LARGE = 1 << 28  # bytes from which on it is worth a look whether there is as much memory
 

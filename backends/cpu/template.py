@@ -9,9 +9,10 @@ from itertools import islice
 import numpy as np
 
 from tgc.backends.cpu.flatten import Numbered
-from tgc.backends.cpu.plan import Kernels, Plan, constants_of, facts_of, flattened, largest_of
+from tgc.backends.cpu.plan import Kernels, Plan
+from tgc.backends.cpu.planning import constants_of, facts_of, flattened, largest_of
 from tgc.ir import Graph, Node, with_sizes
-from tgc.passes.manager import every_node
+from tgc.ops.control import every_node
 from tgc.passes.memory import arena_bytes
 from tgc.sizes import Symbols
 from tgc.types import TensorType

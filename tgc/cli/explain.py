@@ -80,7 +80,7 @@ def explanation(opened: Opened) -> dict[str, Any]:
 
 def _passes(stages: Mapping[str, Graph]) -> Iterator[dict[str, Any]]:
     """How many nodes each pass left, and how many more or fewer of each op."""
-    from tgc.passes.manager import every_node
+    from tgc.ops.control import every_node
 
     before: Counter[str] = Counter()
     for k, (name, graph) in enumerate(stages.items()):
@@ -107,7 +107,7 @@ def _place(where: Any) -> str:
 
 
 def _kernels(graph: Graph) -> Iterator[dict[str, Any]]:
-    from tgc.passes.manager import every_node
+    from tgc.ops.control import every_node
 
     for node in every_node(graph):
         if node.op.name == "fused":

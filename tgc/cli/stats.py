@@ -71,8 +71,8 @@ def _constants(graph: Graph) -> list[Constant]:
 def statistics(opened: Opened) -> dict[str, Any]:
     """The figures, as data; memory in bytes."""
     from tgc.cli.opened import inputs_of
+    from tgc.ops.control import every_node
     from tgc.ops.work import traffic_of, work_by_op
-    from tgc.passes.manager import every_node
     from tgc.passes.memory import arena_bytes
     from tgc.types import is_inexact
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from tgc.errors import GradientError, StepLimitError
-from tgc.ir import Builder, Graph, Value, rebuild
+from tgc.ir import Builder, Graph, Node, Value, rebuild
 from tgc.ops.control_batch import switch_batch, while_batch
 from tgc.ops.control_jvp import switch_jvp, while_jvp
 from tgc.ops.creation import full
@@ -171,3 +171,11 @@ switch = Control(
     samples=samples(),
 )
 """branches[index](operands), the index clamped to those that there are."""
+
+
+def every_node(graph: Graph) -> Iterator[Node]:
+    """The nodes of a graph and of the bodies of its control flow."""
+    for node in graph.nodes:
+        yield node
+        for body in node.regions if isinstance(node.op, Control) else ():
+            yield from every_node(body)

@@ -11,7 +11,8 @@ import numpy as np
 
 from tgc.types import BOOL, DType, is_complex, is_float
 
-Draw: TypeAlias = Callable[[np.random.Generator, DType, tuple[int, ...]], np.ndarray]
+# as text: to name the class would import `numpy.random`
+Draw: TypeAlias = "Callable[[np.random.Generator, DType, tuple[int, ...]], np.ndarray]"
 
 
 @dataclass(frozen=True, slots=True)

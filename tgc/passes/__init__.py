@@ -1,5 +1,6 @@
 """Graph passes. Importing this package registers them all."""
 
+from tgc.config import PIPELINE
 from tgc.passes import (
     attention,
     decompose,
@@ -16,11 +17,6 @@ from tgc.passes import (
     winograd,
 )
 from tgc.passes.manager import PASSES, Compilation, Pass, Refusal, parse_pipeline, refuse, register, run
-
-PIPELINE = (
-    "attention,inline,fold,simplify,hoist,sink,simplify,attention,winograd,decompose,layout,hoist,fold,simplify,split,"
-    "fuse"
-)
 
 __all__ = [
     "PASSES", "PIPELINE", "Compilation", "Pass", "Refusal", "attention", "decompose", "fold", "fuse", "hoist", "inline",

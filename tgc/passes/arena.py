@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ALIGNMENT = 64  # bytes, of each buffer
+from tgc.types import ALIGNMENT
 
 
 @dataclass(slots=True)

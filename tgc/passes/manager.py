@@ -174,14 +174,6 @@ def map_bodies(graph: Graph, f: Callable[[Graph], Graph]) -> Graph:
     return transform(graph, rewrite)
 
 
-def every_node(graph: Graph) -> Iterator[Node]:
-    """The nodes of a graph and of the bodies of its control flow."""
-    for node in graph.nodes:
-        yield node
-        for body in node.regions if isinstance(node.op, Control) else ():
-            yield from every_node(body)
-
-
 def apply(step: Pass, graph: Graph, target: Target) -> Graph:
     """`step` on the bodies of `graph`, the innermost first, then on `graph` itself."""
     if not getattr(step, "whole", False):

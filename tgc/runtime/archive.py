@@ -17,7 +17,6 @@ import json
 import mmap
 import os
 import re
-import secrets
 import stat
 import struct
 import zipfile
@@ -30,10 +29,10 @@ from typing import Any
 import numpy as np
 
 from tgc.errors import ArtifactError
+from tgc.types import ALIGNMENT
 
 MANIFEST, TENSORS = "manifest.json", "tensors.safetensors"
 FORMAT, VERSION = "tgc artifact", 1
-ALIGNMENT = 64  # bytes, of tensors; equal to that of the arena
 LARGEST_MANIFEST = 64 << 20  # bytes
 MOST_MEMBERS = 1 << 16
 _NAME = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/)*[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -72,7 +71,7 @@ def write_archive(
         labels: the dtype in safetensors' terms and the shape of tensors; others are bytes.
     """
     path = Path(path)
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    new = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     # those of whole cache lines first, so that they begin at one
     order = sorted(tensors, key=lambda name: (tensors[name].nbytes % ALIGNMENT != 0, name))
     header: dict[str, Any] = {}

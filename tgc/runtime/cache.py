@@ -1,11 +1,11 @@
-"""Machine code and plans of programs on disk, addressed by what they were made from.
+"""Machine code, plans of programs and their constants on disk, addressed by what they were made from.
 
 One file per entry, named by its key, four parts separated by newlines:
 
     tgc machine code 1                                   magic and version of this format
     8f14e45fceea167a5a36dedd4bea2543...                  SHA-256 of all that follows, hexadecimal
     {"key": "...", "symbol": "...", "bytes": 5054, ...}  JSON: the key, the size of the payload, what the writer added
-    ...                                                  the payload, as it is
+    ...                                                  the payload, as it is, from a multiple of 64 bytes on
 
 An entry is data until its checksum, key and size have been checked: one that fails is reported with a `CacheWarning`,
 removed, and counts as missing. The checksum finds damage, not malice: whoever may write the folder may run code in
@@ -18,17 +18,20 @@ TGC_CACHE=kernels keeps machine code alone, so that every process runs the passe
 from __future__ import annotations
 
 import hashlib
+import mmap
 import os
 import threading
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, TypeVar
 
 from tgc.errors import CacheError
 from tgc.locks import Lock
+from tgc.types import ALIGNMENT
 
 MAGIC = b"tgc machine code 1"
 SUFFIX = ".bin"
@@ -36,6 +39,8 @@ DEFAULT_LIMIT = 512 << 20  # bytes
 KEPT = 0.75  # of the limit after an eviction, so that the next one is not due at once
 TOUCH_SECONDS = 3600.0  # an entry read more often is marked as used no more than once in this time
 STALE_SECONDS = 3600.0  # the unfinished file of a writer that died is removed after this time
+
+_Data = TypeVar("_Data", bound=bytes | mmap.mmap)
 
 
 class CacheWarning(UserWarning):
@@ -57,8 +62,8 @@ class Entry:
     """What is known of an entry without reading its payload.
 
     Attributes:
-        kind: `kernel`, `program`, `schedule`, or `damaged`.
-        name: of the kernel or the program's graph.
+        kind: `kernel`, `program`, `constant`, `schedule`, or `damaged`.
+        name: of the kernel or the program's graph; the type of a constant.
         bytes: of the file.
         used: when it was last read or written, in seconds since the epoch.
     """
@@ -81,7 +86,7 @@ class Entry:
             meta = None
         if not isinstance(meta, dict):
             return Entry(path.stem, "damaged", "", size, used)
-        kinds = {"plan": "program", "symbol": "kernel", "region": "schedule"}
+        kinds = {"plan": "program", "symbol": "kernel", "region": "schedule", "constant": "constant"}
         found = next((field for field in kinds if field in meta), None)
         return Entry(path.stem, kinds[found] if found else "other", str(meta.get(found, "")), size, used)
 
@@ -131,45 +136,73 @@ class KernelCache:
 
     def get(self, key: str) -> bytes | None:
         """The payload stored under `key`; None if there is none, or none that is sound."""
+        found = self._read(key, lambda file: file.read())
+        return None if found is None else found[0][found[1] :]
+
+    def view(self, key: str) -> memoryview | None:
+        """The same, not copied: the file is mapped, and its pages are shared by all processes that read it.
+
+        What is mapped stays as it is when the entry is evicted or replaced. Its data are at a multiple of `ALIGNMENT`.
+        """
+        found = self._read(key, _mapped)
+        return None if found is None else memoryview(found[0])[found[1] :]
+
+    def _read(self, key: str, read: Callable[[BinaryIO], _Data]) -> tuple[_Data, int] | None:
+        """A whole, sound entry, and where in it the payload begins."""
         if self.root is None or not self._readable:
             return None
         path = self.root / f"{key}{SUFFIX}"
         try:
             with path.open("rb") as file:
                 unused = time.time() - os.fstat(file.fileno()).st_mtime
-                data = file.read()
+                data = read(file)
         except FileNotFoundError:
             return None
         except OSError as error:
             self._give_up(error, reading=True)
             return None
         try:
-            payload = _payload(data, key)
+            begin = _payload(data, key)
         except CacheError as error:
-            warnings.warn(f"{path} is damaged and will be rebuilt: {error}", CacheWarning, stacklevel=2)
+            warnings.warn(f"{path} is damaged and will be rebuilt: {error}", CacheWarning, stacklevel=3)
             with suppress(OSError):  # where it cannot be removed, `put` replaces it or says why it cannot
                 path.unlink()
             return None
         if unused > TOUCH_SECONDS:
-            with suppress(OSError):  # evicted in this moment, or in a folder that others prepared and keep
-                os.utime(path)
-        return payload
+            self._touch(path)
+        return data, begin
 
-    def put(self, key: str, payload: bytes, meta: Mapping[str, str | int] | None = None) -> None:
+    def holds(self, key: str) -> bool:
+        """Whether there is an entry, sound or not, which counts as used now."""
+        path = None if self.root is None else self.root / f"{key}{SUFFIX}"
+        if path is None or not path.exists():
+            return False
+        self._touch(path)
+        return True
+
+    @staticmethod
+    def _touch(path: Path) -> None:
+        with suppress(OSError):  # evicted in this moment, or in a folder that others prepared and keep
+            os.utime(path)
+
+    def put(self, key: str, payload: bytes | memoryview, meta: Mapping[str, str | int] | None = None) -> None:
         """Store `payload` under `key`, replacing what is there; `meta` is written into the entry for its readers."""
         if self.root is None or not self._writable:
             return
         import json  # needed by writers only
 
         header = json.dumps({"key": key, "bytes": len(payload), **(meta or {})}).encode()
-        checked = header + b"\n" + payload
-        data = b"\n".join((MAGIC, hashlib.sha256(checked).hexdigest().encode(), checked))
+        header += b" " * (-(len(MAGIC) + 64 + len(header) + 3) % ALIGNMENT) + b"\n"
+        checksum = hashlib.sha256(header)
+        checksum.update(payload)
         unfinished = self.root / f"{key}.{os.getpid()}.{threading.get_ident()}.tmp"
         try:
             self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            unfinished.write_bytes(data)
+            with unfinished.open("wb") as file:
+                file.writelines((MAGIC, b"\n", checksum.hexdigest().encode(), b"\n", header, payload))
+                size = file.tell()
             os.replace(unfinished, self.root / f"{key}{SUFFIX}")
-            self._account(self.root, len(data))
+            self._account(self.root, size)
         except OSError as error:
             self._give_up(error, reading=False)
 
@@ -225,7 +258,8 @@ def _evict(root: Path, limit: int, least: int = 1) -> int:
     for number, (_, size, path) in enumerate(sorted(_listing(root), reverse=True)):
         if number >= least and left + size > limit:
             limit = 0  # all older ones go too, whatever their size
-            path.unlink(missing_ok=True)
+            with suppress(PermissionError):  # Windows keeps what is mapped
+                path.unlink(missing_ok=True)
         else:
             left += size
     return left
@@ -245,19 +279,24 @@ def _listing(root: Path) -> Iterator[tuple[float, int, Path]]:
                 Path(file.path).unlink(missing_ok=True)
 
 
-def _payload(data: bytes, key: str) -> bytes:
-    """The payload of an entry's bytes.
+def _mapped(file: BinaryIO) -> mmap.mmap | bytes:
+    """The content of a file, mapped; there is no map of nothing."""
+    return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if os.fstat(file.fileno()).st_size else b""
+
+
+def _payload(data: bytes | mmap.mmap, key: str) -> int:
+    """Where the payload of an entry begins.
 
     Raises:
         CacheError: the bytes are not a whole entry of this format stored under `key`.
     """
-    magic, _, rest = data.partition(b"\n")
-    if magic != MAGIC:
-        raise CacheError(f"it begins with {magic[:32]!r}, not with {MAGIC!r}")
-    checksum, _, checked = rest.partition(b"\n")
-    if hashlib.sha256(checked).hexdigest().encode() != checksum:
+    if data[: len(MAGIC) + 1] != MAGIC + b"\n":
+        raise CacheError(f"it begins with {data[:32]!r}, not with {MAGIC!r}")
+    header = data.find(b"\n", len(MAGIC) + 1) + 1
+    checked = memoryview(data)[header:]
+    if hashlib.sha256(checked).hexdigest().encode() != data[len(MAGIC) + 1 : header - 1]:
         raise CacheError(f"its {len(data)} bytes do not have the checksum that they name")
-    header, _, payload = checked.partition(b"\n")
-    if not header.startswith(b'{"key": "%s",' % key.encode()):  # a whole entry, but another one, renamed
-        raise CacheError(f"it is the entry {header.decode()}")
-    return payload
+    begin = data.find(b"\n", header) + 1
+    if not data[header:begin].startswith(b'{"key": "%s",' % key.encode()):  # a whole entry, but another one, renamed
+        raise CacheError(f"it is the entry {data[header : begin - 1].decode().rstrip()}")
+    return begin

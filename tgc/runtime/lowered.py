@@ -9,24 +9,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tgc.collector import collector_paused
-from tgc.config import Config, config
+from tgc.config import PIPELINE, Config, config
 from tgc.errors import ConfigError, PassError, StepLimitError
 from tgc.interpret import interpret
 from tgc.ir import Graph
-from tgc.ops.control import step_limit
+from tgc.ops.control import every_node, step_limit
 from tgc.ops.region import fused
-from tgc.passes import PASSES, PIPELINE, parse_pipeline, run
-from tgc.passes.manager import Compilation, every_node
-from tgc.passes.memory import Memory, arena_bytes, match_donations
-from tgc.passes.rematerialize import Rematerialize
 from tgc.runtime.cache import content_key
 from tgc.runtime.registry import Executable, get_backend
 from tgc.text import save_graph
 from tgc.types import is_float
+
+if TYPE_CHECKING:
+    from tgc.passes.manager import Compilation
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,10 @@ class Lowered:
         Raises:
             OutOfMemoryError: the intermediate values cannot do with `memory_limit`.
         """
+        from tgc.passes import PASSES, parse_pipeline, run  # of no use to programs that are kept
+        from tgc.passes.memory import Memory
+        from tgc.passes.rematerialize import Rematerialize
+
         settings = config()
         backend = get_backend(self.backend)
         passes = parse_pipeline(self._pipeline(settings))
@@ -109,6 +113,8 @@ class Lowered:
         return self._report(self.compilation)
 
     def _report(self, made: Compilation) -> str:
+        from tgc.passes.memory import arena_bytes, match_donations
+
         lines = []
         for name, graph in made.stages.items():
             ops: dict[str, int] = {}

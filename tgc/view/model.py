@@ -18,10 +18,11 @@ from typing import Any
 
 from tgc.ir import Attr, Graph, Node, Op, Value
 from tgc.ops.attention import Attention
+from tgc.ops.control import every_node
 from tgc.ops.cumulative import Cumulative
 from tgc.ops.kinds import Contraction, Control, Elementwise, Movement, Reduce, Scatter
 from tgc.ops.region import fused
-from tgc.passes.manager import Refusal, every_node
+from tgc.passes.manager import Refusal
 from tgc.passes.memory import Scratch, arena_bytes, kind_and_number, root
 from tgc.runtime.lowered import Lowered
 from tgc.runtime.profile import Profile
