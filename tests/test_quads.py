@@ -144,6 +144,18 @@ def test_a_layer_is_one_kernel_besides_padding() -> None:
     assert {b.dtype for b in found[1].kernel.buffers} >= {np.dtype(np.uint8), np.dtype(np.int8)}
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.int16, np.int32])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_rounding_to_integers_is_one_operation(dtype: Any, kind: Any) -> None:
+    x = RNG.uniform(-300, 300, 500).astype(dtype)
+    x[:8] = 0.5, 1.5, 2.5, -0.5, -1.5, -2.5, 254.5, -128.5
+    f = tgc.jit(lambda x: tnp.rint(x).astype(kind))
+    np.testing.assert_array_equal(f(x), np.rint(x).astype(kind))
+    (found,) = launches(f.lower(x), TARGET)
+    assert "nearest(" in found.source
+    assert "round_even" not in found.source
+
+
 def re_tiles(source: str) -> set[str]:
     return {line.split(",")[-1].strip(" )") for line in source.splitlines() if "= byte_tile(" in line}
 

@@ -145,6 +145,8 @@ class Emitter:
             return f"{self.kind(x.dtype)}(complex({', '.join(args)}))"
         if name == "cast":
             return self.cast(args[0], dtype, x.dtype)
+        if name == "nearest":
+            return f"{self.use('scalars', 'nearest')}({args[0]})"
         if name in ("fold_add", "fold_mul"):
             if floating:
                 return f"{self.use('scalars', name)}({', '.join(args)})"

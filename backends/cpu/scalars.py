@@ -75,6 +75,26 @@ def round_even(x: Any) -> Any:
     return np.round(x)
 
 
+def _nearest_rule(x: Any) -> tuple[Any, Callable[..., Any]] | None:
+    if not isinstance(x, types.Float):
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        kind, word = values[0].type, ir.IntType(32)
+        name = f"llvm.lrint.i32.{kind.intrinsic_name}"
+        function = builder.module.globals.get(name) or ir.Function(builder.module, ir.FunctionType(word, [kind]), name)
+        return builder.call(function, values)
+
+    return types.int32(x), codegen
+
+
+@device(_nearest_rule)
+def nearest(x: Any) -> Any:
+    """The int32 nearest to x, ties to even; some number for those that are out of range."""
+    with np.errstate(invalid="ignore"):
+        return np.int32(np.round(x))
+
+
 def _fold_rule(instruction: str) -> Rule:
     def rule(x: Any, y: Any) -> tuple[Any, Callable[..., Any]] | None:
         if not isinstance(x, types.Float) or x != y:

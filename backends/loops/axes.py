@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 
-from tgc.backends.loops.ir import Const, Expr, For, Load, Stmt, Store, Var, children, integer, number, substitute, walk
+from tgc.backends.loops.ir import (
+    Apply,
+    Const,
+    Expr,
+    For,
+    Load,
+    Stmt,
+    Store,
+    Var,
+    children,
+    integer,
+    number,
+    read_by,
+    substitute,
+    walk,
+)  # fmt: skip
 from tgc.types import I64
 
 ZERO = Const(0, I64)
@@ -41,16 +56,27 @@ def accesses(roots: Sequence[Expr], stores: Sequence[Store]) -> list[Access]:
     return found + [(s.buffer.strides, s.index) for s in stores]
 
 
-def _bare_uses(roots: Sequence[Expr], accessed: Sequence[Access]) -> set[str]:
-    """Variables used otherwise than alone as a place along a buffer's axis."""
-    used: set[str] = set()
-    places = [i for _, index in accessed for i in index]
-    for x in [*roots, *(i for i in places if not isinstance(i, Var))]:
-        for y in walk([x]):
-            below = [] if isinstance(y, Load) else children(y)
-            used.update(c.name for c in below if isinstance(c, Var))
-    used.update(x.name for x in roots if isinstance(x, Var))
-    return used
+def _moving(place: Expr, axes: Collection[str]) -> str:
+    """The axis along which a place moves step by step, from some first one on; empty if that is not all it does."""
+    if isinstance(place, Var):
+        return place.name if place.name in axes else ""
+    if not isinstance(place, Apply) or place.primitive not in ("add", "sub"):
+        return ""
+    found = _moving(place.operands[0], axes)
+    return found if read_by(place.operands[1]).isdisjoint(axes) else ""
+
+
+def _bare_uses(roots: Sequence[Expr], accessed: Sequence[Access], axes: Collection[str]) -> set[str]:
+    """Variables used otherwise than to move step by step along a buffer's axis."""
+    places = [i for _, index in accessed for i in index if not isinstance(i, Var)]
+    below = [*roots, *(x for i in places if not _moving(i, axes) for x in children(i))]
+    seen: set[Expr] = set()
+    while below:
+        x = below.pop()
+        if x not in seen:
+            seen.add(x)
+            below += [] if isinstance(x, Load) else children(x)  # its places are among the accesses
+    return {x.name for x in seen if isinstance(x, Var)}
 
 
 def collapse(
@@ -63,10 +89,22 @@ def collapse(
     """
     accessed = accesses(roots, stores)
     limits = [x for a in axes for x in (a.lo, a.hi) if x is not None]
-    bare = _bare_uses([*roots, *limits], accessed)
+    names = {a.var for a in axes}
+    bare = _bare_uses([*roots, *limits], accessed, names)
     became: dict[str, Expr] = {}
     extents: dict[str, Expr] = {}  # of merged axes, in terms of the axes as given
     left = list(axes)
+    memo: dict[Expr, Expr] = {}
+
+    def replacement(x: Expr) -> Expr | None:
+        new = became.get(_name(x))
+        while new is not None and _name(new) in became:
+            new = became[_name(new)]
+        return new
+
+    def rewrite(x: Expr) -> Expr:
+        return substitute(x, replacement, memo)
+
     at = len(left) - 2
     while at >= 0:
         outer, inner = left[at], left[at + 1]
@@ -85,19 +123,9 @@ def collapse(
             ]
             extents[var] = extents.get(outer.var, outer.extent) * n
             became[outer.var], became[inner.var] = Const(0, I64), Var(var)
-            accessed = [(strides, tuple(became.get(_name(i), i) for i in index)) for strides, index in accessed]
+            memo = {}
+            accessed = [(strides, tuple(map(rewrite, index))) for strides, index in accessed]
         at -= 1
-    memo: dict[Expr, Expr] = {}
-
-    def replacement(x: Expr) -> Expr | None:
-        new = became.get(_name(x))
-        while new is not None and _name(new) in became:
-            new = became[_name(new)]
-        return new
-
-    def rewrite(x: Expr) -> Expr:
-        return substitute(x, replacement, memo)
-
     new = [Store(s.buffer, tuple(rewrite(i) for i in s.index), rewrite(s.value)) for s in stores]
     return left, rewrite, new
 
@@ -117,8 +145,8 @@ def _mergeable(outer: Axis, inner: Axis, accessed: Sequence[Access], bare: set[s
     if outer.var in bare or inner.var in bare:
         return False
     for strides, index in accessed:
-        a = [k for k, i in enumerate(index) if i == Var(outer.var)]
-        b = [k for k, i in enumerate(index) if i == Var(inner.var)]
+        along = [_moving(i, (outer.var, inner.var)) for i in index]
+        a, b = ([k for k, name in enumerate(along) if name == axis.var] for axis in (outer, inner))
         if not a and not b:
             continue
         if len(a) != 1 or len(b) != 1 or strides[a[0]] != strides[b[0]] * inner.size:

@@ -97,7 +97,9 @@ class Var(_Arithmetic):
 @_hashed
 @dataclass(frozen=True)
 class Apply(_Arithmetic):
-    """A scalar primitive of `tgc.ops.scalar`, `cast`, `index`, `philox`, `round_<half>` or a reorderable `fold_add`."""
+    """A scalar primitive of `tgc.ops.scalar`, `cast`, `nearest` (to the nearest int32), `index`, `philox`,
+    `round_<half>` or a reorderable `fold_add`.
+    """
 
     primitive: str
     operands: tuple[Expr, ...]

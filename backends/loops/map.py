@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from tgc.backends.loops.axes import Axis, collapse, nest, unflatten
+from tgc.backends.loops.guards import cut
 from tgc.backends.loops.ir import (
     SQUARE,
     Apply,
@@ -69,7 +70,7 @@ def lower_map(pull: Pull, name: str) -> list[Kernel]:
         inner = pull.schedule.choose("inner", 2 if len(axes) > 2 else 1, *range(1, len(axes)))
         outer = axes[:-inner]
         lets = [Let(var, value) for var, value in unflatten(outer, tile)]
-        loop = (*lets, *nest(axes[len(outer) :], stores))
+        loop = (*lets, *cut(pull, axes[len(outer) :], stores))
         tiles = math.prod(a.size for a in outer)
     return [finish(name, pull, loop, tiles=tiles, work=work)]
 

@@ -19,7 +19,25 @@ from tgc.ops.creation import number
 from tgc.ops.kinds import Elementwise, Movement
 from tgc.ops.scalar import COMPARISONS, PREDICATES, PRIMITIVES
 from tgc.sizes import is_size, key_of
-from tgc.types import BOOL, F32, F64, I64, NARROW, U32, DType, TensorType, is_complex, real_dtype
+from tgc.types import (
+    BOOL,
+    F32,
+    F64,
+    I8,
+    I16,
+    I32,
+    I64,
+    NARROW,
+    U8,
+    U16,
+    U32,
+    DType,
+    TensorType,
+    is_complex,
+    real_dtype,
+)  # fmt: skip
+
+NEAR = frozenset({I8, U8, I16, U16, I32})  # integers to which floats are cast by way of int32
 
 
 def compute_dtype(dtype: DType) -> DType:
@@ -55,6 +73,9 @@ class Scalar:
             return rounded(x, dtype)  # from float64 in one step
         if isinstance(x, Const) and x.dtype == I64 and held.kind in "iuf" and 0 <= x.value < 128:
             return Const(float(x.value) if held.kind == "f" else x.value, held)
+        if held in NEAR and isinstance(x, Apply) and x.primitive == "round":  # one operation
+            x = Apply("nearest", x.operands, I32)
+            return x if held == I32 else Apply("cast", (x,), held)
         return rounded(Apply("cast", (x,), held), dtype)
 
     def guard(self, condition: Expr, then: Callable[[], Expr], otherwise: Any) -> Expr:

@@ -93,9 +93,15 @@ def quad_axis(axes: AxisMap, lhs: TensorType) -> str | None:
 
 
 def in_quads(axes: AxisMap, name: str) -> AxisMap:
-    """The axes of a contraction whose right operand holds quads along one of them: steps along it are of so many."""
-    lhs = tuple({a: step * (QUAD if a == name else 1) for a, step in dim.items()} for dim in axes.lhs)
-    return AxisMap({**axes.extents, name: axes.extents[name] // QUAD}, lhs, axes.rhs, axes.out, axes.low)
+    """The axes of a contraction whose right operand holds quads along one of them: steps along it are of so many.
+
+    Axes of one element that are summed are left out.
+    """
+    kept = {a for dim in axes.out for a in dim} | {name} | {a for a, n in axes.extents.items() if n != 1}
+    lhs, rhs = (tuple({a: step for a, step in d.items() if a in kept} for d in dims) for dims in (axes.lhs, axes.rhs))
+    lhs = tuple({a: step * (QUAD if a == name else 1) for a, step in dim.items()} for dim in lhs)
+    extents = {a: n // (QUAD if a == name else 1) for a, n in axes.extents.items() if a in kept}
+    return AxisMap(extents, lhs, rhs, axes.out, axes.low)
 
 
 def windowed(axes: AxisMap, window: Sequence[int]) -> AxisMap | None:
