@@ -25,7 +25,7 @@ ABOUT = """\
 Milliseconds of a call of models that torch exports to ONNX: the median of some rounds (and the least), in which the
 implementations take turns, each in a process of its own with as many threads as there are cores. *First output*:
 seconds from the file to it, where tgc finds nothing in its cache, and in a second process. The models are those of
-`tests/onnx_models.py`; all compute in float32, but for ResNet-18 in 8 bits, which tgc computes in floats, too."""
+`tests/onnx_models.py`; all compute in float32, but for ResNet-18 in 8 bits, whose products are of integers."""
 
 IMPLEMENTATIONS = ("tgc", "onnxruntime", "openvino")
 TITLES = {

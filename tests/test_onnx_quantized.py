@@ -130,7 +130,7 @@ def test_convolution(zero: Any, bias: str) -> None:
     graph = check(m.made(m.quantized(y, zero, 4 * STEP)), 1, 4 * STEP)
     made = [n for n in graph.nodes if n.op.name == "add" and n.result.dtype == np.float32]
     shifted = int(zero) + 128 * (zero.dtype == np.int8)
-    assert len(made) == (bias in ("other units", "float")) + 2 * (shifted > 0)  # zero points of x and y
+    assert len(made) == (bias in ("other units", "float")) + (shifted > 0)  # that of x: y's is added to integers
 
 
 @pytest.mark.parametrize(("type", "kernel", "zero", "attrs"), [
@@ -258,6 +258,16 @@ def test_another_scale_is_computed_at_once() -> None:
     joined = m.node("Concat", m.quantized("x"), m.quantized("x", step=0.1), axis=1)  # not of one scale
     proto = m.made(m.quantized(joined))
     compare(proto, simplified(proto))
+
+
+def test_results_beyond_all_integers() -> None:
+    """In units so small that int32 does not hold them before they are limited."""
+    m = Model(*SIZES[2])
+    w = int8(6, 4)
+    proto = m.made(m.quantized(m.node("MatMul", m.quantized("x"), m.weights(w)), ZERO, 1e-9))
+    x = RNG.choice(np.float32([-1, 2]), SIZES[2])
+    (given,) = interpret(simplified(proto), x)
+    np.testing.assert_array_equal(np.rint(given / 1e-9), np.where(x @ w.astype(np.float32) > 0, 155, -100))
 
 
 # --------------------------------------------------------------------------------------------------- what is not

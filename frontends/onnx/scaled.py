@@ -27,6 +27,7 @@ from tgc.types import F32, I8, I32, U8
 
 NOTHING = np.zeros(())
 CODES = (U8, I8)
+WHOLE = 2.0**30  # magnitude up to which float32 is surely cast to int32
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,17 +103,21 @@ class Scaled:
         The limits of the sum become tighter ones of the integers: rounding keeps the order.
         """
         y: Any = None
-        offset = self.offset / scale
+        offset, most = self.offset / scale, 0.0
         for t in self.terms:
             ratio = t.scale / scale
             offset = offset - t.zero * ratio
+            most += float(ratio.max()) * (2**8 if t.integers.dtype in CODES else 2**31)
             part = tnp.multiply(tnp.astype(t.integers, F32), ratio.astype(F32))
             y = part if y is None else tnp.add(y, part)
         y = tnp.add(y, offset.astype(F32)) if offset.any() else y
-        least, most = (min(max(float(np.rint(limit / scale)) + zero, low), high) for limit in (self.low, self.high))
+        least, top = (min(max(float(np.rint(limit / scale)) + zero, low), high) for limit in (self.low, self.high))
         y = tnp.rint(y)
+        if most + float(np.abs(offset).max()) + abs(zero) < WHOLE:  # integers are limited by fewer instructions
+            y = tnp.astype(y, I32)
+            return tnp.clip(tnp.add(y, zero) if zero else y, int(least), int(top))
         y = tnp.add(y, np.float32(zero)) if zero else y
-        return tnp.astype(tnp.clip(y, np.float32(least), np.float32(most)), I32)
+        return tnp.astype(tnp.clip(y, np.float32(least), np.float32(top)), I32)
 
 
 def settled(x: Any) -> Any:
