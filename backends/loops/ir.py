@@ -1,7 +1,7 @@
 """The loop IR: scalar expressions, statements and kernels.
 
     Expr  = Const | Var | Apply(primitive, operands) | Load(buffer, index) | Guard(condition, then, otherwise)
-    Stmt  = For | If | Let | Assign | Store | Stack | Tile | WindowTile | Comment
+    Stmt  = For | If | Let | Assign | Store | Stack | Tile | WindowTile | Turn | Words | Comment
     Kernel = buffers, run-time integers, and a body run for each tile of lo..hi
 
 Expressions are immutable and compared by structure. Integer expressions (places, sizes) are i64. A kernel holds no
@@ -355,13 +355,23 @@ class Turn:
 
 
 @dataclass(frozen=True)
+class Words:
+    """Random words of a key: block[i] = word first + i, for i < `count` and some more; `first` is a multiple of 4."""
+
+    block: Buffer
+    key: tuple[Expr, Expr]
+    first: Expr
+    count: Expr
+
+
+@dataclass(frozen=True)
 class Comment:
     """A line for readers."""
 
     text: str
 
 
-Stmt: TypeAlias = For | If | Let | Store | Stack | Tile | WindowTile | Turn | Comment
+Stmt: TypeAlias = For | If | Let | Store | Stack | Tile | WindowTile | Turn | Words | Comment
 
 
 @dataclass(frozen=True)
