@@ -295,8 +295,7 @@ class Tile:
 
     `rows_at` is a local i64 buffer with the place in `a` of each row, from `rows_from` on; `levels` hold (extent,
     stride in a, stride in b) of each loop over k, outermost first; places and strides count elements. Columns from
-    `valid` on are not touched.
-    The rows of `c` lie `c_row` elements apart (None: one behind the other) from `c_at` on.
+    `valid` on are not touched. The rows of `c` lie `c_row` elements apart (None: one behind the other) from `c_at` on.
     `ahead` is an operand, a place in it, which need not be inside, and how much further each step of k goes: what lies
     there will be needed soon.
     """
@@ -346,12 +345,14 @@ class WindowTile:
 
 @dataclass(frozen=True)
 class Turn:
-    """A square block of memory, transposed: block[c, r] = source[at + r * step + c], `SQUARE` rows and columns."""
+    """A square block of memory, transposed: block[to + c * row + r] = source[at + r * step + c], r and c < `SQUARE`."""
 
     block: Buffer
     source: Buffer
     at: Expr
     step: Expr
+    to: Expr = Const(0, I64)
+    row: Expr = Const(SQUARE, I64)
 
 
 @dataclass(frozen=True)

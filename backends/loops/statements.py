@@ -25,7 +25,7 @@ def expressions(stmt: Stmt) -> tuple[Expr, ...]:
         case WindowTile():
             own = stmt.unit, stmt.c_row
         case Turn():
-            return stmt.at, stmt.step
+            return stmt.at, stmt.step, stmt.to, stmt.row
         case Words():
             return (*stmt.key, stmt.first, stmt.count)
         case _:
