@@ -24,9 +24,9 @@ from tgc.backends.cpu.emit import emit
 from tgc.backends.cpu.places import overwritten
 from tgc.backends.cpu.target import X86_LEVELS, CpuTarget
 from tgc.backends.loops.ir import Stack
-from tgc.backends.loops.kernel import statements
 from tgc.backends.loops.lower import lower
 from tgc.backends.loops.schedule import Schedule
+from tgc.backends.loops.statements import statements
 from tgc.errors import BackendError, TgcError, TraceError
 from tgc.interpret import interpret
 from tgc.ir import Graph, Node

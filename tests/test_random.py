@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from traced import both
 
+import tgc
+import tgc.numpy as tnp
 import tgc.random as rnd
 from tgc import nn
 from tgc.errors import AttributeSpecError, DTypeError, ShapeError
@@ -209,3 +211,34 @@ def test_initializers() -> None:
     np.testing.assert_array_equal(nn.conv(x, delta, padding="same"), x)
     torch_like = initializers.he_normal(KEY, (64, 32, 3, 3), in_axis=1, out_axis=0)
     np.testing.assert_allclose(torch_like.var(), 2 / fans["fan_in"], rtol=0.05)
+
+
+DRAWN: dict[str, Callable[..., object]] = {
+    "rows": lambda key: rnd.bits(key, (3, 700)),
+    "two keys": lambda key: rnd.bits(key, (5, 37)) ^ rnd.bits(rnd.fold_in(key, 1), (5, 37)),
+    "pairs": lambda key: rnd.normal(key, (4, 301)),
+    "a part": lambda key: rnd.bits(key, (9, 50))[2:, 3:],
+    "backwards": lambda key: tnp.flip(rnd.bits(key, (2, 50)), 1),
+    "across": lambda key: tnp.transpose(rnd.bits(key, (40, 33))),
+    "far apart": lambda key: rnd.bits(key, (20, 30))[:, 4],
+    "a row again": lambda key: tnp.broadcast_to(rnd.bits(key, (3, 1)), (3, 17)) + np.arange(17).astype(np.uint32),
+    "summed": lambda key: tnp.sum(rnd.uniform(key, (6, 301)), axis=1),
+    "summed down": lambda key: tnp.sum(rnd.uniform(key, (301, 6)), axis=0),
+    "padded": lambda key: tnp.pad(rnd.bits(key, (3, 21)), ((0, 0), (2, 3))),
+    "joined": lambda key: tnp.concatenate([rnd.bits(key, (3, 21)), rnd.bits(key ^ 1, (3, 9))], 1),
+    "of a product": lambda key: nn.dropout(
+        np.ones((9, 5), np.float32) @ np.ones((5, 70), np.float32) + key[0], 0.3, key
+    ),
+    "many keys": lambda keys: tgc.vmap(lambda k: rnd.bits(k, (33,)))(rnd.split(keys, 5)),
+}
+
+
+@pytest.mark.parametrize("draw", DRAWN)
+def test_kernels_draw_what_the_reference_draws(draw: str) -> None:
+    np.testing.assert_allclose(tgc.jit(DRAWN[draw])(KEY), DRAWN[draw](KEY), rtol=1e-6)
+
+
+def test_words_in_a_row_are_drawn_together() -> None:
+    (source,) = tgc.jit(lambda key: rnd.bits(key, (3, 70)) >> 8).lower(KEY).kernels.values()
+    assert "words_u32(" in source
+    assert "philox" not in source

@@ -28,6 +28,7 @@ from tgc.backends.loops.ir import (
     Turn,
     Var,
     WindowTile,
+    Words,
 )  # fmt: skip
 from tgc.errors import BackendError
 from tgc.ops.scalar import MATH
@@ -241,11 +242,15 @@ class Emitter:
             case WindowTile():
                 return self.window_tile(s)
             case Turn():
-                block, source = s.block.name, self.moved(s.source, s.at)
+                block, source = self.moved(s.block, s.to), self.moved(s.source, s.at)
                 lanes, code = self.target.lanes(s.source.dtype), storage_name(s.source.dtype)
                 name = f"turn_{code}"
                 self.tiles[name] = f"{name} = {self.use('turn', 'turn')}({lanes}, {code!r})"
-                return [f"{name}({block}, {source}, {self.expr(s.step)})"]
+                return [f"{name}({block}, {self.expr(s.row)}, {source}, {self.expr(s.step)})"]
+            case Words():
+                name, key = "words_u32", ", ".join(map(self.expr, s.key))
+                self.tiles[name] = f"{name} = {self.use('words', 'words')}({self.target.lanes(U32)})"
+                return [f"{name}({s.block.name}, {key}, {self.expr(s.first)}, {self.expr(s.count)})"]
             case Comment():
                 return [f"# {s.text}"]
 

@@ -27,7 +27,7 @@ _IMPORT = re.compile(
     r"""^\s* (?: from \s+ (tgc\.backends[\w.]*) \s+ import \s+ (\([^)]*\) | .+) | import \s+ (tgc\.backends[\w.]*) )""",
     re.MULTILINE | re.VERBOSE,
 )
-_MICRO_KERNEL = re.compile(r"^(\w+) = (tile|byte_tile|window_tile|turn)\(.*\)$", re.MULTILINE)
+_MICRO_KERNEL = re.compile(r"^(\w+) = (tile|byte_tile|window_tile|turn|words)\(.*\)$", re.MULTILINE)
 _COMPILER = "tgc.backends.cpu.compile"
 FORM = ("driver", "launch", "plan", "program", "callback")  # modules of this package that say what a plan means
 PLANNING = ("sizes", "ops", "passes", "runtime", "backends/loops", "backends/cpu")  # folders of what plans a graph

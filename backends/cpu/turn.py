@@ -21,29 +21,29 @@ from tgc.backends.loops.ir import SQUARE
 def turn(lanes: int, code: str) -> Callable[..., None]:
     """The micro-kernel for elements of a type, such as `f32`, a device function::
 
-        turn(block, source, step)
+        turn(block, row, source, step)
 
-        block[c * SQUARE + r] = source[r * step + c]
+        block[c * row + r] = source[r * step + c]
 
-    for r and c below ``SQUARE``. ``block`` and ``source`` are pointers to elements, real numbers; ``block`` is 64-byte
-    aligned. ``lanes``, a power of two, is the number of such elements in a vector register of the target.
+    for r and c below ``SQUARE``. ``block`` and ``source`` are pointers to elements, real numbers; each row of ``block``
+    is 64-byte aligned. ``lanes``, a power of two, is the number of such elements in a vector register of the target.
     """
     element = SCALARS[code][0]
     pointer = types.CPointer(element)
 
-    def twin(block: Any, source: Any, step: int) -> None:
+    def twin(block: Any, row: int, source: Any, step: int) -> None:
         for r in range(SQUARE):
             for c in range(SQUARE):
-                block[c * SQUARE + r] = source[r * step + c]
+                block[c * row + r] = source[r * step + c]
 
     twin.__doc__ = f"Turns {SQUARE}x{SQUARE} elements of {code}; see ``turn``."
     body = functools.partial(_body, NUMPY[element](0).itemsize, min(SQUARE, lanes))
-    return micro_kernel(f"turn_{code}.v{lanes}", types.void(pointer, pointer, types.int64), twin, body)
+    return micro_kernel(f"turn_{code}.v{lanes}", types.void(pointer, types.int64, pointer, types.int64), twin, body)
 
 
 def _body(width: int, n: int, function: Any) -> None:
     """Append the code to an LLVM function: elements of `width` bytes, `n` in a vector."""
-    to, origin, stride = function.args
+    to, pitch, origin, stride = function.args
     element = ir.IntType(8 * width)
     vector = ir.VectorType(element, n)
     builder = ir.IRBuilder(function.append_basic_block("entry"))
@@ -56,7 +56,7 @@ def _body(width: int, n: int, function: Any) -> None:
         for column in range(0, SQUARE, n):
             rows = [builder.load(place(origin, row + r, stride, column), align=width, typ=vector) for r in range(n)]
             for c, turned in enumerate(_transposed(builder, rows)):
-                builder.store(turned, place(to, column + c, I64(SQUARE), row), align=width * n)
+                builder.store(turned, place(to, column + c, pitch, row), align=width * n)
     builder.ret_void()
 
 

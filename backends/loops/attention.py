@@ -43,7 +43,7 @@ class Forward(Frame):
     def kernel(self) -> Kernel:
         b = self.blocks
         self.wide = self.width(2)
-        self.rows, self.columns = (self.local(n, self.width(0) * b.queries) for n in ("rows", "columns"))
+        self.q, self.q_columns = self.local_queries("q", 0)
         self.k, self.v = (self.local(n, b.keys * self.width(k)) for n, k in (("k", 1), ("v", 2)))
         self.scores = self.local("scores", b.keys * b.queries)
         self.sums = self.local("sums", b.queries * self.wide)
@@ -55,7 +55,7 @@ class Forward(Frame):
         tile = Var("tile")
         body: list[Stmt] = [Let(v, x) for v, x in unflatten(self.lead, tile // count)]
         body += self.block_of_queries(tile % count)
-        body += self.transposed(0, self.rows, self.columns, self.scale)
+        body += self.transposed(0, self.q, self.q_columns, self.scale)
         body.append(Let("open", ZERO))
         if self.trims:
             body.append(Let("again", ONE))
@@ -101,7 +101,7 @@ class Forward(Frame):
             self.copied(1, "key", "keys", self.k),
             loop("r", b.queries, Store(self.fresh, (r,), top)),
             self.key_tiles(
-                self.scored(self.k, 1, self.columns, self.scores),
+                self.scored(self.k, 1, self.q_columns, self.scores),
                 self.each_key(
                     *self.hidden(self.scores, lambda _: self.low),
                     *self.each_query(Store(self.fresh, (r,), SCALAR.maximum(fresh, score))),
@@ -146,11 +146,12 @@ class Forward(Frame):
         y, lse = self.results
         n, r, d = len(self.node.operands), Var("r"), Var("d")
         query, total = Var("first") + r, self.load(self.total, r)
-        inside: list[Stmt] = []
+        made: list[Stmt] = []
         if y is not None:
             share = SCALAR.mul(self.load(self.sums, r * self.wide + d), Var("share", self.dtype))
-            inside.append(Let("share", SCALAR.div(self.number(1.0), total)))
-            inside.append(loop("d", self.out, Store(y, self.index(n, query, d), share)))
+            row = loop("d", self.out, Store(y, self.index(n, query, d), share))
+            made.append(loop("r", Var("queries"), Let("share", SCALAR.div(self.number(1.0), total)), row))
         if lse is not None:
-            inside.append(Store(lse, self.index(n + 1, query), SCALAR.add(SCALAR.log(total), self.load(self.shift, r))))
-        return [loop("r", Var("queries"), *inside)]
+            put = Store(lse, self.index(n + 1, query), SCALAR.add(SCALAR.log(total), self.load(self.shift, r)))
+            made.append(loop("r", Var("queries"), put))
+        return made

@@ -7,12 +7,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tgc.backends.loops.axes import ZERO, Axis, ceil_div
-from tgc.backends.loops.ir import Buffer, Const, Expr, For, If, Kernel, Let, Load, Stack, Stmt, Store, Tile, Var, number
+from tgc.backends.loops.ir import (
+    SQUARE,
+    Buffer,
+    Const,
+    Expr,
+    For,
+    If,
+    Kernel,
+    Let,
+    Load,
+    Stack,
+    Stmt,
+    Store,
+    Tile,
+    Turn,
+    Var,
+    number,
+)
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull
 from tgc.backends.loops.schedule import Schedule
 from tgc.ops.attention import Attention, logical, unseen
-from tgc.passes.tiles import Shaped
+from tgc.passes.tiles import Shaped, most_rows
 from tgc.types import I64, DType
 
 ONE = Const(1, I64)
@@ -23,6 +40,11 @@ KEYS, WIDE = 64, 256  # sources of a block, at least; half of them where rows ha
 def loop(var: str, count: Expr | int, *body: Stmt, lo: Expr = ZERO) -> For:
     """for var in range(lo, count)."""
     return For(var, lo, number(count), body)
+
+
+def ceil(n: int, by: int) -> int:
+    """`n`, or the next multiple of `by`."""
+    return -(-n // by) * by
 
 
 def clip(x: Expr, lo: Expr, hi: Expr) -> Expr:
@@ -44,16 +66,20 @@ class Blocks:
     queries: int
     keys: int
 
+    @property
+    def pitch(self) -> int:
+        """Elements from one row of transposed queries to the next: whole blocks that are transposed at once."""
+        return ceil(self.queries, SQUARE)
+
     @staticmethod
     def of(target: Shaped, dtype: DType, width: int, schedule: Schedule) -> Blocks:
         """For heads that are `width` wide, so that all local matrices together take no more than 300 KiB."""
         columns = 2 * target.lanes(dtype)
         queries = schedule.choose("panels", PANELS, *range(1, PANELS)) * columns
-        most = min((target.vector_registers - 3) // 2, 14)
-        rows = next(r for r in range(most, 0, -1) if queries % r == 0)
+        rows = next(r for r in range(most_rows(target, 2), 0, -1) if queries % r == 0)
         usual = KEYS // 2 if width * dtype.itemsize > WIDE else KEYS
         keys = schedule.choose("keys", usual, usual // 4, usual // 2)
-        return Blocks(rows, columns, queries, rows * math.ceil(keys / rows))
+        return Blocks(rows, columns, queries, ceil(keys, rows))
 
 
 class Frame:
@@ -110,7 +136,7 @@ class Frame:
 
     def width(self, k: int) -> int:
         """Elements of a row of a local matrix that has the last axis of operand `k`: few different numbers."""
-        c = self.blocks.columns
+        c = max(self.blocks.columns, SQUARE)  # whole blocks, where rows are transposed
         return c << max(0, math.ceil(math.log2(self.shapes[k][-1] / c)))
 
     # ------------------------------------------------------------------------------------------------------ addresses
@@ -209,21 +235,27 @@ class Frame:
             self.tables[step] = self.local(f"rows_of_{step}", self.blocks.rows, I64)
         return self.tables[step]
 
-    def copied(self, k: int, first: str, count: str, to: Buffer) -> Stmt:
+    def copied(self, k: int, first: str, count: str, to: Buffer, factor: Expr | None = None) -> Stmt:
         """Rows of operand `k` in a local matrix, close together: those of one head may be far apart in memory."""
         i, d = Var("i"), Var("d")
-        put = Store(to, (i * self.width(k) + d,), self.element(k, Var(first) + i, d))
+        value = self.element(k, Var(first) + i, d)
+        put = Store(to, (i * self.width(k) + d,), value if factor is None else SCALAR.mul(value, factor))
         return loop("i", Var(count), loop("d", self.extent(k), put))
+
+    def local_queries(self, name: str, k: int) -> tuple[Buffer, Buffer]:
+        """Local matrices for a block's rows of operand `k`, and for their transpose."""
+        size = self.width(k) * self.blocks.pitch
+        return self.local(name, size), self.local(f"{name}_columns", size)
 
     def transposed(self, k: int, x: Buffer, to: Buffer, factor: Expr | None = None) -> list[Stmt]:
         """The block's rows of operand `k`, copied to `x`, as columns of another matrix; zeros beyond the last one."""
-        r, d, n = Var("r"), Var("d"), self.blocks.queries
-        value = self.load(x, r * self.width(k) + d)
-        put = Store(to, (d * n + r,), value if factor is None else SCALAR.mul(value, factor))
-        none = Store(to, (d * n + r,), self.number(0.0))
+        d, n, row, column = Var("d"), self.blocks.pitch, Var("row") * SQUARE, Var("column") * SQUARE
+        wide = self.width(k)
+        turn = Turn(to, x, row * wide + column, number(wide), to=column * n + row, row=number(n))
+        none = Store(to, (d * n + Var("r"),), self.number(0.0))
         return [
-            self.copied(k, "first", "queries", x),
-            loop("r", Var("queries"), loop("d", self.extent(k), put)),
+            self.copied(k, "first", "queries", x, factor),
+            loop("row", ceil_div(Var("queries"), SQUARE), loop("column", ceil_div(self.extent(k), SQUARE), turn)),
             loop("d", self.extent(k), loop("r", Var("panels") * self.blocks.columns, none, lo=Var("queries"))),
         ]
 
@@ -260,7 +292,7 @@ class Frame:
         wide, panel = self.width(k), Var("p") * b.columns
         tile = Tile(
             b.rows, b.columns, x, Var("at") * wide, self.rows_at(wide), columns, panel, to, number(b.columns),
-            ((self.extent(k), ONE, number(b.queries)),), accumulate=False,
+            ((self.extent(k), ONE, number(b.pitch)),), accumulate=False,
             c_at=Var("at") * b.queries + panel, c_row=number(b.queries),
         )  # fmt: skip
         return For("p", Var("p0"), Var("p1"), (tile,))

@@ -17,8 +17,8 @@ class Backward(Frame):
     def kernel(self) -> Kernel:
         b = self.blocks
         size = b.keys * b.queries
-        self.q, self.q_columns = (self.local(n, self.width(0) * b.queries) for n in ("q", "q_columns"))
-        self.g, self.g_columns = (self.local(n, self.width(2) * b.queries) for n in ("g", "g_columns"))
+        self.q, self.q_columns = self.local_queries("q", 0)  # times the scale, both of them
+        self.g, self.g_columns = self.local_queries("g", 2)
         self.k, self.v = (self.local(n, b.keys * self.width(k)) for n, k in (("k", 1), ("v", 2)))
         self.weights, self.slopes = self.local("weights", size), self.local("slopes", size)
         self.dk, self.dv = (self.local(n, b.keys * self.width(k)) for n, k in (("dk", 1), ("dv", 2)))
@@ -138,11 +138,9 @@ class Backward(Frame):
     def _results(self) -> list[Stmt]:
         j, d, n = Var("j"), Var("d"), len(self.node.operands)
         made: list[Stmt] = []
-        for k, x, factor, width in ((1, self.dk, self.scale, self.dim), (2, self.dv, None, self.out)):
+        for k, x, width in ((1, self.dk, self.dim), (2, self.dv, self.out)):
             to = self.results[k]
             if to is not None:
-                value = self.load(x, j * self.width(k) + d)
-                value = value if factor is None else SCALAR.mul(value, factor)
-                put = Store(to, self.index(n + k, Var("key") + j, d), value)
+                put = Store(to, self.index(n + k, Var("key") + j, d), self.load(x, j * self.width(k) + d))
                 made.append(loop("j", Var("keys"), loop("d", width, put)))
         return made

@@ -1,7 +1,7 @@
 """The loop IR: scalar expressions, statements and kernels.
 
     Expr  = Const | Var | Apply(primitive, operands) | Load(buffer, index) | Guard(condition, then, otherwise)
-    Stmt  = For | If | Let | Assign | Store | Stack | Tile | WindowTile | Comment
+    Stmt  = For | If | Let | Assign | Store | Stack | Tile | WindowTile | Turn | Words | Comment
     Kernel = buffers, run-time integers, and a body run for each tile of lo..hi
 
 Expressions are immutable and compared by structure. Integer expressions (places, sizes) are i64. A kernel holds no
@@ -297,8 +297,7 @@ class Tile:
 
     `rows_at` is a local i64 buffer with the place in `a` of each row, from `rows_from` on; `levels` hold (extent,
     stride in a, stride in b) of each loop over k, outermost first; places and strides count elements. Columns from
-    `valid` on are not touched.
-    The rows of `c` lie `c_row` elements apart (None: one behind the other) from `c_at` on.
+    `valid` on are not touched. The rows of `c` lie `c_row` elements apart (None: one behind the other) from `c_at` on.
     `ahead` is an operand, a place in it, which need not be inside, and how much further each step of k goes: what lies
     there will be needed soon.
     """
@@ -351,12 +350,24 @@ class WindowTile:
 
 @dataclass(frozen=True)
 class Turn:
-    """A square block of memory, transposed: block[c, r] = source[at + r * step + c], `SQUARE` rows and columns."""
+    """A square block of memory, transposed: block[to + c * row + r] = source[at + r * step + c], r and c < `SQUARE`."""
 
     block: Buffer
     source: Buffer
     at: Expr
     step: Expr
+    to: Expr = Const(0, I64)
+    row: Expr = Const(SQUARE, I64)
+
+
+@dataclass(frozen=True)
+class Words:
+    """Random words of a key: block[i] = word first + i, for i < `count` and some more; `first` is a multiple of 4."""
+
+    block: Buffer
+    key: tuple[Expr, Expr]
+    first: Expr
+    count: Expr
 
 
 @dataclass(frozen=True)
@@ -366,7 +377,7 @@ class Comment:
     text: str
 
 
-Stmt: TypeAlias = For | If | Let | Store | Stack | Tile | WindowTile | Turn | Comment
+Stmt: TypeAlias = For | If | Let | Store | Stack | Tile | WindowTile | Turn | Words | Comment
 
 
 @dataclass(frozen=True)

@@ -30,43 +30,11 @@ from tgc.backends.loops.ir import (
 )  # fmt: skip
 from tgc.backends.loops.pull import Pull
 from tgc.backends.loops.schedule import PARTS
+from tgc.backends.loops.statements import expressions, statements
+from tgc.backends.loops.words import drawn
 from tgc.types import I64
 
 DEPTH = 6  # operations nested in one line of a kernel's text
-
-
-def expressions(stmt: Stmt) -> tuple[Expr, ...]:
-    """The expressions that a statement itself holds."""
-    match stmt:
-        case For():
-            return stmt.lo, stmt.hi
-        case If():
-            return (stmt.condition,)
-        case Let():
-            return (stmt.value,)
-        case Store():
-            return (*stmt.index, stmt.value)
-        case Tile():
-            row = () if stmt.c_row is None else (stmt.c_row,)
-            ahead = () if stmt.ahead is None else stmt.ahead[1:]
-            own: tuple[Expr, ...] = (stmt.rows_from, *row, *ahead)
-        case WindowTile():
-            own = stmt.unit, stmt.c_row
-        case Turn():
-            return stmt.at, stmt.step
-        case _:
-            return ()
-    return (*own, stmt.a_at, stmt.b_at, stmt.c_at, stmt.valid, *(x for level in stmt.levels for x in level))
-
-
-def statements(body: Sequence[Stmt]) -> Iterator[Stmt]:
-    """Every statement, outer ones first."""
-    for stmt in body:
-        yield stmt
-        if isinstance(stmt, For | If):
-            yield from statements(stmt.body)
-        if isinstance(stmt, If):
-            yield from statements(stmt.otherwise)
 
 
 class _Names:
@@ -209,7 +177,7 @@ def share(body: Sequence[Stmt], fresh: Iterator[int], local: frozenset[str]) -> 
 
 def finish(name: str, pull: Pull, stmts: Sequence[Stmt], *, tiles: int, work: int) -> Kernel:
     """A kernel from its statements."""
-    body = pull.body
+    body, stmts = pull.body, drawn(stmts)
     local = frozenset(s.buffer.name for s in statements(stmts) if isinstance(s, Stack))
     read = walk([x for stmt in statements(stmts) for x in expressions(stmt)])
     used = {x.name for x in read if isinstance(x, Var)}

@@ -1,0 +1,43 @@
+"""Going over statements of the loop IR."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from tgc.backends.loops.ir import Expr, For, If, Let, Stmt, Store, Tile, Turn, WindowTile, Words
+
+
+def expressions(stmt: Stmt) -> tuple[Expr, ...]:
+    """The expressions that a statement itself holds."""
+    match stmt:
+        case For():
+            return stmt.lo, stmt.hi
+        case If():
+            return (stmt.condition,)
+        case Let():
+            return (stmt.value,)
+        case Store():
+            return (*stmt.index, stmt.value)
+        case Tile():
+            row = () if stmt.c_row is None else (stmt.c_row,)
+            ahead = () if stmt.ahead is None else stmt.ahead[1:]
+            own: tuple[Expr, ...] = (stmt.rows_from, *row, *ahead)
+        case WindowTile():
+            own = stmt.unit, stmt.c_row
+        case Turn():
+            return stmt.at, stmt.step, stmt.to, stmt.row
+        case Words():
+            return (*stmt.key, stmt.first, stmt.count)
+        case _:
+            return ()
+    return (*own, stmt.a_at, stmt.b_at, stmt.c_at, stmt.valid, *(x for level in stmt.levels for x in level))
+
+
+def statements(body: Sequence[Stmt]) -> Iterator[Stmt]:
+    """Every statement, outer ones first."""
+    for stmt in body:
+        yield stmt
+        if isinstance(stmt, For | If):
+            yield from statements(stmt.body)
+        if isinstance(stmt, If):
+            yield from statements(stmt.otherwise)
