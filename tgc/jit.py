@@ -20,6 +20,7 @@ from tgc.errors import TraceError
 from tgc.families import Family, RecompilationWarning, Sizes
 from tgc.ir import recorder
 from tgc.locks import Lock
+from tgc.runtime.cache import content_key
 from tgc.runtime.registry import get_backend
 from tgc.sizes import Symbols
 from tgc.trace import Tracer, trace
@@ -120,8 +121,12 @@ class Jit:
 
     def _compiled_alone(self, key: Any, dynamic: Any, fixed: Any) -> Compiled:
         """A program for these sizes alone."""
+        structure, signature, _ = key  # what is static may have no name that is the same in other processes
+        function = (getattr(self._f, name, "") for name in ("__module__", "__qualname__", "__name__"))
+        arrived = get_backend(self._backend).expect(content_key(*function, str(structure), str(signature)))
         with collector_paused():
             made = self._entries[key] = self._trace(dynamic, fixed).compile()
+        arrived(made.executable)
         return made
 
     def _learned(

@@ -158,6 +158,8 @@ def _is_region(attr: Attr) -> bool:
 def print_attribute(attr: Attr) -> str:
     """An attribute that is no region, as it stands in a node's braces."""
     attr = hints_of(attr)
+    if type(attr) is int:
+        return str(attr)
     if attr is None or isinstance(attr, bool):
         return str(attr).lower()
     if isinstance(attr, float):

@@ -6,6 +6,7 @@ the trace; Python's control flow, NumPy arrays and numbers around it become part
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -31,13 +32,21 @@ def user_location() -> Loc:
     """The "file:line" of the innermost frame that is not tgc's own; empty if there is none."""
     frame = sys._getframe(1)
     while frame is not None:
-        file = frame.f_code.co_filename
-        if not file.startswith(_INTERNAL):
-            return (f"{os.path.basename(file)}:{frame.f_lineno}",)
-        if file.startswith(_COMMANDS):
+        name = _users(frame.f_code.co_filename)
+        if name:
+            return (f"{name}:{frame.f_lineno}",)
+        if name is None:
             break
         frame = frame.f_back  # type: ignore[assignment]
     return ()
+
+
+@functools.lru_cache(maxsize=4096)
+def _users(file: str) -> str | None:
+    """The name of a file of users, empty for tgc's own; None for those of its commands."""
+    if not file.startswith(_INTERNAL):
+        return os.path.basename(file)
+    return None if file.startswith(_COMMANDS) else ""
 
 
 def _raised_at(error: BaseException) -> str:

@@ -85,7 +85,7 @@ class Plan:
     @property
     def fresh(self) -> list[tuple[int, TensorType]]:
         """Results that a call returns in new arrays."""
-        return [(k, t) for k, t in enumerate(self.results) if k not in self.donations or k in self.moved]
+        return [(k, t) for k, t in enumerate(self.results) if k not in self.donations]
 
     @property
     def nbytes(self) -> int:

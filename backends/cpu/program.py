@@ -18,6 +18,7 @@ from tgc.types import ALIGNMENT
 
 if TYPE_CHECKING:
     from tgc.backends.cpu.callback import Callback
+    from tgc.backends.cpu.present import Present
 
 LARGE = 1 << 28  # bytes from which on it is worth a look whether there is as much memory
 
@@ -81,9 +82,17 @@ class CpuProgram:
         self._callbacks = callbacks or {}
         self._idle: deque[_Call] = deque()
         self._launches = plan.launches(addresses)
+        self._present: Present | None = None
         self._first_result = 2 + plan.inputs
+        self._aside: list[tuple[int, int]] = []  # results to be moved: their bases, and where they lie in the arena
+        end = plan.arena
+        for k in sorted(plan.moved):
+            begin = -(-end // ALIGNMENT) * ALIGNMENT
+            self._aside.append((self._first_result + k, begin))
+            end = begin + plan.results[k].nbytes
+        self.arena = end + ALIGNMENT  # bytes that a call needs between arguments and results
         self._fresh = [(k, t.shape, t.dtype) for k, t in plan.fresh]
-        self._need = plan.arena + sum(t.nbytes for _, t in plan.fresh)  # bytes, of the first call
+        self._need = self.arena + sum(t.nbytes for _, t in plan.fresh)  # bytes, of the first call
         self._donations = [(k, i, plan.results[k].shape) for k, i in plan.donations.items()]
 
     # ------------------------------------------------------------------------------------------------------- calls
@@ -96,13 +105,26 @@ class CpuProgram:
         plan = self.plan
         if self._need >= LARGE:
             self._check_memory(available_bytes())
-        arena = np.empty(plan.arena + ALIGNMENT, np.uint8) if self._arenas is None else None
         bases = np.zeros(plan.words, np.int64)
-        if arena is not None:
-            bases[ARENA] = _begin(arena)
+        arena = None
+        if self._arenas is None:
+            present, self._present = self._present, None
+            arena = np.empty(self.arena, np.uint8) if present is None else present.take(self.arena)
+            self._lay(bases, arena)
         for base, c in plan.constants.items():
             bases[base] = c.ctypes.data
         return _Call(self.driver.frame(self._launches, plan.arguments, bases), bases, arena)
+
+    def expect(self, present: Present) -> None:
+        """Use that memory in the first call."""
+        self._present = present
+
+    def _lay(self, bases: np.ndarray, arena: np.ndarray) -> None:
+        """Set the bases of what lies in an arena, from its first byte on that is aligned."""
+        begin = address_of(arena)
+        bases[ARENA] = begin = begin + -begin % ALIGNMENT
+        for base, at in self._aside:
+            bases[base] = begin + at
 
     def _check_memory(self, available: int) -> None:
         """Systems grant memory that they do not have, and end the process that uses it."""
@@ -123,8 +145,8 @@ class CpuProgram:
         try:
             bases = call.bases
             if arenas is not None:
-                taken = arenas.take(self.plan.arena + ALIGNMENT)
-                bases[ARENA] = _begin(taken)
+                taken = arenas.take(self.arena)
+                self._lay(bases, taken)
             held = []
             for base, a in enumerate(arrays, 2):
                 flags = a.flags
@@ -157,12 +179,6 @@ class CpuProgram:
         if not fact.checked:
             raise BackendError(f"kernel {fact.kernel}{where} raised an exception")
         raise OutOfRangeError(f"an index is out of range in kernel {fact.kernel}({fact.operands}){where}")
-
-
-def _begin(arena: np.ndarray) -> int:
-    """The address of the first byte in it that is aligned."""
-    address = address_of(arena)
-    return address + -address % ALIGNMENT
 
 
 def _gib(size: int) -> str:

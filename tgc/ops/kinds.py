@@ -194,7 +194,8 @@ class Primitive(Op):
         Raises:
             AttributeSpecError: one is unknown, missing or of the wrong type.
         """
-        if not self.attrs.keys() <= attrs.keys() or not attrs.keys() <= self.attrs.keys() | self.optional.keys():
+        given, known = attrs.keys(), self.attrs.keys()
+        if given != known and not known <= given <= known | self.optional.keys():
             raise AttributeSpecError(f"{self.name} takes the attributes {sorted(self.attrs)}, got {sorted(attrs)}")
         checked = {}
         for key in attrs:

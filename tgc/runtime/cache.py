@@ -62,7 +62,7 @@ class Entry:
     """What is known of an entry without reading its payload.
 
     Attributes:
-        kind: `kernel`, `program`, `constant`, `schedule`, or `damaged`.
+        kind: `kernel`, `program`, `constant`, `arena` (how much a program needed), `schedule`, or `damaged`.
         name: of the kernel or the program's graph; the type of a constant.
         bytes: of the file.
         used: when it was last read or written, in seconds since the epoch.
@@ -86,7 +86,7 @@ class Entry:
             meta = None
         if not isinstance(meta, dict):
             return Entry(path.stem, "damaged", "", size, used)
-        kinds = {"plan": "program", "symbol": "kernel", "region": "schedule", "constant": "constant"}
+        kinds = {"plan": "program", "symbol": "kernel", "region": "schedule", "constant": "constant", "arena": "arena"}
         found = next((field for field in kinds if field in meta), None)
         return Entry(path.stem, kinds[found] if found else "other", str(meta.get(found, "")), size, used)
 

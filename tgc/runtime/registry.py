@@ -89,6 +89,13 @@ class Backend(Protocol):
     def load(self, key: str) -> Executable | None:
         """What was kept under a key, by this process or another one."""
 
+    def expect(self, call: str) -> Callable[[Executable], None]:
+        """Make ready, while a call is traced, what calls of that name needed in earlier processes.
+
+        `call` names a function and the types of arguments. It is a guess: the executable may turn out to be another
+        one. The function that is returned takes it.
+        """
+
     def pack(self, graph: Graph, donated: Sequence[int]) -> Packed:
         """A planned graph, compiled, as data. Nothing of it is run, and the machine may be another one.
 
