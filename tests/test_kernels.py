@@ -507,3 +507,12 @@ def test_folded_columns_are_stored_in_panels(columns: int) -> None:
     d = np.exp(g) * np.arange(columns, dtype=np.float32)
     for got, want in zip(jitted(g, h), (d.sum(0), h.T @ d), strict=True):
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
+
+
+def test_tiles_of_long_sums_ask_for_what_follows_in_both_operands() -> None:
+    """A gradient by weights reads two matrices as they lie; the tiles of a unit share the lines of the next piece."""
+    x, g = (np.ones((2048, n), np.float32) for n in (256, 128))
+    (source,) = tgc.jit(lambda x, g: tnp.transpose(x) @ g).lower(x, g).kernels.values()
+    assert re.search(r"if \(turn < \(run \* \d+\)\):", source)
+    asked = re.findall(r"^ +offset\((x\d), .*turn", source, re.MULTILINE)
+    assert {*asked} == {"x0", "x1"}

@@ -17,6 +17,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
+from tgc.backends.loops.ahead import asking, both_apart
 from tgc.backends.loops.axes import Axis, collapse, unflatten
 from tgc.backends.loops.ir import (
     Buffer,
@@ -219,24 +220,22 @@ class Product:
         gathered: list[Stmt] = []
         if slow and self.streamed and len(levels) == 1:
             full, gathered = self._gathered(full, slow[-1], depth, run, panelwise)
-        one: Stmt = full
-        if self.mixed:
-            one = If(Var("block") < Var("high"), (full,), (replace(full, rows=LOW),))
-        row = Let("row", self._first_row(Var("block")))
+        one = asking(self, full, lhs, slow[0]) if both_apart(self, slow) else [self.sized(full)]
+        row = Let("row", self.first_row(Var("block")))
         start, places = self._rows_at(rows_at, rows_from, lhs, extent)
         if start:
-            body += [Let("row", self._first_row(first_block)), *start]
+            body += [Let("row", self.first_row(first_block)), *start]
         epilogue = self._epilogue(c, c_from, m)
         if slow:  # all results of the unit are at hand while what is summed goes by once
             zero = Store(flat(c), (Var("z"),), SCALAR.const(0, self.dtype))
-            loops: list[Stmt] = [*gathered, blockwise(panelwise(one))]
+            loops: list[Stmt] = [*gathered, blockwise(panelwise(*one))]
             for k, (n, _, _) in reversed(list(enumerate(slow))):
                 loops = [For(f"slow{k}", Const(0, I64), n, tuple(loops))]
             held = pull.integer("held", group * run * c_size)
             body += [For("z", Const(0, I64), held, (zero,)), blockwise(row, *places), *loops]
             body.append(blockwise(row, panelwise(*epilogue)))
         else:
-            body.append(blockwise(row, *places, panelwise(one, *epilogue)))
+            body.append(blockwise(row, *places, panelwise(*one, *epilogue)))
         most = HELD if slow else 1
         stacks: list[Stmt] = [Stack(rows_at, most * self.rows), Stack(flat(c), most * c_size)]
         if gathered:
@@ -271,12 +270,16 @@ class Product:
         )
         return moved, [For("step", Const(0, I64), count, (panelwise(line),))]
 
-    def _first_row(self, block: Expr) -> Expr:
+    def first_row(self, block: Expr) -> Expr:
         """The first row of a block: `high` ones of all rows come before those of few."""
         if not self.mixed:
             return block * self.rows
         high = self.pull.integer("high", self.high)
         return SCALAR.minimum(block, high) * self.rows + SCALAR.maximum(block - high, Const(0, I64)) * LOW
+
+    def sized(self, tile: Tile) -> Stmt:
+        """The tile, or one of few rows, as the block at hand has them."""
+        return If(Var("block") < Var("high"), (tile,), (replace(tile, rows=LOW),)) if self.mixed else tile
 
     def _height(self) -> Expr:
         """The number of rows of the block at hand."""

@@ -1,0 +1,71 @@
+"""Lines of memory that register tiles ask for while they compute, so that these are in the second-level cache in time.
+
+A long sum goes by in pieces, and all tiles of a unit of work take one piece before the next one. Where rows of both
+operands are apart in memory, as are those of large matrices that are read as they lie, the processor does not see what
+follows: it would have to cross pages. So the tiles of a unit share the next piece among them. Each asks for one line of
+every other row: first those of the right operand, then those of the left one, whose rows are the fastest axis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from tgc.backends.loops.ir import Expr, If, Let, Stmt, Tile, Var
+from tgc.backends.loops.pull import SCALAR
+
+if TYPE_CHECKING:
+    from tgc.backends.loops.contraction import Loop, Product
+
+LINE = 64  # bytes
+
+
+def both_apart(product: Product, slow: Sequence[Loop]) -> bool:
+    """Whether a long sum reads both operands as they lie, rows of the left one being its fastest axis."""
+    m = [a for a in product.roles.m if product.extent[a] > 1]
+    read = product.packed is None and product.lhs_packed is None and not product.streamed
+    return len(slow) == 1 and read and len(m) == 1 and product.lhs_step[m[0]] == 1
+
+
+def asking(product: Product, tile: Tile, lhs: Mapping[str, Expr], slow: Loop) -> list[Stmt]:
+    """The statements of a tile that asks for its part of the next piece.
+
+    Args:
+        product: the kernel, of whose unit they read `first_block`, `group`, `first_panel` and `run`.
+        tile: as it is without asking.
+        lhs: how far a step along an axis goes in the left operand.
+        slow: the loop over pieces.
+    """
+    _, left_step, right_step = tile.levels[-1]
+    elements = LINE // tile.c.dtype.itemsize
+    lines = tile.columns // elements  # of a row of a panel
+    right, left = _next(product, tile, lhs, slow)
+    number = (Var("block") - Var("first_block")) * Var("run") + Var("panel") - Var("first_panel")
+    turn, every = Var("turn"), Var("run") * (2 * lines)
+    line, row, others = turn // 2, turn % 2, turn - every
+    of_right = right + line // lines * Var("b_panel") + line % lines * elements + row * right_step
+    of_left = left + others // 2 * elements + others % 2 * left_step
+    asked = (tile.b, of_right, right_step), (tile.a, of_left, left_step)
+    return [
+        Let("turn", number),
+        If(SCALAR.lt(turn, every), *((product.sized(replace(tile, ahead=ahead)),) for ahead in asked)),
+    ]
+
+
+def _next(product: Product, tile: Tile, lhs: Mapping[str, Expr], slow: Loop) -> tuple[Expr, Expr]:
+    """Where the next piece of the right operand, and of the left one, begins for the unit, or for the next unit."""
+    count, left_step, right_step = slow
+    piece, first = Var("slow0"), Var("first_block")
+    more = piece + 1 < count
+    right = tile.b_at - (Var("panel") - Var("first_panel")) * Var("b_panel")
+    left = tile.a_at + product.first_row(SCALAR.select(more, first, first + Var("group")))
+    for axis in product.roles.batch:
+        left = left + Var(axis) * lhs[axis]
+    right, left = (
+        at + SCALAR.select(more, step, -1 * piece * step) for at, step in ((right, right_step), (left, left_step))
+    )
+    return right, left
+
+
+__all__ = ["asking", "both_apart"]
