@@ -188,6 +188,7 @@ def test_filters_are_packed() -> None:
         (FEATURES, F32, 512, 512, (6, 64)),
         (FEATURES, F32, 512, 96, (8, 48)),  # no column of padding
         (FEATURES, F32, 512, 160, (8, 32)),
+        (FEATURES, F32, 512, 1000, (6, 64)),  # as few columns of padding are not worth narrower tiles
         (FEATURES, F32, 512, 16, (8, 16)),
         (FEATURES, F64, 512, 512, (6, 32)),
         (FEATURES, F32, 1, 512, (1, 64)),

@@ -21,7 +21,8 @@ class Shaped(Protocol):
 
 
 ROWS = 8  # of a tile, at most: rows a power of two apart share a set of the first-level cache, which has 8 ways or more
-WIDTHS = (4, 3, 2)  # vectors of columns, where 6 rows of them fit in registers; the first that pads fewest columns
+WIDTHS = (4, 3, 2)  # vectors of columns, where 6 rows of them fit in registers
+NARROWER = 0.02  # what each vector fewer costs: more tiles, and lines that are read in smaller pieces
 LEAST = 6
 LOW = 4  # rows of the lower tiles that take what rows are left, where that pads fewer
 QUAD = 4  # 8-bit integers that lie together along what is summed: as many as a lane of 32 bits holds
@@ -39,7 +40,8 @@ def tile_shape(target: Shaped, dtype: DType, m: int, n: int) -> tuple[int, int]:
     if is_size(n):  # one kernel for all of them
         vectors = wide[0]
     else:
-        vectors = 1 if n <= lanes else min(wide, key=lambda v: -(-n // (v * lanes)) * v)
+        padded = {v: -(-n // (v * lanes)) * v for v in wide}
+        vectors = 1 if n <= lanes else min(wide, key=lambda v: padded[v] * (1 + NARROWER * (wide[0] - v)))
     return 1 if m == 1 else most_rows(target, vectors), vectors * lanes
 
 
