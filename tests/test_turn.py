@@ -23,34 +23,36 @@ def kernel(code: str, lanes: int) -> Any:
     pointer, micro_kernel = getattr(pointers, f"ptr_{code}"), turn(lanes, code)
 
     @njit
-    def run(block, source, step):
-        micro_kernel(pointer(block), pointer(source), step)
+    def run(block, row, source, step):
+        micro_kernel(pointer(block), row, pointer(source), step)
 
     return run
 
 
-def blocks(code: str, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An aligned block to fill, unaligned memory to read, and what must be in the block."""
+def blocks(code: str, step: int, row: int = SQUARE) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An aligned block to fill, of rows so many elements apart, unaligned memory to read, and what must be there."""
     kind = np.dtype(pointers.SCALARS[code][1])
-    memory = np.zeros(SQUARE * SQUARE + 64, kind)
+    memory = np.zeros(SQUARE * row + 64, kind)
     at = -memory.ctypes.data % 64 // kind.itemsize
     source = np.arange(1 + SQUARE * step + SQUARE).astype(kind)[1:]
     expected = np.array([[source[r * step + c] for r in range(SQUARE)] for c in range(SQUARE)])
-    return memory[at : at + SQUARE * SQUARE].reshape(SQUARE, SQUARE), source, expected
+    expected = np.pad(expected, ((0, 0), (0, row - SQUARE)))
+    return memory[at : at + SQUARE * row].reshape(SQUARE, row), source, expected
 
 
 @pytest.mark.parametrize("step", [SQUARE, 23, 0])
 @pytest.mark.parametrize("lanes", [2, 4, 8, 16, 64])
 @pytest.mark.parametrize("code", CODES)
 def test_transposes_a_block(code: str, lanes: int, step: int) -> None:
-    block, source, expected = blocks(code, step)
-    kernel(code, lanes)(block.ctypes.data, source.ctypes.data, step)
-    np.testing.assert_array_equal(block, expected)
+    for row in (SQUARE, SQUARE + 64):
+        block, source, expected = blocks(code, step, row)
+        kernel(code, lanes)(block.ctypes.data, row, source.ctypes.data, step)
+        np.testing.assert_array_equal(block, expected)
 
 
 def test_the_python_twin_does_the_same() -> None:
     block, source, expected = blocks("f32", 20)
-    turn(16, "f32")(pointers.ptr_f32(block.ctypes.data), pointers.ptr_f32(source.ctypes.data), 20)
+    turn(16, "f32")(pointers.ptr_f32(block.ctypes.data), SQUARE, pointers.ptr_f32(source.ctypes.data), 20)
     np.testing.assert_array_equal(block, expected)
 
 
