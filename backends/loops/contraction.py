@@ -181,9 +181,13 @@ class Product:
             others = pull.integer("batch", math.prod(self.extent[a] for a in outer))
             unit, batch = tile // others, tile % others
         body: list[Stmt] = [Let(v, x) for v, x in unflatten([Axis(a, self.extent[a]) for a in outer], batch)]
+        turns = calls(_turns, groups, runs, self.node.operands[1].type.nbytes, self.l2_bytes, count=2, least=1)
+        of_panels, of_blocks = (
+            pull.integer(f"{what}_turn", n) for what, n in zip(("panel", "block"), turns, strict=True)
+        )
         body += [
-            Let("first_panel", unit // Var("groups") * pull.integer("run", run)),
-            Let("first_block", unit % Var("groups") * pull.integer("group", group)),
+            Let("first_panel", unit // of_panels % Var("runs") * pull.integer("run", run)),
+            Let("first_block", unit // of_blocks % Var("groups") * pull.integer("group", group)),
         ]
         a, b = (pull.buffers[v] for v in self.node.operands)
         c_size = self.rows * self.columns
@@ -473,6 +477,15 @@ def _unit(
     group = even(blocks, held // run)
     others = (1, group // 2, 2 * group, 4 * group, blocks)
     return choose("group", group, *(n for n in others if 0 < n <= min(blocks, limit // run))), run
+
+
+def _turns(groups: int, runs: int, rhs: int, l2: int) -> tuple[int, int]:
+    """After how many units there are other panels, and other blocks of rows.
+
+    The first half of the units is one thread's. Panels that all stay in the second-level cache every thread reads:
+    these share the rows, which kernels before and behind this one also share so, and find what they made themselves.
+    """
+    return (1, runs) if 2 * rhs <= l2 else (groups, 1)
 
 
 def _another(runs: int, groups: int, run_step: int, next_matrix: int, slow: bool) -> int:

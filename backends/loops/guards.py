@@ -8,9 +8,10 @@ them is one loop.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import reduce
+from typing import TypeAlias
 
 from tgc.backends.loops.axes import Axis, collapse, nest
 from tgc.backends.loops.ir import (
@@ -28,38 +29,41 @@ from tgc.backends.loops.ir import (
     substitute,
     walk,
 )  # fmt: skip
-from tgc.backends.loops.pull import SCALAR, Pull
+from tgc.backends.loops.pull import SCALAR
 from tgc.types import BOOL, I64
 
+Loops: TypeAlias = Callable[[Sequence[Axis], Sequence[Store]], tuple[Stmt, ...]]
 
-def cut(pull: Pull, axes: Sequence[Axis], stores: Sequence[Store]) -> tuple[Stmt, ...]:
-    """Loops over `axes`, outermost first, around stores: in pieces, if all guards in them have one condition."""
+
+def cut(axes: Sequence[Axis], stores: Sequence[Store], loops: Loops) -> tuple[Stmt, ...]:
+    """Loops over `axes`, outermost first, around stores: in pieces, if all guards in them have one condition.
+
+    `loops` makes those of a piece, whose axes have been merged where they can be.
+    """
     conditions = {x.condition for x in walk([s.value for s in stores]) if isinstance(x, Guard)}
     if len(conditions) > 1:
         return nest(axes, stores)
     if not conditions or not axes:
         merged, _, stores = collapse(axes, [s.value for s in stores], stores)
-        for axis in merged:
-            pull.integer(f"n_{axis.var}", axis.size)
-        return nest(merged, stores)
+        return loops(merged, stores)
     conjuncts = list(_conjuncts(*conditions))
     axis, *inner = axes
     names = {a.var for a in axes}
     if before := [c for c in conjuncts if names.isdisjoint(read_by(c))]:
-        inside, outside = (cut(pull, axes, _knowing(stores, before, hold)) for hold in (True, False))
+        inside, outside = (cut(axes, _knowing(stores, before, hold), loops) for hold in (True, False))
         return (If(reduce(SCALAR.bit_and, before), inside, outside),)
     own = [c for c in conjuncts if not (names - {axis.var}) & read_by(c)]
     bounds = [_bound(c, axis.var) for c in own]
     if not own or None in bounds:
-        return (For(axis.var, axis.lo, axis.end, cut(pull, inner, stores)),)
+        return (For(axis.var, axis.lo, axis.end, cut(inner, stores, loops)),)
     lows, highs = ([b[1] for b in bounds if b and b[0] == kind] for kind in ("ge", "lt"))
     first, end = Var(f"{axis.var}_first"), Var(f"{axis.var}_end")
 
     def piece(lo: Expr, hi: Expr, hold: bool) -> tuple[Stmt, ...]:
         left = _knowing(stores, own, hold)
         if hold and len(own) < len(conjuncts):
-            return (For(axis.var, lo, hi, cut(pull, inner, left)),)
-        return cut(pull, [replace(axis, lo=lo, hi=hi, whole=False), *inner], left)
+            return (For(axis.var, lo, hi, cut(inner, left, loops)),)
+        return cut([replace(axis, lo=lo, hi=hi, whole=False), *inner], left, loops)
 
     return (
         Let(first.name, SCALAR.minimum(reduce(SCALAR.maximum, lows, axis.lo), axis.end)),

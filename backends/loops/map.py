@@ -30,6 +30,7 @@ from tgc.backends.loops.ir import (
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, logical
 from tgc.backends.loops.schedule import Schedule
+from tgc.backends.loops.strips import loops
 from tgc.ir import Node, Value
 from tgc.passes.templates import joined
 from tgc.sizes import call, surely_divides
@@ -70,7 +71,18 @@ def lower_map(pull: Pull, name: str) -> list[Kernel]:
         inner = pull.schedule.choose("inner", 2 if len(axes) > 2 else 1, *range(1, len(axes)))
         outer = axes[:-inner]
         lets = [Let(var, value) for var, value in unflatten(outer, tile)]
-        loop = (*lets, *cut(pull, axes[len(outer) :], stores))
+        strips: list[Stack] = []
+
+        def innermost(axes: Sequence[Axis], stores: Sequence[Store]) -> tuple[Stmt, ...]:
+            for axis in axes:
+                pull.integer(f"n_{axis.var}", axis.size)
+            made, strip = loops(axes, stores)
+            if strip is not None and not strips:
+                strips.append(Stack(strip, strip.sizes[0]))
+            return made
+
+        inside = cut(axes[len(outer) :], stores, innermost)
+        loop = (*strips, *lets, *inside)
         tiles = math.prod(a.size for a in outer)
     return [finish(name, pull, loop, tiles=tiles, work=work)]
 
