@@ -25,7 +25,7 @@ from tgc.ir import recording
 from tgc.ops.elementwise import cast
 from tgc.ops.window import window_sum
 from tgc.trace import Tracer
-from tgc.types import I8, I32, U8, DType
+from tgc.types import F32, I8, I32, U8, DType
 
 HALF = 128  # between the zeros of int8 and uint8
 
@@ -125,18 +125,18 @@ def _surrounded(codes: Tensor, zero: Tensor, padding: Sequence[tuple[int, int]])
     return tnp.where(inside, tnp.pad(codes, around), tnp.astype(zero, codes.dtype))
 
 
-def _seen(codes: Tensor, filters: Tensor, group: int, at: Windows) -> Tensor:
-    """int32 [batch, out, *grid]: the sum of what each filter sees, which is the same for those of a group."""
+def _seen(codes: Tensor, group: int, at: Windows) -> Tensor:
+    """int32 [batch, group, *grid]: the sum of what filters of a group see."""
     batch, channels, *spatial = codes.shape
-    each = tnp.astype(codes, I32)
-    if channels > group:
-        each = tnp.sum(tnp.reshape(each, (batch, group, channels // group, *spatial)), axis=2, dtype=I32)
+    each = tnp.reshape(tnp.astype(codes, I32), (batch, group, channels // group, *spatial))
     ones, none = (1, 1), ((0, 0), (0, 0))
-    seen = window_sum(
-        each, window=(*ones, *at.size), stride=(*ones, *at.stride), padding=(*none, *at.padding),
-        dilation=(*ones, *at.dilation),
+    return window_sum(
+        tnp.sum(each, axis=2, dtype=I32), window=(*ones, *at.size), stride=(*ones, *at.stride),
+        padding=(*none, *at.padding), dilation=(*ones, *at.dilation),
     )  # fmt: skip
-    return seen if group == 1 else tnp.repeat(seen, filters.shape[0] // group, axis=1)
+
+
+EXACT = 2**24  # magnitude up to which all integers are float32
 
 
 def convolution(
@@ -150,19 +150,21 @@ def convolution(
     x, w = x.to(U8), w.to(I8)
     channels = (-1, *(1,) * len(at.padding))
     more = [] if bias is None else [computed(tnp.reshape, bias, channels)]
+    if not x.unshifted and any(map(any, at.padding)):
+        x = Integers(_surrounded(x.codes, x.zero, at.padding), x.zero)
+        at = at._replace(padding=((0, 0),) * len(at.padding))
+    how: dict[str, Any] = {"groups": group, "stride": at.stride, "padding": at.padding, "dilation": at.dilation}
+    count = math.prod(w.codes.shape[1:])
+    if group > 1 and not w.unshifted and count * (2 * HALF) ** 2 <= EXACT:  # few products, whose sums floats hold
+        sums = nn.conv(tnp.astype(x.numbers(), F32), tnp.astype(w.numbers(), F32), data_format="NCHW", **how)
+        return _plus(tnp.astype(sums, I32), more)
     if not x.unshifted:
-        if any(map(any, at.padding)):
-            x = Integers(_surrounded(x.codes, x.zero, at.padding), x.zero)
-            at = at._replace(padding=((0, 0),) * len(at.padding))
         sums = w.sums(tuple(range(1, w.codes.ndim)))
         more.append(_negative(x.zero, computed(tnp.reshape, sums, channels)))
     if not w.unshifted:
         w_zero = computed(tnp.reshape, w.zero, channels if w.zero.ndim else ())
-        more.append(_negative(w_zero, _seen(x.codes, w.codes, group, at)))
+        seen = _seen(x.codes, group, at)
+        more.append(_negative(w_zero, tnp.repeat(seen, w.codes.shape[0] // group, axis=1) if group > 1 else seen))
         if not x.unshifted:
-            more.append(_negative(w_zero, x.zero, np.asarray(-math.prod(w.codes.shape[1:]), I32)))
-    sums = nn.conv(
-        cast(x.codes, dtype=I32), cast(w.codes, dtype=I32), stride=at.stride, padding=at.padding, dilation=at.dilation,
-        groups=group, data_format="NCHW",
-    )  # fmt: skip
-    return _plus(sums, more)
+            more.append(_negative(w_zero, x.zero, np.asarray(-count, I32)))
+    return _plus(nn.conv(cast(x.codes, dtype=I32), cast(w.codes, dtype=I32), data_format="NCHW", **how), more)
