@@ -64,7 +64,7 @@ def _broadcast(builder: Builder, node: Node) -> Value | None:
 
 
 def _nothing_moved(builder: Builder, node: Node) -> Value | None:
-    """Slices of everything, padding by nothing, reversal of no axis, concatenation of one."""
+    """Slices of everything, padding by nothing, reversal of no axis, concatenation of one, windows of one element."""
     x, a = node.operands[0], node.attrs
     match node.op.name:
         case "slice":
@@ -75,6 +75,8 @@ def _nothing_moved(builder: Builder, node: Node) -> Value | None:
             same = not a["axes"]
         case "concat":
             same = len(node.operands) == 1
+        case "window_sum" | "window_max":
+            same = all(n == 1 for n in (*a["window"], *a["stride"])) and not any(map(any, a["padding"]))
         case _:
             same = True  # identity and stop_gradient
     return x if same else None
@@ -202,7 +204,9 @@ STRUCTURAL: Mapping[str, Rewrite] = {
     "transpose": _transpose,
     "reshape": _reshape,
     "broadcast": _broadcast,
-    **dict.fromkeys(("slice", "pad", "reverse", "identity", "stop_gradient"), _nothing_moved),
+    **dict.fromkeys(
+        ("slice", "pad", "reverse", "identity", "stop_gradient", "window_sum", "window_max"), _nothing_moved
+    ),
     "cast": _cast,
     "add": _add,
     "concat": _concat,

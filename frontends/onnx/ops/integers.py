@@ -10,7 +10,7 @@ zero point is known to be 0 there are none. All of it is exact, modulo 2^32 as t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +19,13 @@ import numpy as np
 from tgc import nn
 from tgc import numpy as tnp
 from tgc.frontends.onnx.formats import Coded, decoded
-from tgc.frontends.onnx.ops.windows import windows
+from tgc.frontends.onnx.ops.windows import Windows, windows
 from tgc.frontends.onnx.values import Tensor
 from tgc.ir import recording
 from tgc.ops.elementwise import cast
+from tgc.ops.window import window_sum
 from tgc.trace import Tracer
-from tgc.types import I8, I32, U8, DType
+from tgc.types import F32, I8, I32, U8, DType
 
 HALF = 128  # between the zeros of int8 and uint8
 
@@ -115,6 +116,29 @@ def matmul(a: Integers, b: Integers, bias: Tensor | None = None) -> Tensor:
     return _plus(tnp.matmul(cast(a.codes, dtype=I32), cast(b.codes, dtype=I32)), more)
 
 
+def _surrounded(codes: Tensor, zero: Tensor, padding: Sequence[tuple[int, int]]) -> Tensor:
+    """Codes with the zero point around their spatial axes."""
+    around = [(0, 0), (0, 0), *padding]
+    if isinstance(zero, np.ndarray):
+        return tnp.pad(codes, around, constant_values=int(zero))
+    inside = tnp.pad(tnp.ones(codes.shape[2:], bool), padding)
+    return tnp.where(inside, tnp.pad(codes, around), tnp.astype(zero, codes.dtype))
+
+
+def _seen(codes: Tensor, group: int, at: Windows) -> Tensor:
+    """int32 [batch, group, *grid]: the sum of what filters of a group see."""
+    batch, channels, *spatial = codes.shape
+    each = tnp.reshape(tnp.astype(codes, I32), (batch, group, channels // group, *spatial))
+    ones, none = (1, 1), ((0, 0), (0, 0))
+    return window_sum(
+        tnp.sum(each, axis=2, dtype=I32), window=(*ones, *at.size), stride=(*ones, *at.stride),
+        padding=(*none, *at.padding), dilation=(*ones, *at.dilation),
+    )  # fmt: skip
+
+
+EXACT = 2**24  # magnitude up to which all integers are float32
+
+
 def convolution(
     x: Integers, w: Integers, bias: Tensor | None = None, *, group: int = 1, kernel_shape: Any = None, **attrs: Any
 ) -> Tensor:
@@ -123,24 +147,24 @@ def convolution(
     Zero points are of `x`, and of `w` or its filters: [out, 1, ...]. What lies around `x` is its zero point.
     """
     at = windows(x.codes.shape[2:], kernel_shape or w.codes.shape[2:], **attrs)
-    how: dict[str, Any] = {"stride": at.stride, "dilation": at.dilation, "groups": group, "data_format": "NCHW"}
+    x, w = x.to(U8), w.to(I8)
     channels = (-1, *(1,) * len(at.padding))
     more = [] if bias is None else [computed(tnp.reshape, bias, channels)]
-    x, w = x.to(U8), w.to(I8)
-    if not isinstance(x.zero, np.ndarray):  # nor is the padding known
-        return _plus(nn.conv(x.numbers(), w.numbers(), padding=at.padding, **how), more)
-    zero, padding = int(x.zero), at.padding
-    if zero and any(map(any, padding)):
-        x = Integers(tnp.pad(x.codes, [(0, 0), (0, 0), *padding], constant_values=zero), x.zero)
-        padding = ((0, 0),) * len(padding)
-    if zero:
+    if not x.unshifted and any(map(any, at.padding)):
+        x = Integers(_surrounded(x.codes, x.zero, at.padding), x.zero)
+        at = at._replace(padding=((0, 0),) * len(at.padding))
+    how: dict[str, Any] = {"groups": group, "stride": at.stride, "padding": at.padding, "dilation": at.dilation}
+    count = math.prod(w.codes.shape[1:])
+    if group > 1 and not w.unshifted and count * (2 * HALF) ** 2 <= EXACT:  # few products, whose sums floats hold
+        sums = nn.conv(tnp.astype(x.numbers(), F32), tnp.astype(w.numbers(), F32), data_format="NCHW", **how)
+        return _plus(tnp.astype(sums, I32), more)
+    if not x.unshifted:
         sums = w.sums(tuple(range(1, w.codes.ndim)))
         more.append(_negative(x.zero, computed(tnp.reshape, sums, channels)))
     if not w.unshifted:
         w_zero = computed(tnp.reshape, w.zero, channels if w.zero.ndim else ())
-        ones = np.ones((group, *w.codes.shape[1:]), I8)
-        seen = nn.conv(cast(x.codes, dtype=I32), cast(ones, dtype=I32), padding=padding, **how)
+        seen = _seen(x.codes, group, at)
         more.append(_negative(w_zero, tnp.repeat(seen, w.codes.shape[0] // group, axis=1) if group > 1 else seen))
-        if zero:
-            more.append(_negative(w_zero, np.asarray(-zero * math.prod(w.codes.shape[1:]), I32)))
-    return _plus(nn.conv(cast(x.codes, dtype=I32), cast(w.codes, dtype=I32), padding=padding, **how), more)
+        if not x.unshifted:
+            more.append(_negative(w_zero, x.zero, np.asarray(-count, I32)))
+    return _plus(nn.conv(cast(x.codes, dtype=I32), cast(w.codes, dtype=I32), data_format="NCHW", **how), more)
