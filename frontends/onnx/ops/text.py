@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 
 from tgc.frontends.onnx.errors import OnnxError
-from tgc.frontends.onnx.regex import Regex, RegexError
 from tgc.frontends.onnx.registry import converts
 from tgc.frontends.onnx.values import Array, objects
 
@@ -60,6 +59,8 @@ def string_split(x: Array, /, *, delimiter: str = "", maxsplit: int | None = Non
 @converts("RegexFullMatch", since=20, host=True)
 def regex_full_match(x: Array, /, *, pattern: str) -> Array:
     """ONNX RegexFullMatch, in the syntax of RE2 and in linear time."""
+    from tgc.frontends.onnx.regex import Regex, RegexError  # few models have any
+
     try:
         regex = Regex(pattern)
     except RegexError as error:
