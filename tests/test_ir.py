@@ -431,3 +431,20 @@ def test_recorders_nest_and_belong_to_a_thread() -> None:
             raise KeyError
         assert recorder() is outer
     assert recorder() is None
+
+
+def test_bytes_that_nobody_can_write_to_are_not_copied() -> None:
+    data = np.arange(6, dtype=np.float32).tobytes()
+    builder = Builder("f")
+    for array, shared in (
+        (np.frombuffer(data, np.float32).reshape(2, 3), True),
+        (np.frombuffer(data, np.float32).reshape(2, 3).T, False),
+        (np.frombuffer(bytearray(data), np.float32), False),
+        (np.arange(6, dtype=np.float32), False),
+    ):
+        builder.constant(array)
+        found = builder._constants[next(reversed(builder._constants))].data
+        assert found is not None
+        assert np.shares_memory(found, array) == shared
+        assert not found.flags.writeable
+        np.testing.assert_array_equal(found, array)

@@ -235,6 +235,14 @@ class Graph:
         return g
 
 
+def _of_bytes(array: np.ndarray) -> bool:
+    """Whether an array is a view of bytes of Python's."""
+    base: object = array
+    while isinstance(base, np.ndarray):
+        base = base.base
+    return isinstance(base, bytes)
+
+
 class Builder:
     """Collects nodes into a graph. Equal applications of an op get one node (value numbering).
 
@@ -272,9 +280,12 @@ class Builder:
         return value
 
     def constant(self, data: np.ndarray, type: TensorType | None = None) -> Value:
-        """A constant; `data` is copied and frozen, so that later writes by its owner do not reach the graph."""
+        """A constant; `data` is copied and frozen, so that later writes by its owner do not reach the graph.
+
+        Views of Python's bytes, which nobody can write to, are not copied.
+        """
         data = np.asarray(data)
-        frozen = np.array(data, data.dtype.newbyteorder("="), order="C", copy=True)
+        frozen = np.array(data, data.dtype.newbyteorder("="), order="C", copy=None if _of_bytes(data) else True)
         frozen.setflags(write=False)
         return self.adopt(Constant(Value(type or type_of(frozen)), digest_of(frozen), frozen))
 

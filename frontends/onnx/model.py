@@ -29,7 +29,9 @@ from tgc.types import FLOATS, tensor_type
 def load(model: str | PathLike[str] | ModelProto) -> Model:
     """The model of an ONNX file, or of a ModelProto.
 
-    The file is not trusted: see `tgc.frontends.onnx.reader.read`. Opsets 7 and newer are supported.
+    The file is not trusted: see `tgc.frontends.onnx.reader.read`. Opsets 7 and newer are supported. To load it always
+    ends; to run it may not: a Loop without a trip count whose condition stays true goes on for ever, as ONNX says.
+    Give models from strangers a process with a limit of time.
 
     Raises:
         InvalidModelError: it is malformed.

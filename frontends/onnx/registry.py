@@ -26,7 +26,6 @@ class Rule:
         host: whether the rule computes with NumPy, outside compiled graphs: results whose shapes depend on values,
             strings.
         random: whether it draws numbers, and is part of a graph whose operands are known, too.
-        wants_outputs: whether `function` has the parameter `outputs`: the number of outputs that are asked for.
     """
 
     domain: str
@@ -36,21 +35,29 @@ class Rule:
     static: frozenset[str] = frozenset()
     host: bool = False
     random: bool = False
-    wants_outputs: bool = False
+
+    @cached_property
+    def wants_outputs(self) -> bool:
+        """Whether `function` has the parameter `outputs`: the number of outputs that are asked for."""
+        return "outputs" in self.signature.parameters
 
     @cached_property
     def signature(self) -> inspect.Signature:
         """That of `function`."""
         return inspect.signature(self.function)
 
+    @cached_property
+    def _operands(self) -> tuple[tuple[bool, bool], ...]:
+        """For each parameter that takes operands, whether it takes all further ones, and whether they are static."""
+        found = self.signature.parameters.values()
+        kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.VAR_POSITIONAL
+        return tuple((p.kind is kinds[1], p.name in self.static) for p in found if p.kind in kinds)
+
     def positions(self, count: int) -> tuple[bool, ...]:
         """For each of `count` operands, whether it must be static."""
         flags: list[bool] = []
-        for parameter in self.signature.parameters.values():
-            if parameter.kind is parameter.VAR_POSITIONAL:
-                flags += [parameter.name in self.static] * (count - len(flags))
-            elif parameter.kind is parameter.POSITIONAL_ONLY:
-                flags.append(parameter.name in self.static)
+        for rest, static in self._operands:
+            flags += [static] * (count - len(flags) if rest else 1)
         return tuple(flags[:count])
 
 
@@ -69,14 +76,14 @@ def converts(
     """Enters the decorated function as the rule of operator `name` from version `since` on."""
 
     def enter(function: Function) -> Function:
-        parameters = inspect.signature(function).parameters
-        unknown = set(static) - set(parameters)
+        # a signature takes 20 us, and there are hundreds of rules of which a model needs few
+        unknown = set(static) - inspect.signature(function).parameters.keys() if static else ()
         if unknown:
             raise TypeError(f"the rule of {name} has no parameter {', '.join(sorted(unknown))}")
         rules = RULES.setdefault((domain, name), [])
         if any(rule.since == since for rule in rules):
             raise TypeError(f"{name} has two rules since version {since}")
-        rules.append(Rule(domain, name, since, function, frozenset(static), host, random, "outputs" in parameters))
+        rules.append(Rule(domain, name, since, function, frozenset(static), host, random))
         rules.sort(key=lambda rule: -rule.since)
         return function
 

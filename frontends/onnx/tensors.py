@@ -77,8 +77,11 @@ def tensor(proto: TensorProto, folder: Path | None, what: str = "") -> np.ndarra
         data = _external(proto, size, folder, what)
         proto = TensorProto(dims=dims, data_type=proto.data_type, raw_data=data)
     if proto.HasField("raw_data"):
-        if proto.data_type == STRING or len(proto.raw_data) != size:
-            raise InvalidModelError(f"{what} of shape {dims} and type {dtype} has {len(proto.raw_data)} bytes of data")
+        raw = proto.raw_data  # each look at it is a copy
+        if proto.data_type == STRING or len(raw) != size:
+            raise InvalidModelError(f"{what} of shape {dims} and type {dtype} has {len(raw)} bytes of data")
+        if proto.data_type not in _BITS:
+            return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype, copy=False).reshape(dims)
     else:
         field = _FIELD.get(proto.data_type, "int32_data")
         held = len(getattr(proto, field))

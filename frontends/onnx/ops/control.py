@@ -58,7 +58,8 @@ def loop(
     """ONNX Loop: (carried values, then a stack of rows for each scan output).
 
     In a trace, a loop whose condition stays true becomes a `scan`, and one without scan outputs a `while_loop`; short
-    ones whose carried values change their shapes are unrolled.
+    ones whose carried values change their shapes are unrolled. Without a count, and under a condition that stays true,
+    it never ends.
     """
     trips = _scalar(trips)
     if recorder() is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable
 
@@ -59,12 +58,14 @@ def string_split(x: Array, /, *, delimiter: str = "", maxsplit: int | None = Non
 
 @converts("RegexFullMatch", since=20, host=True)
 def regex_full_match(x: Array, /, *, pattern: str) -> Array:
-    """ONNX RegexFullMatch, with Python's regular expressions."""
+    """ONNX RegexFullMatch, in the syntax of RE2 and in linear time."""
+    from tgc.frontends.onnx.regex import Regex, RegexError  # few models have any
+
     try:
-        compiled = re.compile(pattern)
-    except re.error as error:
-        raise OnnxError(f"the pattern {pattern!r} is no regular expression: {error}") from error
-    return np.array([compiled.fullmatch(text) is not None for text in x.flat], bool).reshape(x.shape)
+        regex = Regex(pattern)
+    except RegexError as error:
+        raise OnnxError(f"RegexFullMatch: {error}") from error
+    return np.array([regex.matches(text) for text in x.flat], bool).reshape(x.shape)
 
 
 @converts("TfIdfVectorizer", since=9, host=True)
