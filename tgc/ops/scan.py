@@ -16,7 +16,7 @@ from tgc.ops.control_jvp import scan_jvp
 from tgc.ops.elementwise import add, cast, mul, neg, select, sub
 from tgc.ops.kinds import REPEATABLE, Control, flag, integer, places, region
 from tgc.ops.samples import samples
-from tgc.types import TensorType, is_inexact
+from tgc.types import TensorType, is_inexact, type_of
 
 
 def stacked(t: TensorType, length: int) -> TensorType:
@@ -25,20 +25,58 @@ def stacked(t: TensorType, length: int) -> TensorType:
 
 
 def _type(
-    op: Control, operands: list[TensorType], body: Graph, length: int, carries: int, xs: int, **attrs: Any
+    op: Control, operands: list[TensorType], body: Graph, length: int, carries: int, xs: int, lanes: int = 1, **_: Any
 ) -> tuple[TensorType, ...]:
     taken, made = input_types(body), output_types(body)
     if length < 0 or carries < 0 or xs < 0 or carries + xs > len(taken) or carries > len(made):
         raise op.refuse(f"{carries} carries, {xs} xs and length {length} do not fit the body @{body.name}", operands)
+    if lanes != 1:
+        cut = cut_inputs(operands, body, length, carries, xs)
+        if lanes < 1 or not all(cut[:carries]) or not all(t.shape for t in made):
+            raise op.refuse(f"{lanes} lanes do not fit the body @{body.name}", operands)
+        taken = [joined(t, lanes) if cut[k] else t for k, t in enumerate(taken)]
+        made = [joined(t, lanes) for t in made]
     each = [stacked(t, length) if carries <= k < carries + xs else t for k, t in enumerate(taken)]
     fit(op, operands, "the operands", operands, each)
     fit(op, operands, f"the carries that the body @{body.name} returns", made[:carries], taken[:carries])
     return (*made[:carries], *(stacked(t, length) for t in made[carries:]))
 
 
+def joined(t: TensorType, lanes: int) -> TensorType:
+    """The type of what lanes have of type `t` each, together."""
+    return TensorType(t.dtype, (t.shape[0] * lanes, *t.shape[1:]))
+
+
+def cut_inputs(operands: Sequence[TensorType], body: Graph, length: int, carries: int, xs: int) -> list[bool]:
+    """Which operands of a scan with lanes each lane has a part of: those that are not as the body takes them."""
+    each = [stacked(t, length) if carries <= k < carries + xs else t for k, t in enumerate(input_types(body))]
+    return [t.rank > 0 and a.shape != t.shape for a, t in zip(operands, each, strict=True)]
+
+
 def _reference(
-    run: Run, *operands: np.ndarray, body: Graph, length: int, reverse: bool, carries: int, xs: int, **_: Any
+    run: Run,
+    *operands: np.ndarray,
+    body: Graph,
+    length: int,
+    reverse: bool,
+    carries: int,
+    xs: int,
+    lanes: int = 1,
+    **_: Any,
 ) -> Any:
+    if lanes > 1:
+        cut = cut_inputs([type_of(a) for a in operands], body, length, carries, xs)
+        axes = [int(carries <= k < carries + xs) if c else None for k, c in enumerate(cut)]
+        pairs = zip(operands, axes, strict=True)
+        parts = [[a] * lanes if axis is None else np.split(a, lanes, axis) for a, axis in pairs]
+        found = zip(
+            *(
+                _reference(run, *mine, body=body, length=length, reverse=reverse, carries=carries, xs=xs)
+                for mine in zip(*parts, strict=True)
+            ),
+            strict=True,
+        )
+        return tuple(np.concatenate(r, int(k >= carries)) for k, r in enumerate(found))
     state = operands[:carries]
     rows, consts = operands[carries : carries + xs], operands[carries + xs :]
     ys = [np.empty((length, *v.shape), v.dtype) for v in body.outputs[carries:]]
@@ -197,7 +235,7 @@ def _keep(node: Node, both: Graph, kept: Sequence[Value], primal: Sequence[Value
 scan = Control(
     "scan",
     attrs={"body": region, "length": integer, "reverse": flag, "carries": integer, "xs": integer, "places": places},
-    optional=REPEATABLE,
+    optional={**REPEATABLE, "lanes": integer},
     type_rule=_type,
     reference=_reference,
     grad=_gradient,
@@ -209,4 +247,7 @@ scan = Control(
 
 Operands: initial carries, xs, consts. Results: final carries, ys. Step i reads and writes row i; with `reverse` the
 last step comes first.
+
+With n `lanes` (see the pass of that name) the carries are cut along their first axis in n equal parts, and so are rows
+of the ys, and those rows of the xs and consts that the body takes a part of; the body computes one part.
 """

@@ -157,12 +157,14 @@ class Scratch:
     """The memory of a planned control node besides its operands and results: bytes from where it begins.
 
     First come the arenas of its bodies, all from byte 0, since at most one of them is in use at a time; then the second
-    buffer of each carry that is not computed in place, and the flag that a condition computes.
+    buffer of each carry that is not computed in place, and the flag that a condition computes. Each lane of a scan has
+    all of it to itself: `lane` bytes.
     """
 
     buffers: Mapping[int, int] = field(default_factory=dict)
     flag: int = 0
     size: int = 0
+    lane: int = 0
 
     @staticmethod
     def of(node: Node) -> Scratch:
@@ -172,7 +174,8 @@ class Scratch:
             if not in_place(node.body, k):
                 buffers[k] = at
                 at += padded(node.body.inputs[k].type.nbytes)
-        return Scratch(buffers, at, at + ALIGNMENT * ("cond" in node.attrs))
+        lane = at + ALIGNMENT * ("cond" in node.attrs)
+        return Scratch(buffers, at, lane * node.attrs.get("lanes", 1), lane)
 
 
 class Planner:
