@@ -117,7 +117,7 @@ def test_lanes_make_no_difference(name: str) -> None:
         (lambda x, h, u: tgc.scan(lambda h, r: (h + h.T, None), h, x)[0], 2, "two axes"),
         (lambda x, h, u: tgc.scan(lambda h, r: (h + tnp.sin(h) @ u[:, :UNITS], None), h[:15], x)[0], 2, "15 rows"),
         (lambda x, h, u: tgc.scan(lambda h, r: (h @ u[:, :UNITS], None), h, x)[0], 9, "for 9 threads"),
-        (lambda x, h, u: tgc.scan(lambda h, r: (tgc.scan(lambda h, _: (h * 2, h), h, x)[0], None), h, x)[0], 2, "scan in"),
+        (lambda x, h, u: tgc.scan(lambda h, r: (tgc.scan(lambda h, _: (h * 2, 0), h, x)[0], 0), h, x)[0], 2, "scan in"),
         (lambda x, h, u: tgc.scan(lambda h, r: (h + 1, None), h, x)[0], 2, "too little"),
         (lambda x, h, u: tgc.scan(lambda c, r: ((c[0] @ u[:, :UNITS], c[1] + 1), c[1]), (h, 0), x)[0], 2, "a number"),
     ],
@@ -185,3 +185,84 @@ def test_stacks_of_carries_before_and_after_steps(length: int, reverse: bool) ->
     graph = run(parse_pipeline("fold,simplify,hoist"), graph_of(f, x, h), TARGET).result
     (node,) = (node for node in graph.nodes if node.op is scan)
     assert len(node.body.outputs) == 4  # two carries, and what they were before
+
+
+def test_gates_lie_where_what_they_are_computed_from_lay() -> None:
+    """What the steps read, the gates that are kept and their cotangents: one after the other in the same memory."""
+    made = run(
+        parse_pipeline(PIPELINE), graph_of(with_gradients(lstm), X, H, C, W, U), dataclasses.replace(HOST, threads=2)
+    )
+    graph = planned(made.result, {})
+    place = {r: p for node in graph.nodes for r, p in zip(node.results, node.attrs.get("places", ()), strict=False)}
+    first, second = (node for node in graph.nodes if node.op is scan)
+    shape = (STEPS, ROWS, 4 * UNITS)
+    (x,) = (v for v in first.operands if v.shape == shape)
+    (gates,) = (v for v in first.results if v.shape == shape)
+    (made_of_gates,) = (v for v in second.results if v.shape == shape)
+    assert gates in second.operands
+    assert place[x] == place[gates] == place[made_of_gates]
+
+
+def test_gates_that_the_cell_returns_are_kept_once() -> None:
+    def f(x: Any, h: Any) -> Any:
+        def step(h: Any, r: Any) -> Any:
+            a, b = tnp.split(h * r, 2, -1)
+            a, b = tnp.tanh(a), tnp.sin(b)
+            return tnp.concatenate([a * b, a + b], -1), a
+
+        return tgc.scan(step, h, x)
+
+    x, h = real(5, 2, 8), real(2, 8)
+    want = interpret(graph_of(with_gradients(f), x, h), x, h)
+    for a, b in zip(tgc.jit(with_gradients(f))(x, h), want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("length", [1, 4])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_ys_lie_where_xs_lay(length: int, reverse: bool) -> None:
+    """If each row has been read when it is written, and nothing else reads the xs."""
+
+    def read(x: Any, h: Any) -> Any:
+        return tgc.scan(lambda h, r: (h + r, tnp.sin(r) * h), h, tnp.cos(x), None, reverse)
+
+    def late(x: Any, h: Any) -> Any:  # the row is read again behind a kernel that could write over it
+        def step(h: Any, r: Any) -> Any:
+            y = r / tnp.sqrt((r * r).sum(-1, keepdims=True) + 1)
+            return h @ tnp.outer(y, y) + r, y
+
+        return tgc.scan(step, h, tnp.cos(x), None, reverse)
+
+    def twice(x: Any, h: Any) -> Any:  # the rows are read again behind the loop
+        x = tnp.cos(x)
+        last, ys = tgc.scan(lambda h, r: (h + r, tnp.sin(r) * h), h, x, None, reverse)
+        return last, ys, (x * last).sum(0)
+
+    x, h = real(length, 6), real(6)
+    for f, same in ((read, True), (late, False), (twice, False)):
+        want = interpret(graph_of(f, x, h), x, h)
+        for a, b in zip(tgc.jit(f)(x, h), want, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5)
+        doubled = lambda x, h, f=f: [2 * y for y in f(x, h)]  # noqa: E731  # results have places of their own
+        graph = graph_of(doubled, x, h)
+        graph = planned(run(parse_pipeline("fold,simplify,fuse"), graph, TARGET).result, {})
+        (node,) = (node for node in graph.nodes if node.op is scan)
+        place = {r: p for n in graph.nodes for r, p in zip(n.results, n.attrs.get("places", ()), strict=False)}
+        assert (place[node.operands[1]] == place[node.results[1]]) == same
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_pieces_are_read_before_any_is_stored(rows: int) -> None:
+    def f(x: Any, y: Any) -> Any:
+        a, b, c = tnp.split(x, 3, -1)
+        return tnp.concatenate([b + y, c * 2, a - c], -1), a * b
+
+    x, y = real(rows, 3 * 20), real(rows, 20)
+    want = [x.copy() for x in interpret(graph_of(f, x, y), x, y)]
+    given = x.copy()
+    got = tgc.jit(f, donate=("x",))(given, y)
+    assert np.shares_memory(got[0], given)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_array_equal(a, b)
+    (plan,) = (tgc.jit(f, donate=("x",)).lower(x, y).compilation.result.nodes,)
+    assert [node.attrs["places"][0] for node in plan if node.attrs["kind"] == "map"] == ["in:0"]
