@@ -6,6 +6,8 @@ Of while loops, which may run not even once, only what cannot fail moves out, an
 - What depends on consts alone is computed once, in front of the loop; fills and constants become the body's own.
 - Products of rows of the xs with consts become one large product in front of the loop (the input projections of
   recurrent networks), products with consts that only the ys hold one behind it.
+- Carries that are stacked both before and after each step are stacked once; behind the loop, the second stack is made
+  of the first one and the last carry.
 - Sums over the steps of products, and of sums, which gradients by weights are, become one product behind the loop, over
   the stacks of their operands: a weight's gradient is written once rather than at each step.
 """
