@@ -13,7 +13,7 @@ import pytest
 from machine import HOST, frame_of, run_script
 
 from tgc.backends.cpu import driver as team
-from tgc.backends.cpu.driver import ASLEEP, BRANCH, COPY, HELPERS, LOAD, SET, SWAP, Driver, Int64s
+from tgc.backends.cpu.driver import ASLEEP, BRANCH, COPY, FORK, HELPERS, LANE, LOAD, SET, SWAP, Driver, Int64s
 from tgc.backends.cpu.loader import Loader
 from tgc.errors import BackendError
 from tgc.runtime.cache import KernelCache
@@ -368,6 +368,8 @@ BASES, ARGUMENTS = np.array([0, 64], np.int64), np.array([[0, 5], [1, 0]], np.in
         ([(COPY, 0, -8, 0, 0)], ARGUMENTS, BASES, "a number of bytes is -8"),
         ([(LOAD, 1, 2, 8, 0)], ARGUMENTS, BASES, "an argument is 2, in row 0"),
         ([(BRANCH, 1, 2, 2, 0)], ARGUMENTS, BASES, "a row is 2, in row 0: .* at most 1"),
+        ([(FORK, 0, 0, 0, 0)], ARGUMENTS, BASES, "a number of lanes is 0"),
+        ([(LANE, 0, 2, 0, 0)], ARGUMENTS, BASES, "a row is 2, in row 0: .* at most 1"),
         ([(64, 0, 1, 1, 0)], ARGUMENTS, np.array([64, 64]), r"bases\[0\] is 64"),
         ([(64, 0, 1, 1, 0)], ARGUMENTS, np.array([[0, 64]]), "bases must be int64"),
     ],
@@ -376,3 +378,42 @@ def test_tables_are_checked(driver: Driver, launches: object, arguments: Int64s,
     table = launches if isinstance(launches, np.ndarray) else np.array(launches, np.int64)
     with pytest.raises(BackendError, match=message):
         driver.frame(table, arguments, bases)
+
+
+def lanes_of(kernel: int, steps: int, other: int) -> tuple[Int64s, Int64s]:
+    """Rows of two lanes, each of which counts in a word of its own; the second one calls another kernel."""
+    rows = [(FORK, 2, 0, 0, 0), (LANE, 3, 7, 0, 0), (LANE, 7, 11, 0, 0)]
+    for lane, address in enumerate((kernel, other)):
+        word, top = 3 + 8 * lane, 4 + 4 * lane
+        rows += [
+            (SET, word, 0, 0, 0),
+            (address, 8 * lane, 4, 4, 1),
+            (SET, word, word, 1, 0),
+            (BRANCH, word, steps, top, 0),
+        ]
+    rows.append((kernel, 16, 1, 1, 1))
+    arguments = np.zeros((17, 2), np.int64)
+    arguments[[0, 8, 16]] = [(1, 0), (1, 64), (1, 128)]
+    return np.array(rows, np.int64), arguments
+
+
+@pytest.mark.parametrize("first", [0, 1])  # a row to begin with: behind the fork, lanes run one after the other
+def test_lanes_run_side_by_side(driver: Driver, load: Callable[[str], int], first: int) -> None:
+    kernel = load("def kernel(x: i64[:], lo, hi, part):\n    x[0] = x[0] + hi - lo")
+    x, steps = np.zeros(24, np.int64), 1000
+    rows, arguments = lanes_of(kernel, steps, kernel)
+    frame = driver.frame(rows, arguments, np.array([0, x.ctypes.data, *[0] * 20], np.int64))
+    for turn in range(1, 4):
+        assert driver.run(frame, first) == 0
+        assert x[[0, 8, 16]].tolist() == [4 * steps * turn, 4 * steps * turn, turn]
+
+
+def test_a_lane_that_fails_ends_the_run(driver: Driver, load: Callable[[str], int]) -> None:
+    good = load("def kernel(x: i64[:], lo, hi, part):\n    x[0] += 1")
+    bad = load("def kernel(x: i64[:], lo, hi, part):\n    x[0] += 1\n    return 7 if x[0] == 20 else 0")
+    x = np.zeros(24, np.int64)
+    rows, arguments = lanes_of(good, 100, bad)
+    frame = driver.frame(rows, arguments, np.array([0, x.ctypes.data, *[0] * 20], np.int64))
+    assert driver.run(frame) == 9
+    assert frame.failure == 7
+    assert x[[0, 8, 16]].tolist() == [400, 20, 0]  # the other lane comes to its end

@@ -16,8 +16,8 @@ from pathlib import Path
 from tgc.errors import ConfigError
 
 PIPELINE = (  # the passes, in order, unless TGC_PIPELINE names others
-    "attention,inline,fold,simplify,hoist,sink,simplify,attention,winograd,decompose,layout,hoist,fold,simplify,split,"
-    "fuse"
+    "attention,inline,fold,simplify,hoist,sink,simplify,attention,winograd,decompose,lanes,layout,hoist,fold,simplify,"
+    "split,fuse"
 )
 
 

@@ -34,7 +34,9 @@ SWAP = 2  # word, word: exchange two bases
 COPY = 3  # index of the first of two arguments, bytes: copy from the second's address to the first's
 LOAD = 4  # word, index of an argument, bytes (1, 4 or 8): bases[word] = the integer at the argument's address
 BRANCH = 5  # word, number, row: go on at that row if bases[word] < number
-STEERING = 6  # the first number that is none of them
+FORK = 6  # n: the n rows that follow are lanes, whose rows threads run at the same time
+LANE = 7  # row, row: the lane is the rows from the first to the second
+STEERING = 8  # the first number that is none of them
 
 # Words of a team; what different threads write lies in different cache lines of eight words.
 BUSY = 0
@@ -44,6 +46,9 @@ STOP, ACQUIRE, RELEASE, YIELD, CLAIMS = 24, 25, 26, 27, 28  # set from Python: a
 HELPERS, HELPER_WORDS = 32, 8  # per helper:
 ASLEEP, LOCK, PRESENT = 0, 1, 2  # whether it sleeps, the lock that it sleeps on, whether a thread is there
 MAX_PARTS = 4096  # claims of a team
+
+# of `run` and `lane` in launch.py, which are those of a frame; ROW is the row at which the lanes that run begin
+PARAMETERS, ROW = 10, 9
 
 SPINS = 1 << 14  # turns that a helper waits for the next launch before it sleeps: some 0.5 ms
 PATIENCE = 64  # turns of waiting after which a thread offers its core to others
@@ -59,7 +64,9 @@ class Frame:
             is passed over), most parts, number of arguments. The tiles are split into min(parts, tiles) contiguous
             ranges, whatever threads run them: with n parts of m tiles, part p is the tiles p * m // n to
             (p + 1) * m // n. Rows that begin with `SET`, `SWAP`, `COPY`, `LOAD` or `BRANCH` instead of an address make
-            loops and branches of the launches between them.
+            loops and branches of the launches between them. Behind a `FORK` and its `LANE`s the rows of the lanes
+            follow, one lane after the other: that is how one thread runs them. Lanes have words and arguments of
+            their own.
         arguments: int64 [m, 2], a row per argument, those of a launch in sequence: base and offset. The kernel gets
             bases[base] + offset.
         bases: int64 [b], addresses of buffers, read at each launch, and words that steer loops. bases[0] is 0, so base
@@ -71,24 +78,25 @@ class Frame:
 
     __slots__ = ("_failure", "_resolved", "_words", "address", "arguments", "bases", "launches")
 
-    def __init__(self, launches: Int64s, arguments: Int64s, bases: Int64s, team: int, threads: int) -> None:
+    def __init__(self, launches: Int64s, arguments: Int64s, bases: Int64s, team: int, threads: int, lane: int) -> None:
         _check(launches, arguments, bases)
         self.launches, self.arguments, self.bases = launches, arguments, bases
         self._resolved = np.zeros(len(arguments) + 1, np.int64)
         self._failure = np.zeros(1, np.int64)
-        self._words = np.array(  # the parameters of `run` in launch.py
-            [
-                launches.ctypes.data,
-                arguments.ctypes.data,
-                bases.ctypes.data,
-                self._resolved.ctypes.data,
-                team,
-                threads,
-                self._failure.ctypes.data,
-            ],
-            np.int64,
-        )
+        self._words = np.zeros(PARAMETERS, np.int64)
         self.address: int = self._words.ctypes.data
+        self._words[:] = (
+            launches.ctypes.data,
+            arguments.ctypes.data,
+            bases.ctypes.data,
+            self._resolved.ctypes.data,
+            team,
+            threads,
+            self._failure.ctypes.data,
+            lane,
+            self.address,
+            0,
+        )
 
     @property
     def failure(self) -> int:
@@ -112,8 +120,8 @@ class Driver:
     """
 
     def __init__(self, target: CpuTarget, cache: KernelCache, loader: Loader) -> None:
-        run, helper = load_kernels(launch_loop(), target, cache, loader)
-        self._run = _Kernel(run)
+        run, lane, helper = load_kernels(launch_loop(), target, cache, loader)
+        self._run, self._lane = _Kernel(run), lane
         self._team = _Team(_Kernel(helper), target.threads)
 
     @property
@@ -126,7 +134,7 @@ class Driver:
         Raises:
             BackendError: a table has a wrong shape or dtype, or an entry that lies outside another table.
         """
-        return Frame(launches, arguments, bases, self._team.address, self._team.threads)
+        return Frame(launches, arguments, bases, self._team.address, self._team.threads, self._lane)
 
     def run(self, frame: Frame, first: int = 0, last: int | None = None) -> int:
         """Run the launches first..last (all by default) of a frame, in order, without the GIL.
@@ -141,9 +149,9 @@ class Driver:
 
 
 def launch_loop() -> list[tuple[str, str]]:
-    """The native half, as kernels `(source, name)`: the launch loop, and where its helpers live."""
+    """The native half, as kernels `(source, name)`: the launch loop, that of lanes, and where its helpers live."""
     source = Path(__file__).with_name("launch.py").read_text(encoding="utf-8")
-    return [(source, "run"), (source, "helper")]
+    return [(source, "run"), (source, "lane"), (source, "helper")]
 
 
 class _Team:
@@ -284,4 +292,6 @@ _OPERANDS = {
     COPY: (("an index of two arguments", 0), ("a number of bytes", 0)),
     LOAD: (("a word", 1), ("an argument", 0), ("a size", 1)),
     BRANCH: (("a word", 0), ("a number", _ANY), ("a row", 0)),
+    FORK: (("a number of lanes", 1),),
+    LANE: (("a row", 0), ("a row", 0)),
 }  # what the words of a row are, and the least that each may be

@@ -7,15 +7,16 @@ tensors are, which of two buffers holds a carry, how often a loop has run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from tgc.backends.cpu.callback import Callback
-from tgc.backends.cpu.driver import BRANCH, COPY, LAUNCH_WORDS, LOAD, SET, STEERING, SWAP, Int64s
+from tgc.backends.cpu.driver import BRANCH, COPY, FORK, LANE, LAUNCH_WORDS, LOAD, SET, STEERING, SWAP, Int64s
 from tgc.backends.cpu.plan import ARENA, ZERO
 from tgc.backends.loops.ir import Const, Kernel
 from tgc.errors import BackendError
@@ -33,6 +34,7 @@ Numbered: TypeAlias = tuple[Kernel | Callback, int]  # a kernel or what stands f
 GRAIN = 1 << 14  # work (elementary operations) below which a launch is not shared by threads
 PARTS = 4  # parts of a shared launch per thread, at least, so that a thread that is held up delays the others little
 MORE, SHARE = 64, 1 << 18  # and so many at most where each still has so much work
+LINE = 8  # words of a line of the cache
 
 
 def parts_of(kernel: Kernel | Callback, threads: int) -> int:
@@ -181,11 +183,13 @@ class Flattener:
         arena: int,
         steps: int,
         kept: Mapping[int, Place] = MappingProxyType({}),
+        stacked: Mapping[int, Place] = MappingProxyType({}),
     ) -> tuple[list[Place], list[Place], list[tuple[int, int]]]:
         """Where each step of a loop finds its carries and leaves them, and the words to exchange after it.
 
         After `steps` steps, if it is their number modulo two, the carries lie where the results belong; except those in
-        `kept`, which each step leaves at these places for the next one.
+        `kept`, which each step leaves at these places for the next one. Those in `stacked` each step finds at these
+        places, and leaves them where a word points to.
         """
         found: list[Place] = []
         left: list[Place] = []
@@ -196,32 +200,73 @@ class Flattener:
                 found.append((self._pointer(first[k]), 0))
                 left.append(kept[k])
                 continue
+            if k in stacked:
+                self.copy(first[k], stacked[k], node.body.inputs[k].type)
+                found.append(stacked[k])
+                left.append((self._pointer(target), 0))
+                continue
             if k not in scratch.buffers:
-                self.copy(first[k], target, node.results[k].type)
+                self.copy(first[k], target, node.body.inputs[k].type)
                 found.append(target)
                 left.append(target)
                 continue
             buffers = [target, (ARENA, arena + scratch.buffers[k])]
             if steps % 2:
                 buffers.reverse()
-            self.copy(first[k], buffers[0], node.results[k].type)
+            self.copy(first[k], buffers[0], node.body.inputs[k].type)
             one, other = map(self._pointer, buffers)
             found.append((one, 0))
             left.append((other, 0))
             swaps.append((one, other))
         return found, left, swaps
 
+    def lanes(self, lanes: Sequence[Callable[[], None]]) -> None:
+        """The rows that each of some functions adds, for threads that do not meet before all of them are done."""
+        self._row(FORK, len(lanes))
+        headers = [self._row(LANE) for _ in lanes]
+        threads, self.threads = self.threads, 1
+        for header, lane in zip(headers, lanes, strict=True):
+            self._rows[header][1] = len(self._rows)
+            lane()
+            self._rows[header][2] = len(self._rows)
+            self.words += LINE  # what different threads write lies in different lines of the cache
+            self._arguments += [(ZERO, 0)] * LINE
+        self.threads = threads
+
     def scan(self, node: Node, operands: Sequence[Place], results: Sequence[Place], arena: int) -> None:
-        """Counts in a word; words that point to rows of xs and ys move on after each step: one word for all that lie in
-        one buffer and have rows of one size.
-        """
-        body, n, m = node.body, node.attrs["carries"], node.attrs["xs"]
-        length, reverse = node.attrs["length"], node.attrs["reverse"]
+        """All steps; those of each lane by themselves."""
+        n, m, length = (node.attrs[key] for key in ("carries", "xs", "length"))
         if length == 0:
             for first, target, v in zip(operands[:n], results[:n], node.results[:n], strict=True):
                 self.copy(first, target, v.type)
             return
-        strides = [v.type.nbytes for v in (*body.inputs[n : n + m], *body.outputs[n:])]
+        taken, made = ([v.type.nbytes for v in values] for values in (node.body.inputs, node.body.outputs))
+        lanes = node.attrs.get("lanes", 1)
+        if lanes == 1:
+            self._steps(node, operands, results, arena, [*taken[n : n + m], *made[n:]])
+            return
+        cut = scan.cut_inputs([v.type for v in node.operands], node.body, length, n, m)
+        own = [size * mine for size, mine in zip(taken, cut, strict=True)]
+        strides = [size * (lanes if mine else 1) for size, mine in zip(taken, cut, strict=True)][n : n + m]
+        strides += [size * lanes for size in made[n:]]
+        scratch = Scratch.of(node)
+
+        def part(places: Sequence[Place], sizes: Sequence[int], k: int) -> list[Place]:
+            return [(base, offset + k * size) for (base, offset), size in zip(places, sizes, strict=True)]
+
+        def lane(k: int) -> None:
+            self._steps(node, part(operands, own, k), part(results, made, k), arena + k * scratch.lane, strides)
+
+        self.lanes([partial(lane, k) for k in range(lanes)])
+
+    def _steps(
+        self, node: Node, operands: Sequence[Place], results: Sequence[Place], arena: int, strides: Sequence[int]
+    ) -> None:
+        """Counts in a word; words that point to rows of xs and ys move on by their strides after each step: one word
+        for all that lie in one buffer and have rows of one size.
+        """
+        body, n, m = node.body, node.attrs["carries"], node.attrs["xs"]
+        length, reverse = node.attrs["length"], node.attrs["reverse"]
         pointers: dict[object, tuple[int, int]] = {}
         rows: list[Place] = []
         for (base, offset), stride in zip((*operands[n : n + m], *results[n:]), strides, strict=True):
@@ -230,9 +275,17 @@ class Flattener:
                 pointers[key] = self._pointer((base, stride * (length - 1) * reverse)), stride
             rows.append((pointers[key][0], offset))
         made = dict(zip(body.outputs[n:], rows[m:], strict=True))
-        kept = {k: made[body.outputs[k]] for k in Scratch.of(node).buffers if body.outputs[k] in made}
-        found, left, swaps = self._carries(node, operands, results[:n], arena, length, kept)
+        buffers = Scratch.of(node).buffers
+        kept = {k: made[body.outputs[k]] for k in buffers if body.outputs[k] in made}
+        stacked = {k: made[v] for k, v in enumerate(body.inputs[:n]) if v in made and k in buffers and k not in kept}
+        found, left, swaps = self._carries(node, operands, results[:n], arena, length, kept, stacked)
         counter = self._pointer((ZERO, 0))
+        # each step leaves a stacked carry in the row where the next one finds it, the last one where the result belongs
+        step = dict(pointers.values())
+        following = {k: (word, at + (-step[word] if reverse else step[word])) for k, (word, at) in stacked.items()}
+        if length > 1:
+            for k, row in following.items():
+                self._row(SET, left[k][0], *row)
         top = len(self._rows)
         self.graph(body, [*found, *rows[:m], *operands[n + m :]], [*left, *rows[m:]], arena)
         for k, row in kept.items():
@@ -242,9 +295,15 @@ class Flattener:
         for word, stride in pointers.values():
             self._row(SET, word, word, -stride if reverse else stride)
         self._row(SET, counter, counter, 1)
+        for k, row in following.items():
+            self._row(SET, left[k][0], *row)
+        if stacked:
+            self._row(BRANCH, counter, length - 1, len(self._rows) + 1 + len(stacked))
+            for k in stacked:
+                self._row(SET, left[k][0], *results[k])
         self._row(BRANCH, counter, length, top)
         for k in kept:
-            self.copy(found[k], results[k], node.results[k].type)
+            self.copy(found[k], results[k], body.inputs[k].type)
 
     def while_loop(self, node: Node, operands: Sequence[Place], results: Sequence[Place], arena: int) -> None:
         """The condition's flag decides before each step; in the end, carries may lie in either of their buffers."""

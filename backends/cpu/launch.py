@@ -3,8 +3,9 @@
 Between the launches there may be rows that steer: they set words among the bases, copy memory and branch, so that loops
 and branches of a program stay in native code. The arguments of a launch are resolved right before it.
 
-This file is a kernel source (see `compile.py`) with two kernels. `run` is entered once per call of a program; `helper`
-is where each helper thread lives. They meet in the words of the team, an int64 array whose address is `team`.
+This file is a kernel source (see `compile.py`) with three kernels. `run` is entered once per call of a program;
+`helper` is where each helper thread lives. They meet in the words of the team, an int64 array whose address is `team`.
+`lane` runs rows that do not meet those of other lanes: to the team it is a launch like any other, of a part for each.
 
 A parallel launch is published by the thread that leads it: it opens one claim per part by writing the number of the
 launch there, then makes that number the team's TICKET. Every thread that sees the ticket takes open claims, by atomic
@@ -36,6 +37,7 @@ from tgc.backends.cpu.driver import (
     CLAIMS,
     COPY,
     DONE,
+    FORK,
     HELPER_WORDS,
     HELPERS,
     KERNEL,
@@ -46,6 +48,7 @@ from tgc.backends.cpu.driver import (
     PATIENCE,
     PRESENT,
     RELEASE,
+    ROW,
     SET,
     SPINS,
     STATUS,
@@ -305,24 +308,22 @@ def steer(code, a, b, c, row, arguments, bases):
     return row + 1
 
 
-def run(
-    launches: i64[:],
-    arguments: i64[:],
-    bases: i64[:],
-    resolved: i64[:],
-    team: i64,
-    threads: i64,
-    failure: i64[:],
-    lo,
-    hi,
-    part,
-):
+@njit
+def walk(launches, arguments, bases, resolved, team, threads, failure, lane, words, lo, hi):
     """Run the rows lo..hi; 0, or one more than the number of the launch that failed, its status in `failure`."""
     first = address_of(resolved)
     k = lo
     while k < hi:
         row = LAUNCH_WORDS * k
         kernel, begin, tiles, parts = launches[row], launches[row + 1], launches[row + 2], launches[row + 3]
+        if kernel == FORK and threads > 1 and exchange(team, BUSY, 0, 1):
+            words[ROW] = k
+            failed = lead(team, threads, lane, address_of(words), begin, begin)
+            store(team, BUSY, 0)
+            if failed != 0:
+                return failed
+            k = launches[row + LAUNCH_WORDS * begin + 2]
+            continue
         if kernel < STEERING:
             k = steer(kernel, begin, tiles, parts, k, arguments, bases)
             continue
@@ -344,6 +345,29 @@ def run(
         if status != 0:
             failure[0] = status
             return k
+    return 0
+
+
+def run(
+    launches: i64[:], arguments: i64[:], bases: i64[:], resolved: i64[:], team: i64, threads: i64, failure: i64[:],
+    lane: i64, words: i64[:], fork: i64, lo, hi, part,
+):  # fmt: skip
+    """Run the rows lo..hi, alone or with the team, as `walk` does."""
+    return walk(launches, arguments, bases, resolved, team, threads, failure, lane, words, lo, hi)
+
+
+def lane(
+    launches: i64[:], arguments: i64[:], bases: i64[:], resolved: i64[:], team: i64, threads: i64, failure: i64[:],
+    lane: i64, words: i64[:], fork: i64, lo, hi, part,
+):  # fmt: skip
+    """Run the lanes lo..hi of row `fork`, whose launches are shared with nobody; as `walk` does."""
+    for p in range(lo, hi):
+        row = LAUNCH_WORDS * (fork + 1 + p)
+        failed = walk(
+            launches, arguments, bases, resolved, team, 1, failure, lane, words, launches[row + 1], launches[row + 2]
+        )
+        if failed != 0:
+            return failed
     return 0
 
 

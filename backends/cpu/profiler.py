@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tgc.backends.cpu.driver import BRANCH, COPY, Driver, Frame
+from tgc.backends.cpu.driver import BRANCH, COPY, FORK, LANE, Driver, Frame, Int64s
 from tgc.backends.cpu.program import CpuProgram
 from tgc.runtime.profile import Profile, Roofline, Row
 
@@ -43,8 +43,8 @@ class _Stepper:
         k, rows, failed = 0, frame.launches.tolist(), 0
         while k < len(rows) and not failed:
             code, a, b, c, _ = rows[k]
-            if code == BRANCH:
-                k = c if frame.bases[a] < b else k + 1
+            if code in (BRANCH, FORK, LANE):  # lanes run one after the other
+                k = c if code == BRANCH and frame.bases[a] < b else k + 1
                 continue
             start = now()
             failed = run(frame, k, k + 1)
@@ -91,8 +91,12 @@ def profile(program: CpuProgram, arrays: Sequence[np.ndarray], roofline: Rooflin
 
 
 def _rows(program: CpuProgram, rounds: Sequence[dict[int, tuple[int, int]]], roofline: Roofline) -> list[Row]:
-    """A row for each node that launched, one for all copies, one for the steering of loops."""
+    """A row for each node that launched, one for all copies, one for the steering of loops.
+
+    Lanes have been run one after the other; each has its share of the time of those that run side by side.
+    """
     plan = program.told()
+    beside = _beside(plan.rows, program.driver.threads)
     gathered: dict[int | str, list[int]] = {}  # rows of the frame, by the number of a node or what they do
     for k in sorted(rounds[0]):
         steering = "copy" if plan.rows[k, 0] == COPY else "loops and branches"
@@ -100,10 +104,12 @@ def _rows(program: CpuProgram, rounds: Sequence[dict[int, tuple[int, int]]], roo
         gathered.setdefault(plan.facts[owner].node if owner >= 0 else steering, []).append(k)
     found = []
     for what, rows in gathered.items():
-        seconds = statistics.median(sum(r[k][0] for k in rows) for r in rounds) * 1e-9
+        seconds = statistics.median(sum(r[k][0] / beside[k] for k in rows) for r in rounds) * 1e-9
         launches = sum(rounds[0][k][1] for k in rows)
         if isinstance(what, int):
-            fact, times = plan.facts[plan.owners[rows[0]]], rounds[0][rows[0]][1]
+            facts = {k: plan.facts[plan.owners[k]] for k in rows}
+            fact = facts[rows[0]]
+            times = sum(rounds[0][k][1] for k in rows if facts[k].kernel == fact.kernel)  # in all lanes
             work, data = fact.flops * times, fact.bytes * times
             limit = roofline.seconds(work, data, fact.itemsize)
             name = fact.kernel + " (again)" * fact.again
@@ -112,4 +118,13 @@ def _rows(program: CpuProgram, rounds: Sequence[dict[int, tuple[int, int]]], roo
             data = sum(2 * int(plan.rows[k, 2]) * rounds[0][k][1] for k in rows) if what == "copy" else 0
             limit = roofline.seconds(0, data)
             found.append(Row(f"({what})", "copy", launches, seconds, 0, data, limit))
+    return found
+
+
+def _beside(rows: Int64s, threads: int) -> Int64s:
+    """For each row of a frame how many lanes run at the same time as its own, that one included."""
+    found = np.ones(len(rows), np.int64)
+    for k in np.flatnonzero(rows[:, 0] == FORK):
+        lanes = rows[k + 1 : k + 1 + rows[k, 1]]
+        found[lanes[0, 1] : lanes[-1, 2]] = min(threads, len(lanes))
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from tgc.backends.loops.axes import Axis, collapse, nest, unflatten
 from tgc.backends.loops.guards import cut
@@ -110,9 +111,20 @@ def _piecewise(pull: Pull, node: Node) -> tuple[tuple[Stmt, ...], int]:
             loops.append(For(j.name, Const(0, I64), size, (store,)))
         start = start + size
     if others:
-        loops.append(For("j", Const(0, I64), pull.size(node.operands[0], len(rows)), tuple(together)))
+        loops.append(For("j", Const(0, I64), pull.size(node.operands[0], len(rows)), _reading_first(together, whole)))
     lets = [Let(var, value) for var, value in unflatten(rows, Var("tile"))]
     return (*lets, *loops), math.prod(a.size for a in rows)
+
+
+def _reading_first(stores: Sequence[Store], whole: Buffer) -> tuple[Stmt, ...]:
+    """Stores behind the loads of operands in whose place `whole` may be stored: they are as large."""
+    every = walk([s.value for s in stores])
+    guarded = {x for g in every if isinstance(g, Guard) for x in walk([g.then, g.otherwise])}
+    found = [x for x in every if isinstance(x, Load) and x.buffer.sizes == whole.sizes and x not in guarded]
+    names: dict[Expr, Expr] = {x: Var(f"piece{k}", x.dtype) for k, x in enumerate(found)}
+    memo: dict[Expr, Expr] = {}
+    lets = [Let(f"piece{k}", x) for k, x in enumerate(found)]
+    return (*lets, *(replace(s, value=substitute(s.value, names.get, memo)) for s in stores))
 
 
 def _panels(out: TensorType) -> bool:

@@ -14,9 +14,10 @@ from tgc.ops.control import Joint, Run, fit, input_types, output_types, zeros
 from tgc.ops.control_batch import scan_batch
 from tgc.ops.control_jvp import scan_jvp
 from tgc.ops.elementwise import add, cast, mul, neg, select, sub
-from tgc.ops.kinds import REPEATABLE, Control, flag, integer, places, region
+from tgc.ops.kinds import REPEATABLE, Control, Elementwise, flag, integer, places, region
 from tgc.ops.samples import samples
-from tgc.types import TensorType, is_inexact
+from tgc.sizes import is_size
+from tgc.types import TensorType, is_inexact, type_of
 
 
 def stacked(t: TensorType, length: int) -> TensorType:
@@ -25,20 +26,58 @@ def stacked(t: TensorType, length: int) -> TensorType:
 
 
 def _type(
-    op: Control, operands: list[TensorType], body: Graph, length: int, carries: int, xs: int, **attrs: Any
+    op: Control, operands: list[TensorType], body: Graph, length: int, carries: int, xs: int, lanes: int = 1, **_: Any
 ) -> tuple[TensorType, ...]:
     taken, made = input_types(body), output_types(body)
     if length < 0 or carries < 0 or xs < 0 or carries + xs > len(taken) or carries > len(made):
         raise op.refuse(f"{carries} carries, {xs} xs and length {length} do not fit the body @{body.name}", operands)
+    if lanes != 1:
+        cut = cut_inputs(operands, body, length, carries, xs)
+        if lanes < 1 or not all(cut[:carries]) or not all(t.shape for t in made):
+            raise op.refuse(f"{lanes} lanes do not fit the body @{body.name}", operands)
+        taken = [joined(t, lanes) if cut[k] else t for k, t in enumerate(taken)]
+        made = [joined(t, lanes) for t in made]
     each = [stacked(t, length) if carries <= k < carries + xs else t for k, t in enumerate(taken)]
     fit(op, operands, "the operands", operands, each)
     fit(op, operands, f"the carries that the body @{body.name} returns", made[:carries], taken[:carries])
     return (*made[:carries], *(stacked(t, length) for t in made[carries:]))
 
 
+def joined(t: TensorType, lanes: int) -> TensorType:
+    """The type of what lanes have of type `t` each, together."""
+    return TensorType(t.dtype, (t.shape[0] * lanes, *t.shape[1:]))
+
+
+def cut_inputs(operands: Sequence[TensorType], body: Graph, length: int, carries: int, xs: int) -> list[bool]:
+    """Which operands of a scan with lanes each lane has a part of: those that are not as the body takes them."""
+    each = [stacked(t, length) if carries <= k < carries + xs else t for k, t in enumerate(input_types(body))]
+    return [t.rank > 0 and a.shape != t.shape for a, t in zip(operands, each, strict=True)]
+
+
 def _reference(
-    run: Run, *operands: np.ndarray, body: Graph, length: int, reverse: bool, carries: int, xs: int, **_: Any
+    run: Run,
+    *operands: np.ndarray,
+    body: Graph,
+    length: int,
+    reverse: bool,
+    carries: int,
+    xs: int,
+    lanes: int = 1,
+    **_: Any,
 ) -> Any:
+    if lanes > 1:
+        cut = cut_inputs([type_of(a) for a in operands], body, length, carries, xs)
+        axes = [int(carries <= k < carries + xs) if c else None for k, c in enumerate(cut)]
+        pairs = zip(operands, axes, strict=True)
+        parts = [[a] * lanes if axis is None else np.split(a, lanes, axis) for a, axis in pairs]
+        found = zip(
+            *(
+                _reference(run, *mine, body=body, length=length, reverse=reverse, carries=carries, xs=xs)
+                for mine in zip(*parts, strict=True)
+            ),
+            strict=True,
+        )
+        return tuple(np.concatenate(r, int(k >= carries)) for k, r in enumerate(found))
     state = operands[:carries]
     rows, consts = operands[carries : carries + xs], operands[carries + xs :]
     ys = [np.empty((length, *v.shape), v.dtype) for v in body.outputs[carries:]]
@@ -136,8 +175,12 @@ def _gradient(
     inputs, cotangents = both.inputs[: len(body.inputs)], both.inputs[len(body.inputs) :]
     primal, pulled = both.outputs[: len(gs)], dict(zip(reached, both.outputs[len(gs) :], strict=True))
     cut = _Cut.of(both, len(gs), inputs[:carries], inputs[carries : carries + xs])
-    kept = [*(v for v in inputs[:carries] if v in cut.inputs), *cut.kept]
-    rows = dict(zip(kept, _keep(node, both, kept, primal, carries), strict=True))
+    groups = _parts(cut.kept, primal)
+    kept: list[tuple[Value, ...]] = [(v,) for v in inputs[:carries] if v in cut.inputs]
+    kept += [*groups, *((v,) for v in cut.kept if not any(v in group for group in groups))]
+    wholes = {Value(TensorType(group[0].dtype, _joined_shape(group)), name="parts"): group for group in groups}
+    stands = {group: whole for whole, group in wholes.items()}
+    rows = dict(zip((stands.get(k, k[0]) for k in kept), _keep(node, both, kept, primal, carries), strict=True))
     rows |= {v: operands[carries + j] for j, v in enumerate(inputs[carries : carries + xs]) if v in cut.inputs}
     rows |= {ct: gs[k] for k, ct in zip(given, cotangents, strict=True) if k >= carries}
     consts = {v: operands[carries + xs + j] for j, v in enumerate(inputs[carries + xs :]) if v in cut.inputs}
@@ -148,6 +191,13 @@ def _gradient(
     totals = [builder.input(inputs[k].type, f"sum{k}") for k in sums]
     env |= {v: builder.input(v.type, v.name if v.node is None else v.node.op.name) for v in (*rows, *consts)}
     env |= {c.value: builder.adopt(c) for c in both.constants}
+    for whole, group in wholes.items():
+        at = 0
+        for v in group:
+            start, stop = ((*(0 for _ in v.shape[1:]), at), (*v.shape[:-1], at + v.shape[-1]))
+            attrs = {"start": start, "stop": stop, "step": (1,) * v.type.rank}
+            (env[v],) = builder.emit(movement.slice_, (env[whole],), attrs)
+            at += v.shape[-1]
     for inner in cut.nodes:
         types = [r.type for r in inner.results]
         made = builder.emit(inner.op, [env[v] for v in inner.operands], inner.attrs, inner.loc, types=types)
@@ -166,10 +216,44 @@ def _gradient(
     return tuple(found.get(k) for k in range(len(operands)))
 
 
-def _keep(node: Node, both: Graph, kept: Sequence[Value], primal: Sequence[Value], carries: int) -> list[Any]:
-    """Tracers of the stacks of values of a body, which scan `node` returns already or from now on."""
+def _joined_shape(group: Sequence[Value]) -> tuple[int, ...]:
+    """Of the values of a group side by side."""
+    return (*group[0].shape[:-1], sum(v.shape[-1] for v in group))
+
+
+def _parts(kept: Sequence[Value], primal: Sequence[Value]) -> list[tuple[Value, ...]]:
+    """Values that are functions of the parts of one value along its last axis, as gates are, each by itself: kept side
+    by side, they have its shape, and may lie where it, or what it was computed from, was.
+    """
+    found: dict[Value, dict[int, Value]] = {}
+    for v in kept:
+        x = v
+        while x.node is not None and isinstance(x.node.op, Elementwise) and len(x.node.operands) == 1:
+            (x,) = x.node.operands
+        if x.node is None or x.node.op is not movement.slice_ or v in primal or v.dtype != x.dtype or not x.type.rank:
+            continue
+        (whole,), attrs = x.node.operands, x.node.attrs
+        if is_size(whole.shape[-1]) or is_size(attrs["start"][-1]) or is_size(x.shape[-1]):
+            continue
+        if attrs["step"] == (1,) * x.type.rank and x.shape[:-1] == whole.shape[:-1]:
+            found.setdefault(whole, {}).setdefault(attrs["start"][-1], v)
+    groups = []
+    for whole, at in found.items():
+        group = tuple(at[start] for start in sorted(at))
+        even = {v.shape for v in group} == {group[0].shape} and len({*group}) == len(group) > 1
+        if even and _joined_shape(group) == whole.shape:
+            groups.append(group)
+    return groups
+
+
+def _keep(
+    node: Node, both: Graph, kept: Sequence[tuple[Value, ...]], primal: Sequence[Value], carries: int
+) -> list[Any]:
+    """Tracers of the stacks of values of a body, which scan `node` returns already or from now on; of several values
+    side by side.
+    """
     record: Any = recorder()
-    listed = list(primal)
+    listed: list[Any] = [(v,) for v in primal]
     new = [v for v in kept if v not in listed[carries:]]
     if new:
         builder = Builder(node.body.name)
@@ -186,7 +270,15 @@ def _keep(node: Node, both: Graph, kept: Sequence[Value], primal: Sequence[Value
             return made
 
         outputs = rebuild(both, builder, [*inputs, *extra], noted)[: len(primal)]
-        body = builder.build([*outputs, *(values[v] for v in new)])
+        more = [
+            values[group[0]]
+            if len(group) == 1
+            else builder.emit(movement.concat, [values[v] for v in group], {"axis": group[0].type.rank - 1}, node.loc)[
+                0
+            ]
+            for group in new
+        ]
+        body = builder.build([*outputs, *more])
         body = Graph(body.name, tuple(inputs), body.constants, body.nodes, body.outputs)
         types = node.op.infer([v.type for v in node.operands], {**node.attrs, "body": body})
         record.builder.extend(node, {**node.attrs, "body": body}, types)
@@ -197,7 +289,7 @@ def _keep(node: Node, both: Graph, kept: Sequence[Value], primal: Sequence[Value
 scan = Control(
     "scan",
     attrs={"body": region, "length": integer, "reverse": flag, "carries": integer, "xs": integer, "places": places},
-    optional=REPEATABLE,
+    optional={**REPEATABLE, "lanes": integer},
     type_rule=_type,
     reference=_reference,
     grad=_gradient,
@@ -209,4 +301,7 @@ scan = Control(
 
 Operands: initial carries, xs, consts. Results: final carries, ys. Step i reads and writes row i; with `reverse` the
 last step comes first.
+
+With n `lanes` (see the pass of that name) the carries are cut along their first axis in n equal parts, and so are rows
+of the ys, and those rows of the xs and consts that the body takes a part of; the body computes one part.
 """

@@ -8,6 +8,7 @@ from tgc.passes import (
     fuse,
     hoist,
     inline,
+    lanes,
     layout,
     memory,
     rematerialize,
@@ -20,6 +21,6 @@ from tgc.passes.manager import PASSES, Compilation, Pass, Refusal, parse_pipelin
 
 __all__ = [
     "PASSES", "PIPELINE", "Compilation", "Pass", "Refusal", "attention", "decompose", "fold", "fuse", "hoist", "inline",
-    "layout", "memory", "parse_pipeline", "refuse", "register", "rematerialize", "rules", "run", "simplify", "split",
-    "winograd",
+    "lanes", "layout", "memory", "parse_pipeline", "refuse", "register", "rematerialize", "rules", "run", "simplify",
+    "split", "winograd",
 ]  # fmt: skip

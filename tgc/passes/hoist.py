@@ -6,12 +6,15 @@ Of while loops, which may run not even once, only what cannot fail moves out, an
 - What depends on consts alone is computed once, in front of the loop; fills and constants become the body's own.
 - Products of rows of the xs with consts become one large product in front of the loop (the input projections of
   recurrent networks), products with consts that only the ys hold one behind it.
+- Carries that are stacked both before and after each step are stacked once; behind the loop, the second stack is made
+  of the first one and the last carry.
 - Sums over the steps of products, and of sums, which gradients by weights are, become one product behind the loop, over
   the stacks of their operands: a weight's gradient is written once rather than at each step.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -21,7 +24,7 @@ from tgc.ops.contraction import dot
 from tgc.ops.control import while_loop
 from tgc.ops.creation import full
 from tgc.ops.elementwise import add
-from tgc.ops.movement import broadcast, transpose
+from tgc.ops.movement import broadcast, concat, reshape, slice_, transpose
 from tgc.ops.reduce import reduce_sum
 from tgc.ops.scan import scan
 from tgc.passes.hoist_while import FREE, hoist_while
@@ -67,14 +70,17 @@ class _Loop:
         self.outer, self.node, self.operands, self.constants = outer, node, operands, constants
         self.body, self.inner = node.body, Builder(node.body.name)
         self.length: int = node.attrs["length"]
+        self.lanes: int = node.attrs.get("lanes", 1)
         n, m = node.attrs["carries"], node.attrs["xs"]
         inputs, outputs = self.body.inputs, self.body.outputs
-        self.carries = {v: k for k, v in enumerate(inputs[:n]) if outputs[k] is not v}
+        self.carries = {v: k for k, v in enumerate(inputs[:n]) if outputs[k] is not v or self.lanes > 1}
         self.rows = {v: operands[n + j] for j, v in enumerate(inputs[n : n + m])}
         # values of the body that are the same at each step -> the value around the loop
         self.fixed = {
             v: x for v, x in zip(inputs, operands, strict=True) if v not in self.carries and v not in self.rows
         }
+        # consts that each lane has its own part of
+        self.parts = {v for v, x in self.fixed.items() if self.lanes > 1 and v.shape != x.shape}
         for v, stack in list(self.rows.items()):
             if stack.node is not None and stack.node.op is full:
                 attrs = {**stack.node.attrs, "shape": v.shape}
@@ -108,7 +114,7 @@ class _Loop:
         self.uses: dict[Value, int] = {}
         for v in [v for node in self.live for v in node.operands] + [outputs[k] for k in self.outputs]:
             self.uses[v] = self.uses.get(v, 0) + 1
-        self.still = {*self.fixed, *self.body.data}
+        self.still = {*self.fixed, *self.body.data} - self.parts
         for node in self.live:
             if all(v in self.still for v in node.operands):
                 self.still.update(node.results)
@@ -116,18 +122,23 @@ class _Loop:
     def _varies(self, *values: Value) -> bool:
         return not any(v in self.still for v in values)
 
+    def _around(self, v: Value) -> bool:
+        """Whether the rows of a y are made around the loop: those of lanes are not, whose parts they join."""
+        return v in self.still and self.lanes == 1
+
     def _find_products(self) -> None:
         """Products in front of the loop, and those behind it: of ys, and of sums in carries."""
         n, outputs = self.node.attrs["carries"], self.body.outputs
         self.before = {
             node
             for node in self.live
-            if _plain(node)
+            if self.lanes == 1  # else it has been done before there were lanes
+            and _plain(node)
             and any(v in self.rows for v in node.operands)
             and any(v in self.still for v in node.operands)
         }
         self.behind: dict[int, Node] = {}  # output -> what is done behind the loop instead
-        for k in self.outputs:
+        for k in self.outputs if self.lanes == 1 else ():
             made = outputs[k].node
             if made is None or self.uses[outputs[k]] != 1:
                 continue
@@ -152,7 +163,7 @@ class _Loop:
             if k in self.behind:
                 for operand in self.behind[k].operands:
                     (outer if operand in self.still else inner).add(operand)
-            elif k >= n and v in self.still:
+            elif k >= n and self._around(v):
                 outer.add(v)
             else:
                 inner.add(v)
@@ -181,6 +192,7 @@ class _Loop:
         self.around: dict[Value, Value] = dict(self.fixed)
         self.xs: dict[Value, Value] = {}  # around the loop -> in the body
         self.consts: dict[Value, Value] = {}
+        self.own: dict[Value, Value] = {}  # the same of consts that lanes have parts of
         carries = [self.inner.input(v.type, v.name) for v in (self.body.inputs[k] for k in carried)]
         self.env.update(zip((self.body.inputs[k] for k in carried), carries, strict=True))
         for c in self.body.constants:
@@ -190,20 +202,37 @@ class _Loop:
         stacked: dict[Value, None] = {}  # values of the old body that the new one returns at each step
         for k in sorted(self.outputs):
             values = self.behind[k].operands if k in self.behind else outputs[k : k + 1] if k >= n else ()
-            stacked.update(dict.fromkeys(v for v in values if self._varies(v) and v not in self.rows))
+            stacked.update(dict.fromkeys(v for v in values if not self._around(v) and v not in self.rows))
+        # carries that are stacked both before and after each step are stacked once
+        both = ((outputs[k], k) for k in carried if outputs[k] in stacked and self.body.inputs[k] in stacked)
+        shifted = {v: k for v, k in both if v.node is not None}
+        stacked = {v: None for v in stacked if v not in shifted}
         results = [self._inside(outputs[k]) for k in carried] + [self._inside(v) for v in stacked]
         body = self.inner.build(results)
         used = {v for node in body.nodes for v in node.operands} | set(body.outputs)
-        xs, consts = ({x: v for x, v in found.items() if v in used} for found in (self.xs, self.consts))
-        body = Graph(body.name, (*carries, *xs.values(), *consts.values()), body.constants, body.nodes, body.outputs)
+        xs, *consts = ([(x, v) for x, v in found.items() if v in used] for found in (self.xs, self.consts, self.own))
+        more = [*xs, *itertools.chain(*consts)]
+        body = Graph(body.name, (*carries, *(v for _, v in more)), body.constants, body.nodes, body.outputs)
         made: tuple[Value, ...] = ()
         if results:
             attrs = {**self.node.attrs, "body": body, "carries": len(carries), "xs": len(xs)}
             first = [self.operands[k] for k in carried]
-            made = self.outer.emit(scan, [*first, *xs, *consts], attrs, self.node.loc)
+            made = self.outer.emit(scan, [*first, *(x for x, _ in more)], attrs, self.node.loc)
         stacks = {**self.rows, **dict(zip(stacked, made[len(carried) :], strict=True))}
         final = dict(zip(carried, made, strict=False))
+        stacks |= {v: self._after(stacks[self.body.inputs[k]], final[k]) for v, k in shifted.items()}
         return [self._result(k, final, stacks) for k in range(len(outputs))]
+
+    def _after(self, before: Value, final: Value) -> Value:
+        """The stack of what a carry is after each step, by that of what it is before, and the last one."""
+        loc, shape = self.node.loc, before.shape
+        (row,) = self.outer.emit(reshape, (final,), {"shape": (1, *final.shape)}, loc)
+        first = 0 if self.node.attrs["reverse"] else 1
+        attrs = {"start": (first, *(0 for _ in final.shape)), "step": (1,) * len(shape)}
+        attrs["stop"] = (self.length - 1 + first, *final.shape)
+        (others,) = self.outer.emit(slice_, (before,), attrs, loc)
+        both = (others, row) if first else (row, others)
+        return self.outer.emit(concat, both, {"axis": 0}, loc)[0]
 
     def _emit_node(self, node: Node) -> None:
         types = [r.type for r in node.results]
@@ -222,6 +251,8 @@ class _Loop:
             return self.env[v]
         if v in self.rows:
             self.env[v] = self._input(self.xs, self.rows[v], v)
+        elif v in self.parts:
+            self.env[v] = self._input(self.own, self.fixed[v], v)
         elif v.node in self.before:
             self.env[v] = self._input(self.xs, self._product_of_rows(v.node), v)
         else:

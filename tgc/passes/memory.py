@@ -17,10 +17,11 @@ from typing import Any, ClassVar, TypeAlias
 
 from tgc.ir import Builder, Graph, Node, Value, transform
 from tgc.ops.kinds import Control, Elementwise
-from tgc.ops.movement import reshape
+from tgc.ops.movement import reshape, slice_
 from tgc.ops.region import fused, sweeps_before
 from tgc.passes.arena import ALIGNMENT, Buffer, offsets, padded
 from tgc.passes.manager import Target, register
+from tgc.passes.templates import joined
 from tgc.sizes import call, calls, is_size, surely_equal
 
 Place: TypeAlias = str | tuple[str, int]
@@ -37,6 +38,8 @@ def overwritable(node: Node, operand: int, result: int) -> bool:
     source, made = body.inputs[operand], body.outputs[result]
     if source.type != made.type or made.type.layout is not None:
         return False
+    if _by_pieces(body, source, made):
+        return True
     reached = {source}
     for inner in body.nodes:
         if not any(v in reached for v in inner.operands):
@@ -51,6 +54,50 @@ def overwritable(node: Node, operand: int, result: int) -> bool:
     return True
 
 
+def _by_pieces(body: Graph, source: Value, made: Value) -> bool:
+    """Whether `made` joins rows of equal pieces, each element of them by one of each of the same pieces of `source`: a
+    kernel then reads all pieces at a place before it stores any.
+    """
+    node = made.node
+    if node is None or len(body.outputs) == 1 or any(map(is_size, made.shape)):
+        return False
+    if joined(body.nodes, body.outputs) is not node:
+        return False
+    shape = node.operands[0].shape
+    if source in body.outputs or any(v.shape != shape for v in node.operands):
+        return False
+    reached: set[Value] = set()
+    for inner in body.nodes:
+        if source in inner.operands:
+            if inner.op is not slice_ or inner.result.shape != shape or set(inner.attrs["step"]) != {1}:
+                return False
+            if inner.attrs["start"][-1] % shape[-1]:
+                return False
+            reached.add(inner.result)
+        elif any(v in reached for v in inner.operands) and inner is not node:
+            if not isinstance(inner.op, Elementwise) or inner.result.shape != shape:
+                return False
+            reached.update(inner.results)
+    return True
+
+
+def _row_over(node: Node, operand: int, result: int) -> bool:
+    """Whether a planned scan may write its ys `result` over its xs `operand`: each row when it has been read."""
+    n = carries(node)
+    if not n <= operand < n + node.attrs.get("xs", 0) or result < n:
+        return False
+    body = node.body
+    x, y = body.inputs[operand], body.outputs[result]
+    if x.type != y.type or y.node is None or y.node.op is not fused or x in map(root, body.outputs):
+        return False
+    if y.node.attrs.get("places", ())[y.index : y.index + 1] != (f"out:{result}",):
+        return False
+    readers = [inner for inner in body.nodes if x in map(root, inner.operands) and inner.op is not reshape]
+    if body.nodes.index(y.node) < max((body.nodes.index(inner) for inner in readers), default=-1):
+        return False
+    return y.node not in readers or may_overwrite(y, x)
+
+
 def may_overwrite(result: Value, source: Value) -> bool:
     """Whether the node that makes `result` may write it where its operand `source`, read here last, lies."""
     node = result.node
@@ -59,7 +106,7 @@ def may_overwrite(result: Value, source: Value) -> bool:
     if len(mine) != 1:
         return False
     if isinstance(node.op, Control):  # a loop reads the first carry only to put it where it keeps the carry
-        return mine[0] == result.index < carries(node)
+        return mine[0] == result.index < carries(node) or _row_over(node, mine[0], result.index)
     return node.op is fused and overwritable(node, mine[0], result.index)
 
 
@@ -157,12 +204,14 @@ class Scratch:
     """The memory of a planned control node besides its operands and results: bytes from where it begins.
 
     First come the arenas of its bodies, all from byte 0, since at most one of them is in use at a time; then the second
-    buffer of each carry that is not computed in place, and the flag that a condition computes.
+    buffer of each carry that is not computed in place, and the flag that a condition computes. Each lane of a scan has
+    all of it to itself: `lane` bytes.
     """
 
     buffers: Mapping[int, int] = field(default_factory=dict)
     flag: int = 0
     size: int = 0
+    lane: int = 0
 
     @staticmethod
     def of(node: Node) -> Scratch:
@@ -172,7 +221,8 @@ class Scratch:
             if not in_place(node.body, k):
                 buffers[k] = at
                 at += padded(node.body.inputs[k].type.nbytes)
-        return Scratch(buffers, at, at + ALIGNMENT * ("cond" in node.attrs))
+        lane = at + ALIGNMENT * ("cond" in node.attrs)
+        return Scratch(buffers, at, lane * node.attrs.get("lanes", 1), lane)
 
 
 class Planner:
