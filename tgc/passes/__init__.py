@@ -12,6 +12,7 @@ from tgc.passes import (
     rematerialize,
     rules,
     simplify,
+    sink,
     split,
     winograd,
 )
@@ -24,6 +25,6 @@ PIPELINE = (
 
 __all__ = [
     "PASSES", "PIPELINE", "Compilation", "Pass", "Refusal", "attention", "decompose", "fold", "fuse", "hoist", "inline",
-    "layout", "memory", "parse_pipeline", "refuse", "register", "rematerialize", "rules", "run", "simplify", "split",
-    "winograd",
+    "layout", "memory", "parse_pipeline", "refuse", "register", "rematerialize", "rules", "run", "simplify", "sink",
+    "split", "winograd",
 ]  # fmt: skip
