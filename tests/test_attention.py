@@ -94,6 +94,33 @@ def test_rows_that_see_nothing() -> None:
         np.testing.assert_allclose(found[1], wanted[1], atol=3e-4)
 
 
+def exported(x: Any, w: Any) -> Any:
+    """Attention as torch exports it: the parts of one projection, keys turned as matrices of all heads."""
+    batch, time, _ = x.shape
+    parts = tnp.transpose((x @ w).reshape(batch, time, 3, 2, 16), (2, 0, 3, 1, 4))
+    q, k, v = (parts[i : i + 1].reshape(batch, 2, time, 16) for i in range(3))
+    turned = tnp.transpose(k.reshape(batch * 2, time, 16), (0, 2, 1)).reshape(batch, 2, 16, time)
+    y = nn.dot_product_attention(q, tnp.transpose(turned, (0, 1, 3, 2)), v)
+    return tnp.transpose(y, (0, 2, 1, 3)).reshape(batch, time, 32)
+
+
+def in_thirds(x: Any, w: Any) -> Any:
+    """Attention to itself of thirds of the channels."""
+    q, k, v = (t.reshape(*t.shape[:2], 2, 16) for t in tnp.split(x @ w, 3, -1))
+    return split_heads(nn.dot_product_attention)(q, k, v).reshape(*x.shape)
+
+
+@pytest.mark.parametrize("f", [exported, in_thirds])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_parts_of_a_projection_are_read_in_place(f: Callable[..., Any], batch: int) -> None:
+    x, w = (real(*shape).astype(np.float32) for shape in ((batch, 37, 32), (32, 96)))
+    graph = trace(lambda x, w: [f(x, w)], [TensorType(F32, a.shape) for a in (x, w)], name="f")
+    low = Lowered(graph)
+    kinds = [n.attrs["kind"] for n in low.compilation.result.nodes if n.op is fused]
+    assert kinds == ["contraction", "attention"]
+    np.testing.assert_allclose(low.compile()([x, w])[0], interpret(graph, x, w)[0], atol=1e-5)
+
+
 def test_scores_take_no_memory() -> None:
     """Nor does anything move but operands and results: transposes are read and written in place."""
     graph = run(PASSES, step(1, 2048), TARGET).result

@@ -20,7 +20,8 @@ from tgc.ops.window import window_argmax, window_gather, window_scatter
 from tgc.passes import run
 from tgc.passes.fold import Fold
 from tgc.passes.hoist import Hoist
-from tgc.passes.layout import Layout, SinkTransposes
+from tgc.passes.layout import Layout
+from tgc.passes.sink import SinkTransposes
 from tgc.passes.tiles import LOW, heights, tile_shape
 from tgc.runtime.lowered import check_pass
 from tgc.trace import Tracer, trace

@@ -16,9 +16,10 @@ import tgc.numpy as tnp
 from tgc.interpret import interpret
 from tgc.ir import Graph
 from tgc.ops.creation import fill
-from tgc.passes.layout import Layout, SinkTransposes
+from tgc.passes.layout import Layout
 from tgc.passes.manager import Pass
 from tgc.passes.simplify import Simplify
+from tgc.passes.sink import SinkTransposes
 from tgc.types import F32, I64, is_float
 from tgc.verify import verify
 
@@ -94,6 +95,15 @@ SIMPLER = [
     (lambda x, y: x.reshape(6) + y, ["reshape", "add"], ("f32[2,3]", "f32[6]")),
     (lambda x, y: x.reshape(6) + y.reshape(6), ["reshape", "reshape", "add"], ("f32[2,3]", "f32[3,2]")),
     (lambda x: x[1:], ["slice"], (X,)),
+    (lambda x: x[:, 1:2].reshape(2, 4), ["reshape", "slice"], (X,)),
+    (lambda x: x[:, :, 2:].reshape(2, 3, 2, 1), ["reshape", "slice"], (X,)),
+    (lambda x: x[:, 1:].reshape(2, 2, 2, 2), ["reshape", "slice"], (X,)),
+    (lambda x: x[1:].reshape(12), ["reshape", "slice"], (X,)),
+    (lambda x: x[:, 1:].reshape(16), ["slice", "reshape"], (X,)),  # rows would join what is cut
+    (lambda x: x[:, :, 1:].reshape(6, 3), ["reshape", "slice"], (X,)),
+    (lambda x: x[:, :, 1:3].reshape(2, 3, 1, 2), ["reshape", "slice"], (X,)),
+    (lambda x: x[:, ::2].reshape(2, 2, 2, 2), ["slice", "reshape"], (X,)),
+    (lambda x: tnp.exp(x)[:, 1:2].reshape(2, 4), ["exp", "slice", "reshape"], (X,)),  # one row of them is computed
     (lambda x: x.astype(I64).astype(F32), ["cast", "cast"], (X,)),
     (lambda x: x.astype(np.int8).astype(I64), ["cast", "cast"], ("i64[3]",)),
     (lambda x: x.astype(np.int8).astype(np.int16), ["cast", "cast"], ("u8[3]",)),
@@ -127,6 +137,22 @@ SUNK: list[tuple[Callable[[Any, tuple[int, ...]], Any], list[str]]] = [
     (lambda x, p: tnp.max(T(x, perm=p), axis=(0, 2)), ["max"]),
     (lambda x, p: tnp.exp(T(tnp.exp(T(x, perm=p)), perm=[p.index(a) for a in range(3)])), ["exp", "exp"]),
 ]
+
+
+RESHAPED = [
+    (lambda x: T(x, perm=(0, 2, 1)).reshape(1, 2, 4, 3), ["reshape", "transpose"]),
+    (lambda x: T(x, perm=(2, 0, 1)).reshape(2, 2, 6), ["reshape", "transpose"]),
+    (lambda x: T(x, perm=(1, 2, 0)).reshape(12, 1, 2), ["reshape", "transpose"]),
+    (lambda x: T(x, perm=(1, 0, 2)).reshape(6, 4), ["transpose", "reshape"]),  # what joins was apart
+    (lambda x: T(x, perm=(2, 1, 0)).reshape(8, 3), ["transpose", "reshape"]),
+    (lambda x: T(T(x.reshape(6, 2, 2), perm=(0, 2, 1)).reshape(2, 3, 2, 2), perm=(0, 1, 3, 2)), ["reshape"]),
+    (lambda x: T(x[:1], perm=(1, 0, 2)).reshape(3, 4), ["slice", "reshape"]),
+]
+
+
+@pytest.mark.parametrize(("f", "ops"), RESHAPED)
+def test_transposes_sink_through_reshapes(f: Callable[..., Any], ops: list[str]) -> None:
+    assert rewritten(SinkTransposes(), f, X) == ops
 
 
 @pytest.mark.parametrize("perm", PERMS, ids=str)

@@ -32,8 +32,7 @@ from tgc.types import I64
 
 def lower_attention(pull: Pull, name: str, target: Shaped) -> list[Kernel]:
     """The kernel of a region that is one attention or one gradient of it."""
-    (node,) = pull.body.nodes
-    made = Forward if node.op is attention else Backward
+    made = Forward if any(n.op is attention for n in pull.body.nodes) else Backward
     return [made(pull, name, target).kernel()]
 
 

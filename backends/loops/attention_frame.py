@@ -91,7 +91,7 @@ class Frame:
 
     def __init__(self, pull: Pull, name: str, target: Shaped) -> None:
         self.pull, self.name = pull, name
-        (self.node,) = pull.body.nodes
+        (self.node,) = (n for n in pull.body.nodes if isinstance(n.op, Attention))
         op, attrs = self.node.op, self.node.attrs
         assert isinstance(op, Attention)
         self.arity, self.orders = op.arity, attrs["orders"]
@@ -153,8 +153,7 @@ class Frame:
 
     def element(self, k: int, *last: Expr) -> Expr:
         """An element of an operand."""
-        x = self.pull.buffers[self.node.operands[k]]
-        return Load(x, self.index(k, *last), x.dtype)
+        return self.pull.at(self.node.operands[k], self.index(k, *last))
 
     # ---------------------------------------------------------------------------------------------------- visibility
 

@@ -14,6 +14,7 @@ from tgc.passes import (
     rematerialize,
     rules,
     simplify,
+    sink,
     split,
     winograd,
 )
@@ -22,5 +23,5 @@ from tgc.passes.manager import PASSES, Compilation, Pass, Refusal, parse_pipelin
 __all__ = [
     "PASSES", "PIPELINE", "Compilation", "Pass", "Refusal", "attention", "decompose", "fold", "fuse", "hoist", "inline",
     "lanes", "layout", "memory", "parse_pipeline", "refuse", "register", "rematerialize", "rules", "run", "simplify",
-    "split", "winograd",
+    "sink", "split", "winograd",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ Regions grow along edges, producer into consumer, while a template can still low
     product      the same behind a product in Winograd's domain
     scatter      one scatter
     cumulative   one fold that keeps its intermediate results
-    attention    one attention, or its gradient
+    attention    one attention, or its gradient, and slices of tensors in memory that it reads
     opaque       one routine of a library
     tiles        one transform of windows
 
@@ -31,15 +31,12 @@ from typing import Any, ClassVar
 from tgc.errors import PassError
 from tgc.ir import Builder, Graph, Node, Value
 from tgc.ops import movement
-from tgc.ops.attention import Attention
-from tgc.ops.cumulative import Cumulative
-from tgc.ops.kinds import Contraction, Control, Movement, Reduce, Region, Scatter
-from tgc.ops.opaque import Opaque
+from tgc.ops.kinds import Movement, Reduce, Region
 from tgc.ops.region import fused
 from tgc.ops.window import POOLS
-from tgc.ops.winograd import TransformedProduct, WindowTransform
 from tgc.passes.groups import Group, merge, path_around, rank
 from tgc.passes.manager import Target, refuse, register
+from tgc.passes.reads import ALONE, FIRST, FROM_MEMORY, VIEWS, computed, free, stays
 from tgc.passes.recompute import inputs_of, recompute
 from tgc.passes.templates import unfit_contraction, unfit_map, unfit_reduce
 from tgc.sizes import key_of
@@ -67,11 +64,6 @@ class Fuse:
         return Partition(graph, self).run()
 
 
-# kinds of ops that nothing is fused with, that only what is behind them is, and that read their operands from memory
-ALONE = {Scatter: "scatter", Cumulative: "cumulative", Attention: "attention", Opaque: "opaque"}
-ALONE |= {WindowTransform: "tiles"}
-FIRST = {Contraction: "contraction", TransformedProduct: "product"}
-FROM_MEMORY = Contraction | TransformedProduct | WindowTransform | Scatter | Cumulative | Attention | Opaque | Control
 Places = frozenset[tuple[object, ...]]  # where nodes are evaluated for one element: the movements looked through, node
 
 
@@ -83,22 +75,6 @@ def _places(node: Node, known: Mapping[Node, Places]) -> Places:
         looks = range(node.op.loads(**node.attrs)) if node.operands else ()
         below = frozenset((id(node), k, *place) for k in looks for place in below)
     return below | {(id(node),)}
-
-
-VIEWS = (movement.reshape, movement.barrier)  # their results lie where operand 0 lies
-
-
-def free(node: Node) -> bool:
-    """Whether readers compute the node's elements themselves rather than load them.
-
-    Views are not read through, and what `take` checks must not end up behind a guard.
-    """
-    return isinstance(node.op, Movement) and node.op.cheap and node.op not in (*VIEWS, movement.take)
-
-
-def stays(node: Node) -> bool:
-    """Whether a node is no part of any region: views, and control flow."""
-    return node.op in VIEWS or isinstance(node.op, Control)
 
 
 class Partition:
@@ -133,7 +109,7 @@ class Partition:
         needed = {v.node for v in self.graph.outputs if v.node is not None}
         for node in self.graph.nodes:
             if isinstance(node.op, FROM_MEMORY) or node.op in VIEWS:
-                read = node.operands[:1] if node.op in VIEWS else node.operands
+                read = node.operands[:1] if node.op in VIEWS else [v for v in node.operands if v not in computed(node)]
                 needed.update(v.node for v in read if v.node is not None)
         return {n for n in needed if free(n)}
 
@@ -251,7 +227,7 @@ class Partition:
         """The nodes of a region with the cheap movements that it reads through, in order."""
         own = set(nodes)
         found = dict.fromkeys(own)
-        stack = [v for n in own if not isinstance(n.op, FROM_MEMORY) for v in n.operands]
+        stack = [v for n in own for v in computed(n)]
         while stack:
             made = stack.pop().node
             if made is None or made in found or made in own or made in self.materialized or not free(made):
@@ -295,8 +271,7 @@ class Partition:
             node = stack.pop()
             if node in own and node not in needed and node is not None:
                 needed[node] = None
-                if not isinstance(node.op, FROM_MEMORY):
-                    stack += [v.node for v in node.operands]
+                stack += [v.node for v in computed(node)]
         return [n for n in inside if n in needed], results
 
     # ---------------------------------------------------------------------------------------------------- templates

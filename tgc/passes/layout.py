@@ -1,11 +1,7 @@
 """Layout selection.
 
-Four rewrites, each of which turns movement of data into addressing:
+Three rewrites, each of which turns movement of data into addressing:
 
-- Transposes sink. f(transpose(x)) becomes transpose(f(x)) for whatever can work in the other axis order (elementwise
-  ops, windows, padding, reductions), until two of them meet and cancel, a reduction swallows one or the end of the
-  graph is reached. A model in NCHW form, whose convolutions are transposes around the channels-last primitive, thus
-  computes channels-last throughout.
 - A dot reads transposed operands in place: their axes are renamed. Beside few rows or columns a large matrix is read as
   it lies, as the left operand or the right.
 - Right operands of contractions get a layout with contiguous columns, packed in panels as wide as a register tile if
@@ -25,116 +21,11 @@ from typing import Any, ClassVar
 
 from tgc.ir import Attr, Builder, Graph, Node, Value, transform
 from tgc.ops import contraction, movement, scan, winograd
-from tgc.ops.creation import full
-from tgc.ops.kinds import Contraction, Control, Elementwise, Reduce
+from tgc.ops.kinds import Contraction, Control
 from tgc.passes.manager import Target, refuse, register
+from tgc.passes.sink import Perm, made_by_transpose
 from tgc.passes.tiles import QUAD, quad_axis, tile_shape
 from tgc.sizes import surely_divides
-
-Perm = tuple[int, ...]
-
-
-@register
-@dataclass(frozen=True)
-class SinkTransposes:
-    """Move transposes behind the ops that read them."""
-
-    name: ClassVar[str] = "sink"
-    rounds: int = 4
-
-    def __call__(self, graph: Graph, target: Target) -> Graph:
-        for _ in range(self.rounds):
-            after = transform(graph, _sink)
-            if after == graph:
-                break
-            graph = after
-        return graph
-
-
-def _made_by_transpose(v: Value) -> Node | None:
-    return v.node if v.node is not None and v.node.op is movement.transpose else None
-
-
-def _sink(builder: Builder, node: Node, new: tuple[Value, ...]) -> tuple[Value, ...] | None:
-    if len(node.results) != 1:
-        return None
-    outer = next((m for v in new if (m := _made_by_transpose(v))), None)
-    if outer is None:
-        return None
-    perm: Perm = outer.attrs["perm"]
-    if node.op is movement.transpose:
-        both = tuple(perm[a] for a in node.attrs["perm"])
-        if both == tuple(range(len(both))):
-            return outer.operands
-        return builder.emit(movement.transpose, outer.operands, {"perm": both}, node.loc)
-    if isinstance(node.op, Elementwise):
-        operands = [_untransposed(builder, v, perm) for v in new]
-        if any(v is None for v in operands):
-            return None
-        (inner,) = builder.emit(node.op, operands, node.attrs, node.loc)  # type: ignore[arg-type]
-        return builder.emit(movement.transpose, (inner,), {"perm": perm}, node.loc)
-    if isinstance(node.op, Reduce) and node.op.splits and not node.attrs["chunks"]:
-        return _sink_through_reduce(builder, node, outer, perm)
-    if node.op.name in _PER_AXIS:
-        return _sink_per_axis(builder, node, new, perm)
-    return None
-
-
-def _untransposed(builder: Builder, v: Value, perm: Perm) -> Value | None:
-    """The value whose transpose by `perm` is `v`, if it costs nothing to have."""
-    made = v.node
-    if made is None:
-        return None
-    if made.op is movement.transpose and made.attrs["perm"] == perm:
-        return made.operands[0]
-    shape = tuple(v.shape[a] for a in movement.inverse(perm))
-    if made.op is full:
-        return builder.emit(full, (), {**made.attrs, "shape": shape}, made.loc)[0]
-    if made.op is movement.broadcast:
-        axes = tuple(perm[a] for a in made.attrs["axes"])
-        if list(axes) == sorted(axes):
-            return builder.emit(movement.broadcast, made.operands, {"axes": axes, "shape": shape}, made.loc)[0]
-    return None
-
-
-def _sink_through_reduce(builder: Builder, node: Node, outer: Node, perm: Perm) -> tuple[Value, ...]:
-    """reduce(transpose(x)) -> transpose(reduce(x)), the outer one of the axes that are left."""
-    axes = sorted(perm[a] for a in node.attrs["axes"])
-    (inner,) = builder.emit(node.op, outer.operands, {**node.attrs, "axes": tuple(axes)}, node.loc)
-    left = [perm[a] for a in range(len(perm)) if perm[a] not in axes]  # in the order that the result must have
-    order = sorted(left)
-    again = tuple(order.index(a) for a in left)
-    if again == tuple(range(len(again))):
-        return (inner,)
-    return builder.emit(movement.transpose, (inner,), {"perm": again}, node.loc)
-
-
-_PER_AXIS: Mapping[str, tuple[str, ...]] = {  # ops whose attributes have one entry an axis
-    **dict.fromkeys(
-        ("window_sum", "window_max", "window_argmax", "window_gather"), ("window", "stride", "padding", "dilation")
-    ),
-    "window_scatter": ("shape", "window", "stride", "padding", "dilation"),
-    "pad": ("low", "high", "interior"),
-    "slice": ("start", "stop", "step"),
-}
-_POSITIONS = ("window_argmax", "window_gather", "window_scatter")  # count places in a window row-major
-
-
-def _sink_per_axis(builder: Builder, node: Node, new: tuple[Value, ...], perm: Perm) -> tuple[Value, ...] | None:
-    operands = [_untransposed(builder, v, perm) for v in new]
-    if any(v is None for v in operands):
-        return None
-    if node.op.name in _POSITIONS:
-        wide = [perm[a] for a, n in enumerate(node.attrs["window"]) if n > 1]
-        if wide != sorted(wide):
-            return None
-    back = movement.inverse(perm)
-    attrs: dict[str, Attr] = dict(node.attrs)
-    for key in _PER_AXIS[node.op.name]:
-        attrs[key] = tuple(node.attrs[key][a] for a in back)
-    (inner,) = builder.emit(node.op, operands, attrs, node.loc)  # type: ignore[arg-type]
-    return builder.emit(movement.transpose, (inner,), {"perm": perm}, node.loc)
-
 
 # --------------------------------------------------------------------------------------------------- contractions
 
@@ -227,7 +118,7 @@ def _absorb(operands: list[Value], attrs: dict[str, Any]) -> tuple[list[Value], 
     batch, contract = list(attrs["batch"]), list(attrs["contract"])
     after: Perm = ()
     for side in (0, 1):
-        made = _made_by_transpose(operands[side])
+        made = made_by_transpose(operands[side])
         if made is None:
             continue
         perm: Perm = made.attrs["perm"]
@@ -405,4 +296,4 @@ def _quads(
     return [lhs, builder.emit(movement.relayout, (rhs,), layout, node.loc)[0]]
 
 
-__all__ = ["Layout", "SinkTransposes"]
+__all__ = ["Layout"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -10,10 +11,10 @@ from typing import Any, ClassVar
 from tgc.ir import Attr, Builder, Graph, Node, Value, transform
 from tgc.ops import elementwise, movement, window
 from tgc.ops.creation import full
-from tgc.ops.kinds import Elementwise, Primitive, Reduce
+from tgc.ops.kinds import Contraction, Elementwise, Primitive, Reduce
 from tgc.passes.manager import Target, register
 from tgc.passes.rules import RULES, Rule
-from tgc.sizes import is_size, surely_equal
+from tgc.sizes import is_size, surely_divides, surely_equal
 from tgc.types import INTS
 
 Rewrite = Callable[[Builder, Node], Value | None]
@@ -37,12 +38,47 @@ def _transpose(builder: Builder, node: Node) -> Value | None:
 
 
 def _reshape(builder: Builder, node: Node) -> Value | None:
-    """reshape(x) to x's shape -> x; reshape(reshape(x)) -> reshape(x)."""
+    """reshape(x) to x's shape -> x; reshape(reshape(x)) -> reshape(x); reshape(slice(x)) -> slice(reshape(x))."""
     if node.result.shape == node.operands[0].shape:
         return node.operands[0]
     if inner := _inner(node, movement.reshape):
         return _emit(builder, node, movement.reshape, inner.operands, shape=node.result.shape)
+    if inner := _inner(node, movement.slice_):
+        return _slice_of_reshape(builder, node, inner)
     return None
+
+
+def _slice_of_reshape(builder: Builder, node: Node, inner: Node) -> Value | None:
+    """reshape(x[..., i:j, ...]) -> reshape(x)[..., k:l, ...] where no axis before the one that is cut joins it.
+
+    Readers of a slice compute it for themselves, while a reshape is a view of what lies in memory; so x must be there
+    in any case. A transpose before them goes behind the slice first, and then behind the reshape (see `sink`).
+    """
+    (x,), a, shape = inner.operands, inner.attrs, node.result.shape
+    cut = [k for k, n in enumerate(x.shape) if not surely_equal((a["start"][k], a["stop"][k]), (0, n))]
+    if not _in_memory(x) or len(cut) != 1 or any(k != 1 for k in a["step"]) or node.result.type.size == 0:
+        return None
+    (axis,) = cut
+    before, inside = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
+    first, every = a["start"][axis] * inside, x.shape[axis] * inside  # elements
+    for at in range(len(shape)):
+        unit = math.prod(shape[at + 1 :])
+        fits = surely_equal((math.prod(shape[:at]),), (before,))
+        if fits and surely_divides(unit, first) and surely_divides(unit, every):
+            whole = _emit(builder, node, movement.reshape, (x,), shape=(*shape[:at], every // unit, *shape[at + 1 :]))
+            start = tuple(first // unit if k == at else 0 for k in range(len(shape)))
+            stop = tuple(k + n for k, n in zip(start, shape, strict=True))
+            return _emit(builder, node, movement.slice_, (whole,), start=start, stop=stop, step=(1,) * len(shape))
+    return None
+
+
+def _in_memory(x: Value) -> bool:
+    """Whether a value is one that fusion stores whole: an operand of the graph, a view, a product or its sum."""
+    made = x.node
+    if made is None or made.op is movement.reshape or isinstance(made.op, Contraction):
+        return True
+    sources = [v.node for v in made.operands] if isinstance(made.op, Elementwise) else []
+    return any(n is not None and isinstance(n.op, Contraction) for n in sources)
 
 
 def _broadcast(builder: Builder, node: Node) -> Value | None:
