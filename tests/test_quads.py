@@ -178,6 +178,29 @@ def test_each_machine_has_its_form(target: CpuTarget, form: str) -> None:
         assert compile_kernel(source, name, target).code
 
 
+def test_sizes_are_no_part_of_the_code() -> None:
+    """Other batches, images and numbers of channels have the same kernels, those of programs for any sizes too."""
+    weights = whole((3, 3, 24, 40), np.int8), whole((3, 3, 64, 40), np.int8)
+
+    def convolved(w: np.ndarray) -> Any:
+        return tgc.jit(lambda x: contraction.conv(x.astype(I32), tnp.asarray(w).astype(I32), **attributes(padding=1)))
+
+    shapes = (2, 14, 15, 24), (5, 30, 9, 24), (1, 7, 7, 64)
+    texts = [
+        [found.source for found in launches(convolved(weights[shape[-1] == 64]).lower(whole(shape, np.uint8)), VNNI)]
+        for shape in shapes
+    ]
+    assert texts[0] == texts[1] == texts[2]
+    f, g = convolved(weights[0]), tgc.jit(product("mk,kn->mn"))
+    for shape in (*shapes[:2], (3, 8, 21, 24), (1, 5, 6, 24)):
+        x = whole(shape, np.uint8)
+        want = evaluate(contraction.conv, [x.astype(I32), weights[0].astype(I32)], attributes(padding=1))
+        np.testing.assert_array_equal(f(x), want)
+    for m, k, n in ((1, 4, 5), (2, 8, 7), (3, 9, 64), (7, 33, 2), (50, 20, 130), (200, 1, 3)):
+        x, y = whole((m, k), np.int8), whole((k, n), np.uint8)
+        np.testing.assert_array_equal(g(x, y), x.astype(I32) @ y.astype(I32))
+
+
 def test_signs_that_no_instruction_has() -> None:
     """Two signed operands become an unsigned and a signed one; unsigned ones are widened."""
     for kinds, form in (((np.int8, np.int8), "'vpdpbusd'"), ((np.uint8, np.uint8), "'pmaddwd'")):

@@ -33,7 +33,7 @@ Numbered: TypeAlias = tuple[Kernel | Callback, int]  # a kernel or what stands f
 
 GRAIN = 1 << 14  # work (elementary operations) below which a launch is not shared by threads
 PARTS = 4  # parts of a shared launch per thread, at least, so that a thread that is held up delays the others little
-MORE, SHARE = 64, 1 << 18  # and so many at most where each still has so much work
+MORE, SHARE = 128, 1 << 18  # and so many at most where each still has so much work
 LINE = 8  # words of a line of the cache
 
 

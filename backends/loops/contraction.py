@@ -59,6 +59,7 @@ from tgc.sizes import call, calls, is_size, surely_divides
 from tgc.types import I64, TensorType
 
 SHARES = 32  # pieces of work to share among threads, at least
+PIECE = 128  # register tiles of a piece of work, at most: threads wait for the one that is at the last of them
 LEVELS = 2  # loops over k inside of a register tile, at most, whatever their extents; slower ones run around it
 HELD = 128  # register tiles whose results a thread holds while slower loops over k run
 ALONE = 8  # vectors of a tile of one row: each of them is loaded for one multiply-add
@@ -460,6 +461,7 @@ def _unit(
     """See `Product._unit`; `panel` is its steps of k and its bytes, as are `operands` and `caches`, of two levels."""
     (lhs, rhs), (l1, l2), (depth, size), choose = operands, caches, panel, schedule.choose
     share = max(1, outer * blocks * panels // (FEW_SHARES if slow else SHARES))
+    share = share if slow else min(share, PIECE)
     if slow and streamed:
         most = min(panels, PAGE, HELD // blocks)
         return blocks, choose("run", most, *(n for n in RUNS if n < most))
