@@ -50,6 +50,12 @@ def test_pytrees_and_numbers() -> None:
     np.testing.assert_array_equal(out["b"][1][0], y)
 
 
+def test_many_arguments() -> None:
+    """Of a function without names for them, the second of which is static."""
+    f = tgc.jit(lambda *xs: sum(xs), static=1)
+    assert f(*range(100)) == 4950
+
+
 def test_weak_numbers_stay_weak_through_arithmetic() -> None:
     f = tgc.jit(lambda x, rate: x * (rate * 0.5 + 1))
     assert f(array(3), 0.1).dtype == np.float32

@@ -202,8 +202,7 @@ class Jit:
     def _trace(self, dynamic: Any, fixed: Any, sizes: Sizes | None = None) -> LoweredFunction:
         """The function on tracers of the arguments' types, or of `sizes` in their place."""
         paths, leaves, structure = optree.tree_flatten_with_path(dynamic)
-        statics = sum(1 for k, *_ in fixed if isinstance(k, int))
-        names = _input_names(self._f, paths, {k for k, *_ in fixed}, statics)
+        names = _input_names(self._f, paths, {k for k, *_ in fixed})
         types = [argument_type(x) for x in leaves]
         if sizes is not None:
             rest = iter(sizes)
@@ -313,12 +312,11 @@ def _parameters(f: Callable[..., Any]) -> list[str]:
     return [p.name for p in kinds]
 
 
-def _input_names(
-    f: Callable[..., Any], paths: Sequence[tuple[Any, ...]], fixed: set[int | str], statics: int
-) -> list[str]:
+def _input_names(f: Callable[..., Any], paths: Sequence[tuple[Any, ...]], fixed: set[int | str]) -> list[str]:
     """A name for each leaf: its parameter's name, then its place in that argument."""
     parameters = _parameters(f)
-    positions = [i for i in range(len(parameters) + statics + 64) if i not in fixed]
+    most = max((first for side, first, *_ in paths if side == 0), default=0)
+    positions = [i for i in range(1 + most + len(fixed)) if i not in fixed]
     names = []
     for side, first, *rest in paths:
         if side == 0:
