@@ -321,6 +321,21 @@ def test_weights_in_four_bits() -> None:
     check(m.made(y), 1)
 
 
+@pytest.mark.parametrize("known", [(), (1,), (0, 1), (1, 2), (0, 1, 2)], ids=str)
+def test_zero_points_in_four_bits(known: tuple[int, ...]) -> None:
+    """Which of codes, scale and zero point are known changes nothing."""
+    codes, scale, zero = RNG.integers(-8, 8, 5), np.float32(0.3), np.array(3)
+    operands = ("x", TensorProto.INT4, codes), ("s", TensorProto.FLOAT, scale), ("z", TensorProto.INT4, zero)
+    tensors = [helper.make_tensor(name, elem, x.shape, x) for name, elem, x in operands]
+    held, open_ = ([t for k, t in enumerate(tensors) if (k in known) is which] for which in (True, False))
+    infos = [helper.make_tensor_value_info(t.name, t.data_type, t.dims) for t in open_]
+    node = helper.make_node("DequantizeLinear", ["x", "s", "z"], ["y"])
+    graph = helper.make_graph([node], "graph", infos, [helper.make_empty_tensor_value_info("y")], held)
+    given = {t.name: numpy_helper.to_array(t) for t in open_}
+    net = load(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)]))
+    np.testing.assert_array_equal(net(**given), (codes - 3).astype(np.float32) * scale)
+
+
 def test_values_that_others_read() -> None:
     """Results of the model, of a function and a branch; codes that are a result, too."""
     m = Model(*SIZES[4])

@@ -32,7 +32,7 @@ HALF = 128  # between the zeros of int8 and uint8
 
 def computed(f: Callable[..., Any], x: Tensor, *rest: Any, **options: Any) -> Any:
     """f(x, ...): at once where no operand is traced, else as part of the trace."""
-    if not any(isinstance(v, Tracer) for v in (x, *rest)):
+    if not any(isinstance(v.codes if isinstance(v, Coded) else v, Tracer) for v in (x, *rest)):
         with recording(None):
             return np.asarray(f(x, *rest, **options))
     return f(x, *rest, **options)
