@@ -12,13 +12,49 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tgc.backends.loops.ir import Expr, If, Let, Stmt, Tile, Var
+from tgc.backends.loops.ir import Buffer, Expr, If, Let, Stmt, Tile, Var
 from tgc.backends.loops.pull import SCALAR
+from tgc.passes.tiles import QUAD
+from tgc.sizes import call
 
 if TYPE_CHECKING:
     from tgc.backends.loops.contraction import Loop, Product
 
 LINE = 64  # bytes
+
+
+def next_panel(
+    product: Product, b: Buffer, b_at: Expr, slow: Sequence[Loop], depth: int, *, blocks: int, another: int
+) -> tuple[Buffer, Expr, Expr]:
+    """The part of the panel that will be read next which this block of rows brings to the second-level cache.
+
+    Memory is read while there is something to compute, by all blocks alike; processors do not do it by themselves
+    across pages. That panel is the next piece of the same one, or it lies `another` elements further. Panels whose
+    rows are apart are left to the processor: nothing but the first line of each tile is asked for.
+    """
+    rows = [product.rhs_step[a] for a in product.roles.k[-1:]]
+    joined = product.packed is not None or (product.panels == 1 and rows == [product.columns])
+    line = product.columns * (QUAD if product.quads else 1)
+    step = call(_share, line, blocks, another, bool(slow), least=0) if joined else 0
+    mine = Var("block") - Var("first_block") if slow else Var("block")
+    following = b_at + product.pull.integer("another", another)
+    if slow:
+        number, _, b_step = slow[-1]
+        piece = Var(f"slow{len(slow) - 1}")
+        following = SCALAR.select(piece + 1 < number, b_at + b_step, following - piece * b_step)
+    return b, following + mine * product.pull.integer("ahead", depth * step), product.pull.integer("ahead_step", step)
+
+
+def elements_between(runs: int, groups: int, run_step: int, next_matrix: int, slow: bool) -> int:
+    """Elements from a panel to the one that takes its place."""
+    if runs > 1:
+        return run_step if groups == 1 or not slow else 0
+    return next_matrix
+
+
+def _share(line: int, blocks: int, another: int, slow: bool) -> int:
+    """Elements of each row of the following panel, a `line`, that a block of rows asks for."""
+    return -(-line // max(1, blocks)) if another or slow else 0
 
 
 def both_apart(product: Product, slow: Sequence[Loop]) -> bool:
@@ -68,4 +104,4 @@ def _next(product: Product, tile: Tile, lhs: Mapping[str, Expr], slow: Loop) -> 
     return right, left
 
 
-__all__ = ["asking", "both_apart"]
+__all__ = ["asking", "both_apart", "elements_between", "next_panel"]

@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from tgc.backends.loops.ahead import asking, both_apart
+from tgc.backends.loops.ahead import asking, both_apart, elements_between, next_panel
 from tgc.backends.loops.axes import Axis, collapse, unflatten
 from tgc.backends.loops.ir import (
     Buffer,
@@ -37,38 +37,31 @@ from tgc.backends.loops.ir import (
 )
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype
-from tgc.backends.loops.schedule import Schedule
 from tgc.backends.loops.tiled import (
     TileTarget,
     affine,
     block_step,
     epilogue_stores,
-    even,
     flat,
     over_columns,
     roles,
     strides,
 )
+from tgc.backends.loops.units import HELD, PAGE, turns, unit
 from tgc.errors import BackendError
 from tgc.ir import Node
 from tgc.ops.contraction import conv
 from tgc.ops.kinds import AxisMap
 from tgc.ops.window import POOLS
-from tgc.passes.tiles import LOW, QUAD, heights, in_quads, most_rows, tile_shape, windowed
+from tgc.passes.tiles import LOW, heights, in_quads, most_rows, tile_shape, windowed
 from tgc.sizes import call, calls, is_size, surely_divides
 from tgc.types import I64, TensorType
 
-SHARES = 32  # pieces of work to share among threads, at least
-PIECE = 128  # register tiles of a piece of work, at most: threads wait for the one that is at the last of them
 LEVELS = 2  # loops over k inside of a register tile, at most, whatever their extents; slower ones run around it
-HELD = 128  # register tiles whose results a thread holds while slower loops over k run
 ALONE = 8  # vectors of a tile of one row: each of them is loaded for one multiply-add
 VECTORS, HEIGHTS = (1, 2, 3, 4), (4, 5, 6, 8, 12)  # of columns, and rows, that any other tile can have
-STEPS, PAGE = 32, 16  # where few rows meet a large matrix: steps of k that it goes by at once, panels of a run
+STEPS = 32  # of k that few rows go by at once where they meet a large matrix
 SAME_SET = 4096  # bytes: rows a multiple of them apart begin in one set of the first-level cache
-RUNS = 1, 4, 8  # of panels, beside the usual one
-SHALLOW = 64  # steps of k: products of fewer are as quick as their results are written
-FEW_SHARES = 8  # pieces of work then, at least: each reads an operand once more
 
 Loop = tuple[Expr, Expr, Expr]  # extent, and how far a step goes in each operand
 Level = tuple[int, Expr, Expr, Expr]  # the same behind the extent of this launch
@@ -172,23 +165,26 @@ class Product:
         rhs = self._integers("b", [*r.batch, *r.n[:-1], *r.k], self.rhs_step)
         slow, levels, depth = self._slow(self._levels(lhs, rhs, extent))
         apart = 1 if self._interleaved() else math.prod(self.extent[x] for x in outer)
-        group, run = self._unit(blocks, panels, apart, depth, bool(slow))
+        lhs_bytes, rhs_bytes = (v.type.nbytes for v in self.node.operands)
+        group, run = calls(
+            unit, pull.schedule, blocks, panels, apart, (depth, depth * self.columns * self.dtype.itemsize), bool(slow),
+            self.streamed, (lhs_bytes, rhs_bytes), math.prod(self.extent[x] for x in r.batch),
+            (self.l1_bytes, self.l2_bytes), count=2, least=1,
+        )  # fmt: skip
         groups, runs = -(-blocks // group), -(-panels // run)
         m = pull.integer("rows", self.m)
         count = pull.integer("groups", groups) * pull.integer("runs", runs)
         first_block, first_panel = Var("first_block"), Var("first_panel")
-        unit, batch = tile % count, tile // count
+        number, batch = tile % count, tile // count
         if self._interleaved():  # what a unit reads and writes shares its lines of the cache with others of the batch
             others = pull.integer("batch", math.prod(self.extent[a] for a in outer))
-            unit, batch = tile // others, tile % others
+            number, batch = tile // others, tile % others
         body: list[Stmt] = [Let(v, x) for v, x in unflatten([Axis(a, self.extent[a]) for a in outer], batch)]
-        turns = calls(_turns, groups, runs, self.node.operands[1].type.nbytes, self.l2_bytes, count=2, least=1)
-        of_panels, of_blocks = (
-            pull.integer(f"{what}_turn", n) for what, n in zip(("panel", "block"), turns, strict=True)
-        )
+        after = calls(turns, groups, runs, rhs_bytes, self.l2_bytes, count=2, least=1)
+        of_panels, of_blocks = map(pull.integer, ("panel_turn", "block_turn"), after)
         body += [
-            Let("first_panel", unit // of_panels % Var("runs") * pull.integer("run", run)),
-            Let("first_block", unit // of_blocks % Var("groups") * pull.integer("group", group)),
+            Let("first_panel", number // of_panels % Var("runs") * pull.integer("run", run)),
+            Let("first_block", number // of_blocks % Var("groups") * pull.integer("group", group)),
         ]
         a, b = (pull.buffers[v] for v in self.node.operands)
         c_size = self.rows * self.columns
@@ -215,12 +211,12 @@ class Product:
         mine = Var("block") - first_block
         rows_from: Expr = mine * self.rows if slow else Const(0, I64)
         c_from: Expr = (mine * Var("run") + Var("panel") - first_panel) * c_size if slow else Const(0, I64)
-        next_matrix = self.rhs_step[self.roles.batch[-1]] if self.roles.batch else 0
-        another = call(_another, runs, groups, run * panel_step, next_matrix, bool(slow), least=0)
+        next_matrix = self.rhs_step[r.batch[-1]] if r.batch else 0
+        another = call(elements_between, runs, groups, run * panel_step, next_matrix, bool(slow), least=0)
         full = Tile(
             self.rows, self.columns, a, a_at, rows_at, b, b_at, c, valid, levels,
             accumulate=bool(slow), c_at=c_from, rows_from=rows_from,
-            ahead=self._ahead(b, b_at, slow, depth, blocks=group if slow else blocks, another=another),
+            ahead=next_panel(self, b, b_at, slow, depth, blocks=group if slow else blocks, another=another),
         )  # fmt: skip
         gathered: list[Stmt] = []
         if slow and self.streamed and len(levels) == 1:
@@ -295,45 +291,6 @@ class Product:
         """Whether matrices of the batch lie side by side in each row of the left operand, as groups of channels do."""
         steps, rows = ([self.lhs_step.get(a, 0) for a in axes] for axes in (self.roles.batch, self.roles.m))
         return bool(steps) and max(steps) < min(rows, default=0)
-
-    def _ahead(
-        self, b: Buffer, b_at: Expr, slow: Sequence[Loop], depth: int, *, blocks: int, another: int
-    ) -> tuple[Buffer, Expr, Expr]:
-        """The part of the panel that will be read next which this block of rows brings to the second-level cache.
-
-        Memory is read while there is something to compute, by all blocks alike; processors do not do it by themselves
-        across pages. That panel is the next piece of the same one, or it lies `another` elements further. Panels whose
-        rows are apart are left to the processor: nothing but the first line of each tile is asked for.
-        """
-        rows = [self.rhs_step[a] for a in self.roles.k[-1:]]
-        joined = self.packed is not None or (self.panels == 1 and rows == [self.columns])
-        line = self.columns * (QUAD if self.quads else 1)
-        step = call(_ahead_step, line, blocks, another, bool(slow), least=0) if joined else 0
-        mine = Var("block") - Var("first_block") if slow else Var("block")
-        following = b_at + self.pull.integer("another", another)
-        if slow:
-            number, _, b_step = slow[-1]
-            piece = Var(f"slow{len(slow) - 1}")
-            following = SCALAR.select(piece + 1 < number, b_at + b_step, following - piece * b_step)
-        return b, following + mine * self.pull.integer("ahead", depth * step), self.pull.integer("ahead_step", step)
-
-    def _unit(self, blocks: int, panels: int, outer: int, depth: int, slow: bool) -> tuple[int, int]:
-        """How many blocks of rows and how many panels of columns one tile of the kernel's range computes.
-
-        A run of panels fills half of the second-level cache, `depth` steps of k long, and stays there while all groups
-        of blocks pass by: the left operand is read once for each run, the right one once. Where the left operand stays
-        there itself, a run fills half of the first level instead, unless sums are short: then results count, which are
-        written to memory best in whole rows. Both in pieces small enough to share among threads.
-        With slow loops the results of a unit are held while both operands go by. A large matrix that few rows meet goes
-        by in whole rows, some pages at a time, as memory is read best: its panels would jump a row of it at each step.
-        """
-        lhs, rhs = (v.type for v in self.node.operands)
-        batches = math.prod(self.extent[a] for a in self.roles.batch)
-        group, run = calls(
-            _unit, self.pull.schedule, blocks, panels, outer, (depth, depth * self.columns * self.dtype.itemsize), slow,
-            self.streamed, (lhs.nbytes, rhs.nbytes), batches, (self.l1_bytes, self.l2_bytes), count=2, least=1,
-        )  # fmt: skip
-        return group, run
 
     def _levels(self, lhs: Mapping[str, Expr], rhs: Mapping[str, Expr], extent: Mapping[str, Expr]) -> list[Level]:
         """Loops over k, outermost first, neighbours merged where both operands walk on evenly."""
@@ -452,51 +409,3 @@ class Product:
         columns = over_columns(self.column, self.columns, Var(f"n_{self.column}") if ragged else None, stores)
         last = SCALAR.minimum(self._height() // window, (m - Var("row")) // window)
         return [Comment("epilogue"), For("r", Const(0, I64), last, (*lets, columns))]
-
-
-def _unit(
-    schedule: Schedule, blocks: int, panels: int, outer: int, panel: tuple[int, int], slow: bool, streamed: bool,
-    operands: tuple[int, int], batches: int, caches: tuple[int, int],
-) -> tuple[int, int]:  # fmt: skip
-    """See `Product._unit`; `panel` is its steps of k and its bytes, as are `operands` and `caches`, of two levels."""
-    (lhs, rhs), (l1, l2), (depth, size), choose = operands, caches, panel, schedule.choose
-    share = max(1, outer * blocks * panels // (FEW_SHARES if slow else SHARES))
-    share = share if slow else min(share, PIECE)
-    if slow and streamed:
-        most = min(panels, PAGE, HELD // blocks)
-        return blocks, choose("run", most, *(n for n in RUNS if n < most))
-    held = min(HELD, share) if slow else share
-    stays = not slow and depth >= SHALLOW and lhs <= batches * l2 // 4
-    room = (l1 if stays else l2) // 2 // max(1, size)
-    most = max(1, min(panels, held, room))
-
-    def traffic(run: int) -> int:  # bytes of both operands that go by
-        return -(-blocks // (held // run)) * rhs + -(-panels // run) * lhs
-
-    run = min(range(1, most + 1), key=traffic) if slow else even(panels, most)
-    limit = HELD if slow else panels * blocks
-    run = choose("run", run, *(n for n in (run // 2, 2 * run, 4 * run, panels) if 0 < n <= min(panels, limit)))
-    group = even(blocks, held // run)
-    others = (1, group // 2, 2 * group, 4 * group, blocks)
-    return choose("group", group, *(n for n in others if 0 < n <= min(blocks, limit // run))), run
-
-
-def _turns(groups: int, runs: int, rhs: int, l2: int) -> tuple[int, int]:
-    """After how many units there are other panels, and other blocks of rows.
-
-    The first half of the units is one thread's. Panels that all stay in the second-level cache every thread reads:
-    these share the rows, which kernels before and behind this one also share so, and find what they made themselves.
-    """
-    return (1, runs) if 2 * rhs <= l2 else (groups, 1)
-
-
-def _another(runs: int, groups: int, run_step: int, next_matrix: int, slow: bool) -> int:
-    """Elements from a panel to the one that takes its place."""
-    if runs > 1:
-        return run_step if groups == 1 or not slow else 0
-    return next_matrix
-
-
-def _ahead_step(line: int, blocks: int, another: int, slow: bool) -> int:
-    """Elements of each row of the following panel, a `line`, that a block of rows asks for."""
-    return -(-line // max(1, blocks)) if another or slow else 0

@@ -15,7 +15,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from tgc.backends.loops.axes import ZERO, Axis, unflatten
-from tgc.backends.loops.contraction import SHARES
 from tgc.backends.loops.ir import (
     Buffer,
     Comment,
@@ -37,6 +36,7 @@ from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull
 from tgc.backends.loops.schedule import Schedule
 from tgc.backends.loops.tiled import TileTarget, block_step, epilogue_stores, even, flat, over_columns
+from tgc.backends.loops.units import SHARES
 from tgc.errors import BackendError
 from tgc.ir import Node
 from tgc.ops.window import POOLS

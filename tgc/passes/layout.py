@@ -27,8 +27,6 @@ from tgc.passes.sink import Perm, made_by_transpose
 from tgc.passes.tiles import QUAD, quad_axis, tile_shape
 from tgc.sizes import surely_divides
 
-# --------------------------------------------------------------------------------------------------- contractions
-
 
 @register
 @dataclass(frozen=True)
