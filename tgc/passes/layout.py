@@ -63,7 +63,6 @@ class Layout:
             rows: Perm = ()
             if op is contraction.dot:
                 operands, attrs, rows = _absorb(operands, attrs)
-                turned = False
             if op is contraction.dot and not of_bytes:
                 turned = self.pack and not adopted.intersection(operands) and _turns(operands, attrs, target)
                 if turned:
