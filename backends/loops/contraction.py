@@ -61,6 +61,7 @@ LEVELS = 2  # loops over k inside of a register tile, at most, whatever their ex
 ALONE = 8  # vectors of a tile of one row: each of them is loaded for one multiply-add
 VECTORS, HEIGHTS = (1, 2, 3, 4), (4, 5, 6, 8, 12)  # of columns, and rows, that any other tile can have
 STEPS = 32  # of k that few rows go by at once where they meet a large matrix
+PANEL = 64 << 10  # bytes of a panel in a piece of a long sum: rows a power of two apart share few sets of any cache
 SAME_SET = 4096  # bytes: rows a multiple of them apart begin in one set of the first-level cache
 
 Loop = tuple[Expr, Expr, Expr]  # extent, and how far a step goes in each operand
@@ -311,10 +312,11 @@ class Product:
         """Loops over k around the register tiles, those inside of them, and how many steps those are.
 
         Long sums run in pieces: few steps of a matrix that is streamed; else a panel of the right operand takes at most
-        an eighth of the second-level cache: over one image, or a row of a large one, in the gradient of a convolution
-        by its filter, whatever the number of images.
+        twice `PANEL`, and an eighth of the second-level cache: over one image, or a row of a large one, in the gradient
+        of a convolution by its filter, whatever the number of images.
         """
-        usual = STEPS if self.streamed else self.l2_bytes // 16 // (self.columns * self.dtype.itemsize)
+        size = min(PANEL, self.l2_bytes // 16)
+        usual = STEPS if self.streamed else size // (self.columns * self.dtype.itemsize)
         total = math.prod(size for size, *_ in levels)
         others: tuple[int, ...] = (usual // 4, usual // 2, *(() if self.streamed else (2 * usual, 4 * usual)))
         others = () if is_size(total) else tuple(n for n in others if 0 < n < total)
