@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from tgc.backends.loops.ahead import asking, both_apart, elements_between, next_panel
+from tgc.backends.loops.ahead import asking, both_apart, elements_between, epilogue_lines, next_panel
 from tgc.backends.loops.axes import Axis, collapse, unflatten
 from tgc.backends.loops.ir import (
     Buffer,
@@ -94,7 +94,7 @@ class Product:
         self.n = self.extent[self.column]
         self.window = math.prod(self.extent[a] for a in self.inside)
         self.rows, self.columns = self._shape(target)
-        self.l1_bytes, self.l2_bytes = target.l1_bytes, target.l2_bytes
+        self.l1_bytes, self.l2_bytes, self.near_l3 = target.l1_bytes, target.l2_bytes, target.near_l3
         self.lhs_packed = self._packed_rows(lhs)
         self.lhs_step = strides(lhs, self.map.lhs, skip=self.lhs_packed)
         self.packed = self._packed(rhs)
@@ -227,7 +227,7 @@ class Product:
         start, places = self._rows_at(rows_at, rows_from, lhs, extent)
         if start:
             body += [Let("row", self.first_row(first_block)), *start]
-        epilogue = self._epilogue(c, c_from, m)
+        asked, epilogue = self._epilogue(c, c_from, m)
         if slow:  # all results of the unit are at hand while what is summed goes by once
             zero = Store(flat(c), (Var("z"),), SCALAR.const(0, self.dtype))
             loops: list[Stmt] = [*gathered, blockwise(panelwise(*one))]
@@ -237,7 +237,7 @@ class Product:
             body += [For("z", Const(0, I64), held, (zero,)), blockwise(row, *places), *loops]
             body.append(blockwise(row, panelwise(*epilogue)))
         else:
-            body.append(blockwise(row, *places, panelwise(*one, *epilogue)))
+            body.append(blockwise(row, *places, panelwise(*asked, *one, *epilogue)))
         most = HELD if slow else 1
         stacks: list[Stmt] = [Stack(rows_at, most * self.rows), Stack(flat(c), most * c_size)]
         if gathered:
@@ -381,8 +381,11 @@ class Product:
             wheels = tuple(turn)
         return [*start, Let("place", base)], (If(Var("row") + Var("r") + 1 < Var("rows"), wheels),)
 
-    def _epilogue(self, c: Buffer, c_from: Expr, m: Expr) -> list[Stmt]:
-        """Store what the region makes of the tile: a point for each of its rows, or for each window of rows."""
+    def _epilogue(self, c: Buffer, c_from: Expr, m: Expr) -> tuple[list[Stmt], list[Stmt]]:
+        """Store what the region makes of the tile: a point for each of its rows, or for each window of rows.
+
+        Also what asks for the lines of memory that this takes, where they would not come at once.
+        """
         pull, window = self.pull, self.window
         dims = self.map.out
         names = {a: f"row_{a}" for a in self.roles.m if a not in self.inside}  # of their own: collapsing changes sizes
@@ -410,4 +413,12 @@ class Product:
         lets = [Let(v, x) for v, x in unflatten(axes, Var("row") // window + Var("r"))]
         columns = over_columns(self.column, self.columns, Var(f"n_{self.column}") if ragged else None, stores)
         last = SCALAR.minimum(self._height() // window, (m - Var("row")) // window)
-        return [Comment("epilogue"), For("r", Const(0, I64), last, (*lets, columns))]
+
+        def rowwise(text: str, inner: For) -> list[Stmt]:
+            return [Comment(text), For("r", Const(0, I64), last, (*lets, inner))]
+
+        elements, lines = epilogue_lines(stores, self.column, c)
+        first = Let(self.column, Var("column") + Var("line") * elements)
+        ask = For("line", Const(0, I64), Const(-(-self.columns // elements), I64), (first, *lines))
+        asked = [] if self.near_l3 or not lines else rowwise("lines that the epilogue will need", ask)
+        return asked, rowwise("epilogue", columns)
