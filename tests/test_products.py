@@ -93,3 +93,12 @@ def test_short_sums_ask_for_what_they_need_at_their_ends(
         (kernel,) = lower(node, target)
         found = {(s.buffer.name, s.written) for s in statements(kernel.body) if isinstance(s, Prefetch)}
         assert found == (set() if near_l3 else asked)
+
+
+def test_parts_of_a_long_sum_share_no_lines() -> None:
+    """They lie side by side in each row of the left operand, as groups of channels do, but far apart: a unit of work
+    takes all rows of a part, which so reads its right operand once.
+    """
+    made = run(parse_pipeline(PIPELINE), traced(lambda x, y: x @ y, "f32[64,65536]", "f32[65536,64]"), TARGET).result
+    (kernel,) = (k for node in made.nodes if node.attrs.get("kind") == "contraction" for k in lower(node, TARGET))
+    assert kernel.values["groups"] == 1

@@ -289,9 +289,12 @@ class Product:
         return SCALAR.select(Var("block") < Var("high"), rows, Const(LOW, I64)) if self.mixed else rows
 
     def _interleaved(self) -> bool:
-        """Whether matrices of the batch lie side by side in each row of the left operand, as groups of channels do."""
+        """Whether matrices of the batch lie side by side in each row of the left operand, as groups of channels do, and
+        share its lines or pages: parts of a long sum do not.
+        """
         steps, rows = ([self.lhs_step.get(a, 0) for a in axes] for axes in (self.roles.batch, self.roles.m))
-        return bool(steps) and max(steps) < min(rows, default=0)
+        near = bool(steps) and max(steps) < min(rows, default=0)
+        return near and max(steps) * self.node.operands[0].dtype.itemsize < SAME_SET
 
     def _levels(self, lhs: Mapping[str, Expr], rhs: Mapping[str, Expr], extent: Mapping[str, Expr]) -> list[Level]:
         """Loops over k, outermost first, neighbours merged where both operands walk on evenly."""
