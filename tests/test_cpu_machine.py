@@ -25,10 +25,11 @@ import tgc.numpy as tnp
 from tgc.backends.cpu import compile as compiler
 from tgc.backends.cpu import compile_many, workers
 from tgc.backends.cpu import loader as loading
+from tgc.backends.cpu import target as machines
 from tgc.backends.cpu.driver import Driver
 from tgc.backends.cpu.loader import Loader, load_kernels
 from tgc.backends.cpu.lowering_rules import RAISED
-from tgc.backends.cpu.target import X86_LEVELS, CpuTarget, thread_count
+from tgc.backends.cpu.target import X86_LEVELS, CpuTarget, l3_is_near, thread_count
 from tgc.errors import BackendError
 from tgc.runtime.cache import CacheWarning, KernelCache
 from tgc.runtime.registry import get_backend
@@ -85,13 +86,31 @@ def test_the_host_is_what_it_says() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "near"),
+    [
+        ("processor\t: 0\nvendor_id\t: GenuineIntel\nmodel\t\t: 167\n\nprocessor\t: 1\n", False),
+        ("processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: made by GenuineIntel\n", True),
+        ("processor\t: 0\nCPU implementer\t: 0x41\n", True),
+        (None, True),  # no such file
+    ],
+)
+def test_the_vendor_tells_how_far_the_third_level_cache_is(
+    text: str | None, near: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machines, "_CPUINFO", tmp_path / "cpuinfo")
+    if text is not None:
+        (tmp_path / "cpuinfo").write_text(text)
+    assert l3_is_near() is near
+
+
+@pytest.mark.parametrize(
     ("name", "bits", "registers"), [("native", 512, 32), ("avx512", 512, 32), ("avx2", 256, 16), ("baseline", 128, 16)]
 )
 def test_a_target_can_be_restricted(name: str, bits: int, registers: int) -> None:
-    machine = CpuTarget.of(LINUX, V4 | {"amx-bf16"}, 2, l2_bytes=1 << 20)
+    machine = CpuTarget.of(LINUX, V4 | {"amx-bf16"}, 2, near_l3=False, l2_bytes=1 << 20)
     target = machine.restricted(name)
     assert (target.vector_bits, target.vector_registers, target.threads) == (bits, registers, 2)
-    assert target.l2_bytes == 1 << 20
+    assert (target.l2_bytes, target.near_l3) == (1 << 20, False)
     assert (target == machine) == (name == "native")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from tgc.runtime.lowered import check_pass
 from tgc.trace import Tracer, trace
 from tgc.types import F32, F64, I32, tensor_type
 
+FAR = replace(TARGET, near_l3=False)
 NARROW = CpuTarget.of("x86_64-unknown-linux-gnu", X86_LEVELS["x86-64-v3"], threads=2)  # 8 float32 lanes
 
 
@@ -96,8 +98,36 @@ def test_large_operands_are_packed(m: int, k: int, n: int, packed: bool) -> None
     copied = made(lambda x, y: x @ y.T, f"f32[{m},{k}]", f"f32[{n},{k}]")
     assert str(copied.nodes[0].result.type) == f"f32[{n},{k}]" + ("{0,1;0:64}" if packed else "{1,0}")
     assert plain(m, NARROW) == (["relayout", "dot"] if packed else ["dot"])
-    assert plain(m, TARGET) == ["dot"]  # wide tiles do not wait for lines
+    assert plain(m, TARGET) == ["dot"]  # wide tiles do not wait for lines,
+    assert plain(m, FAR) == plain(m, NARROW)  # unless these come from afar
     assert plain(1024, TARGET) == (["relayout", "dot"] if k == 256 else ["dot"])
+
+
+@pytest.mark.parametrize(
+    ("m", "k", "n", "packed"),
+    [
+        (48, 512, 512, True),  # more than two threads hold in their caches
+        (47, 512, 512, False),
+        (95, 256, 512, False),
+        (96, 192, 512, False),  # each holds all of it,
+        (96, 192, 500, True),  # but vectors lie across two lines
+    ],
+)
+def test_wide_tiles_wait_for_what_lies_far(m: int, k: int, n: int, packed: bool) -> None:
+    for target in (FAR, TARGET):
+        product = traced(lambda x, y: x @ y, f"f32[{m},{k}]", f"f32[{k},{n}]")
+        made = run([Layout()], product, target, check_pass).result
+        assert ops(made) == (["relayout", "dot"] if packed and target is FAR else ["dot"])
+
+
+@pytest.mark.parametrize(("columns", "k", "packed"), [(256, 256, True), (255, 256, False), (256, 128, False)])
+def test_wide_tiles_wait_for_rows_that_lie_far(columns: int, k: int, packed: bool) -> None:
+    """Of a left operand, at each step of the sum; they do not where the second level holds it."""
+    product = traced(lambda x, y: x.T @ y, f"f32[{k},{columns}]", f"f32[{k},100]")
+    for target in (FAR, TARGET):
+        made = run([Layout()], product, target, check_pass).result
+        layout = "{1,0;1:6}" if packed and target is FAR else ""
+        assert str(made.nodes[-1].operands[0].type) == f"f32[{k},{columns}]" + layout
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tgc.backends.cpu.backend import CpuBackend
 from tgc.backends.cpu.kept import SHARE, SHARED
 from tgc.backends.cpu.loader import PLANNING
 from tgc.backends.cpu.plan import Plan
+from tgc.backends.cpu.target import CpuTarget
 from tgc.errors import LinearAlgebraError, OutOfRangeError
 from tgc.runtime import lowered
 from tgc.runtime.cache import SUFFIX, CacheWarning, Entry, KernelCache
@@ -142,7 +143,8 @@ def test_plans_are_those_of_a_machine(tmp_path: Path) -> None:
     low = tgc.jit(step).lower(W, X)
     new(tmp_path).compile(low.compilation.result, (), "key")
     assert new(tmp_path).load("key")
-    for change in ({"threads": 7}, {"l2_bytes": 1 << 16}, {"vector_bits": 64, "features": frozenset[str]()}):
+    other_l3 = {"near_l3": not CpuTarget.host().near_l3}
+    for change in ({"threads": 7}, {"l2_bytes": 1 << 16}, other_l3, {"vector_bits": 64, "features": frozenset[str]()}):
         other = new(tmp_path)
         other.target = replace(other.target, **change)
         assert other.load("key") is None

@@ -16,7 +16,7 @@ from numba import float32, int64, njit, uint8
 from numba.core.errors import TypingError
 
 from tgc.backends.cpu import pointers
-from tgc.backends.cpu.pointers import SCALARS, offset, ptr_f32, ptr_i64, stack
+from tgc.backends.cpu.pointers import SCALARS, offset, prefetch, prefetch_to_write, ptr_f32, ptr_i64, stack
 
 DTYPES = {code: np.dtype(str(scalar)) for code, (scalar, _) in SCALARS.items()}
 
@@ -90,6 +90,21 @@ def test_stack_buffer_and_offset(form: str) -> None:
     x, y = np.arange(1, 13, dtype=np.float32), np.zeros(12, np.float32)
     FORMS[form](sums)(x.ctypes.data, len(x), y.ctypes.data)
     np.testing.assert_array_equal(y, np.cumsum(x))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_any_place_can_be_asked_for(form: str) -> None:
+    @njit
+    def asked(address, n):
+        p = ptr_f32(address)
+        for i in range(-n, n):
+            prefetch(offset(p, i << 32))
+            prefetch_to_write(offset(p, i << 32))
+        return p[0]
+
+    x = np.array([3], np.float32)
+    assert FORMS[form](asked)(x.ctypes.data, 4) == 3
+    assert x == 3
 
 
 def test_stack_buffers_are_aligned_and_do_not_grow_in_loops() -> None:

@@ -1,13 +1,19 @@
 """Products whose work is divided by blocks, panels and pieces: sizes where there is none, or just one too many."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from test_passes import TARGET, traced
 
 import tgc
+from tgc.backends.loops.ir import Prefetch
+from tgc.backends.loops.lower import lower
+from tgc.backends.loops.statements import statements
 from tgc.backends.loops.tiled import even
 from tgc.ops import contraction
+from tgc.passes import PIPELINE, parse_pipeline, run
 
 
 @pytest.mark.parametrize("number", range(12))
@@ -65,3 +71,34 @@ def test_a_vector_meets_a_large_matrix_by_rows(rows: int) -> None:
     got = tgc.jit(lambda m, v: (v @ m.reshape(rows, -1), m.reshape(rows, -1).T @ v[:, None]))(matrix, vector)
     np.testing.assert_array_equal(got[0], vector @ matrix.reshape(rows, -1))
     np.testing.assert_array_equal(got[1], matrix.reshape(rows, -1).T @ vector[:, None])
+
+
+@pytest.mark.parametrize(
+    ("f", "types", "asked"),
+    [
+        (lambda x, y, z: x @ y + z, ("f32[20,30]", "f32[30,70]", "f32[20,70]"), {("y0", True), ("x2", False)}),
+        (lambda x, y, z: x @ y + z, ("f32[20,30]", "f32[30,70]", "f32[70]"), {("y0", True)}),  # that every row reads
+        (lambda x, y, z: x @ y + z, ("f32[20,30]", "f32[30,70]", "f32[20,1]"), {("y0", True)}),
+        (lambda x, y, z: (x @ y + z.T).T, ("f32[20,30]", "f32[30,70]", "f32[70,20]"), set()),  # columns are far apart
+        (lambda x, y, z: x @ y + z, ("f32[20,9000]", "f32[9000,70]", "f32[20,70]"), set()),  # ends are rare
+    ],
+)
+def test_short_sums_ask_for_what_they_need_at_their_ends(
+    f: Any, types: tuple[str, ...], asked: set[tuple[str, bool]]
+) -> None:
+    """Where the third-level cache is far."""
+    for near_l3 in (True, False):
+        target = replace(TARGET, near_l3=near_l3)
+        *_, node = run(parse_pipeline(PIPELINE), traced(f, *types), target).result.nodes
+        (kernel,) = lower(node, target)
+        found = {(s.buffer.name, s.written) for s in statements(kernel.body) if isinstance(s, Prefetch)}
+        assert found == (set() if near_l3 else asked)
+
+
+def test_parts_of_a_long_sum_share_no_lines() -> None:
+    """They lie side by side in each row of the left operand, as groups of channels do, but far apart: a unit of work
+    takes all rows of a part, which so reads its right operand once.
+    """
+    made = run(parse_pipeline(PIPELINE), traced(lambda x, y: x @ y, "f32[64,65536]", "f32[65536,64]"), TARGET).result
+    (kernel,) = (k for node in made.nodes if node.attrs.get("kind") == "contraction" for k in lower(node, TARGET))
+    assert kernel.values["groups"] == 1

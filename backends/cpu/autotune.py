@@ -163,7 +163,7 @@ class Tuner:
 
     def _key(self, node: Node, overwrites: Mapping[int, int]) -> str:
         t = self.target
-        machine = (t.key, *map(str, (t.vector_registers, t.l1_bytes, t.l2_bytes, self.driver.threads)))
+        machine = (t.key, *map(str, (t.vector_registers, t.l1_bytes, t.l2_bytes, t.near_l3, self.driver.threads)))
         region = (print_graph(node.body, places=False), node.attrs["kind"], str(sorted(overwrites.items())))
         return content_key("schedule", *region, *machine, source_key(), *(" ".join(tool) for tool in toolchain()))
 

@@ -307,8 +307,8 @@ class CpuBackend:
 
     def _plan_key(self, key: str) -> str:
         target = self.target
-        sizes = (str(n) for n in (target.threads, target.l1_bytes, target.l2_bytes))
-        return content_key("plan", key, target.key, *sizes, source_key(), *(" ".join(tool) for tool in toolchain()))
+        machine = map(str, (target.threads, target.l1_bytes, target.l2_bytes, target.near_l3))
+        return content_key("plan", key, target.key, *machine, source_key(), *(" ".join(tool) for tool in toolchain()))
 
     def profile(self, executable: Executable, arrays: Sequence[np.ndarray]) -> Profile:
         """Where the time of a call of what `compile` returned goes; no array is overwritten."""

@@ -21,6 +21,7 @@ from tgc.backends.loops.ir import (
     Kernel,
     Let,
     Load,
+    Prefetch,
     Stack,
     Stmt,
     Store,
@@ -251,6 +252,10 @@ class Emitter:
                 name, key = "words_u32", ", ".join(map(self.expr, s.key))
                 self.tiles[name] = f"{name} = {self.use('words', 'words')}({self.target.lanes(U32)})"
                 return [f"{name}({s.block.name}, {key}, {self.expr(s.first)}, {self.expr(s.count)})"]
+            case Prefetch():
+                call = self.use("pointers", "prefetch_to_write" if s.written else "prefetch")
+                place = self.address(s.buffer, s.index)
+                return [f"{call}({self.use('pointers', 'offset')}({s.buffer.name}, {place}))"]
             case Comment():
                 return [f"# {s.text}"]
 

@@ -134,6 +134,34 @@ def offset(p: Any, n: int) -> Any:
     return Pointer(p.address + int(n) * p.dtype.itemsize, p.dtype, p)  # a buffer lives as long as any pointer
 
 
+def _prefetching(written: bool) -> Rule:
+    def rule(p: Any) -> tuple[Any, Callable[..., Any]] | None:
+        if not isinstance(p, types.CPointer):
+            return None
+
+        def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            word, pointer = ir.IntType(32), ir.IntType(8).as_pointer()
+            kind, name = ir.FunctionType(ir.VoidType(), [pointer, word, word, word]), "llvm.prefetch.p0"
+            fetch = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+            place = builder.bitcast(arguments[0], pointer)
+            builder.call(fetch, [place, word(int(written)), word(3), word(1)])  # to the first level, data
+            return context.get_dummy_value()
+
+        return types.void(p), codegen
+
+    return rule
+
+
+@device(_prefetching(written=False))
+def prefetch(p: Any) -> None:
+    """Ask for the line of memory at ``p``, which will be read. It may point anywhere."""
+
+
+@device(_prefetching(written=True))
+def prefetch_to_write(p: Any) -> None:
+    """Ask for the line of memory at ``p``, which will be written. It may point anywhere."""
+
+
 def _stack_rule(n: Any, dtype: Any) -> tuple[Any, Callable[..., Any]] | None:
     if not (isinstance(n, types.IntegerLiteral) and isinstance(dtype, types.NumberClass)):
         raise TypingError(f"stack(n, dtype) needs a compile-time constant and a numba scalar type, not {n} and {dtype}")

@@ -4,6 +4,9 @@ A long sum goes by in pieces, and all tiles of a unit of work take one piece bef
 operands are apart in memory, as are those of large matrices that are read as they lie, the processor does not see what
 follows: it would have to cross pages. So the tiles of a unit share the next piece among them. Each asks for one line of
 every other row: first those of the right operand, then those of the left one, whose rows are the fastest axis.
+
+Where the third-level cache is far, tiles of short sums do not wait for memory at their ends: before they begin, they
+ask for the lines of what they will write, and of what is read beside it.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tgc.backends.loops.ir import Buffer, Expr, If, Let, Stmt, Tile, Var
+from tgc.backends.loops.ir import Buffer, Expr, If, Let, Load, Prefetch, Stmt, Store, Tile, Var, walk
 from tgc.backends.loops.pull import SCALAR
 from tgc.passes.tiles import QUAD
 from tgc.sizes import call
@@ -55,6 +58,33 @@ def elements_between(runs: int, groups: int, run_step: int, next_matrix: int, sl
 def _share(line: int, blocks: int, another: int, slow: bool) -> int:
     """Elements of each row of the following panel, a `line`, that a block of rows asks for."""
     return -(-line // max(1, blocks)) if another or slow else 0
+
+
+def epilogue_lines(stores: Sequence[Store], column: str, c: Buffer) -> tuple[int, list[Stmt]]:
+    """What asks for the lines in which an element of a tile's results lies, and what is read for it from memory.
+
+    Only arrays along whose fastest axis the tile's columns run; elsewhere each column has a line of its own.
+
+    Args:
+        stores: of the results, with the tile, `c`, among what they read.
+        column: the variable along columns.
+
+    Returns:
+        How many elements a line has, at least, and the statements.
+    """
+    places: dict[tuple[Buffer, tuple[Expr, ...]], bool] = {(s.buffer, s.index): True for s in stores}
+    for x in walk([s.value for s in stores]):
+        if isinstance(x, Load) and x.buffer.name != c.name:
+            places.setdefault((x.buffer, x.index), False)
+    asked = [Prefetch(b, index, written) for (b, index), written in places.items() if _along(index, column)]
+    return LINE // max((ask.buffer.dtype.itemsize for ask in asked), default=LINE), list(asked)
+
+
+def _along(index: Sequence[Expr], column: str) -> bool:
+    """Whether an element lies beside that of the next column, each row's at another place, known without a load."""
+    every, fastest = walk(index), walk(index[-1:])
+    others = [x for x in every if isinstance(x, Load) or (isinstance(x, Var) and x.name != column)]
+    return Var(column) in fastest and bool(others) and not any(isinstance(x, Load) for x in others)
 
 
 def both_apart(product: Product, slow: Sequence[Loop]) -> bool:
@@ -104,4 +134,4 @@ def _next(product: Product, tile: Tile, lhs: Mapping[str, Expr], slow: Loop) -> 
     return right, left
 
 
-__all__ = ["asking", "both_apart", "elements_between", "next_panel"]
+__all__ = ["asking", "both_apart", "elements_between", "epilogue_lines", "next_panel"]

@@ -17,7 +17,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from tgc.backends.loops.ahead import asking, both_apart, elements_between, next_panel
+from tgc.backends.loops.ahead import asking, both_apart, elements_between, epilogue_lines, next_panel
 from tgc.backends.loops.axes import Axis, collapse, unflatten
 from tgc.backends.loops.ir import (
     Buffer,
@@ -61,6 +61,7 @@ LEVELS = 2  # loops over k inside of a register tile, at most, whatever their ex
 ALONE = 8  # vectors of a tile of one row: each of them is loaded for one multiply-add
 VECTORS, HEIGHTS = (1, 2, 3, 4), (4, 5, 6, 8, 12)  # of columns, and rows, that any other tile can have
 STEPS = 32  # of k that few rows go by at once where they meet a large matrix
+PANEL = 64 << 10  # bytes of a panel in a piece of a long sum: rows a power of two apart share few sets of any cache
 SAME_SET = 4096  # bytes: rows a multiple of them apart begin in one set of the first-level cache
 
 Loop = tuple[Expr, Expr, Expr]  # extent, and how far a step goes in each operand
@@ -93,7 +94,7 @@ class Product:
         self.n = self.extent[self.column]
         self.window = math.prod(self.extent[a] for a in self.inside)
         self.rows, self.columns = self._shape(target)
-        self.l1_bytes, self.l2_bytes = target.l1_bytes, target.l2_bytes
+        self.l1_bytes, self.l2_bytes, self.near_l3 = target.l1_bytes, target.l2_bytes, target.near_l3
         self.lhs_packed = self._packed_rows(lhs)
         self.lhs_step = strides(lhs, self.map.lhs, skip=self.lhs_packed)
         self.packed = self._packed(rhs)
@@ -226,7 +227,7 @@ class Product:
         start, places = self._rows_at(rows_at, rows_from, lhs, extent)
         if start:
             body += [Let("row", self.first_row(first_block)), *start]
-        epilogue = self._epilogue(c, c_from, m)
+        asked, epilogue = self._epilogue(c, c_from, m)
         if slow:  # all results of the unit are at hand while what is summed goes by once
             zero = Store(flat(c), (Var("z"),), SCALAR.const(0, self.dtype))
             loops: list[Stmt] = [*gathered, blockwise(panelwise(*one))]
@@ -236,7 +237,7 @@ class Product:
             body += [For("z", Const(0, I64), held, (zero,)), blockwise(row, *places), *loops]
             body.append(blockwise(row, panelwise(*epilogue)))
         else:
-            body.append(blockwise(row, *places, panelwise(*one, *epilogue)))
+            body.append(blockwise(row, *places, panelwise(*asked, *one, *epilogue)))
         most = HELD if slow else 1
         stacks: list[Stmt] = [Stack(rows_at, most * self.rows), Stack(flat(c), most * c_size)]
         if gathered:
@@ -288,9 +289,12 @@ class Product:
         return SCALAR.select(Var("block") < Var("high"), rows, Const(LOW, I64)) if self.mixed else rows
 
     def _interleaved(self) -> bool:
-        """Whether matrices of the batch lie side by side in each row of the left operand, as groups of channels do."""
+        """Whether matrices of the batch lie side by side in each row of the left operand, as groups of channels do, and
+        share its lines or pages: parts of a long sum do not.
+        """
         steps, rows = ([self.lhs_step.get(a, 0) for a in axes] for axes in (self.roles.batch, self.roles.m))
-        return bool(steps) and max(steps) < min(rows, default=0)
+        near = bool(steps) and max(steps) < min(rows, default=0)
+        return near and max(steps) * self.node.operands[0].dtype.itemsize < SAME_SET
 
     def _levels(self, lhs: Mapping[str, Expr], rhs: Mapping[str, Expr], extent: Mapping[str, Expr]) -> list[Level]:
         """Loops over k, outermost first, neighbours merged where both operands walk on evenly."""
@@ -311,10 +315,11 @@ class Product:
         """Loops over k around the register tiles, those inside of them, and how many steps those are.
 
         Long sums run in pieces: few steps of a matrix that is streamed; else a panel of the right operand takes at most
-        an eighth of the second-level cache: over one image, or a row of a large one, in the gradient of a convolution
-        by its filter, whatever the number of images.
+        twice `PANEL`, and an eighth of the second-level cache: over one image, or a row of a large one, in the gradient
+        of a convolution by its filter, whatever the number of images.
         """
-        usual = STEPS if self.streamed else self.l2_bytes // 16 // (self.columns * self.dtype.itemsize)
+        size = min(PANEL, self.l2_bytes // 16)
+        usual = STEPS if self.streamed else size // (self.columns * self.dtype.itemsize)
         total = math.prod(size for size, *_ in levels)
         others: tuple[int, ...] = (usual // 4, usual // 2, *(() if self.streamed else (2 * usual, 4 * usual)))
         others = () if is_size(total) else tuple(n for n in others if 0 < n < total)
@@ -379,8 +384,11 @@ class Product:
             wheels = tuple(turn)
         return [*start, Let("place", base)], (If(Var("row") + Var("r") + 1 < Var("rows"), wheels),)
 
-    def _epilogue(self, c: Buffer, c_from: Expr, m: Expr) -> list[Stmt]:
-        """Store what the region makes of the tile: a point for each of its rows, or for each window of rows."""
+    def _epilogue(self, c: Buffer, c_from: Expr, m: Expr) -> tuple[list[Stmt], list[Stmt]]:
+        """Store what the region makes of the tile: a point for each of its rows, or for each window of rows.
+
+        Also what asks for the lines of memory that this takes, where they would not come at once.
+        """
         pull, window = self.pull, self.window
         dims = self.map.out
         names = {a: f"row_{a}" for a in self.roles.m if a not in self.inside}  # of their own: collapsing changes sizes
@@ -408,4 +416,12 @@ class Product:
         lets = [Let(v, x) for v, x in unflatten(axes, Var("row") // window + Var("r"))]
         columns = over_columns(self.column, self.columns, Var(f"n_{self.column}") if ragged else None, stores)
         last = SCALAR.minimum(self._height() // window, (m - Var("row")) // window)
-        return [Comment("epilogue"), For("r", Const(0, I64), last, (*lets, columns))]
+
+        def rowwise(text: str, inner: For) -> list[Stmt]:
+            return [Comment(text), For("r", Const(0, I64), last, (*lets, inner))]
+
+        elements, lines = epilogue_lines(stores, self.column, c)
+        first = Let(self.column, Var("column") + Var("line") * elements)
+        ask = For("line", Const(0, I64), Const(-(-self.columns // elements), I64), (first, *lines))
+        asked = [] if self.near_l3 or not lines else rowwise("lines that the epilogue will need", ask)
+        return asked, rowwise("epilogue", columns)

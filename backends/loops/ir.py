@@ -1,7 +1,7 @@
 """The loop IR: scalar expressions, statements and kernels.
 
     Expr  = Const | Var | Apply(primitive, operands) | Load(buffer, index) | Guard(condition, then, otherwise)
-    Stmt  = For | If | Let | Assign | Store | Stack | Tile | WindowTile | Turn | Words | Comment
+    Stmt  = For | If | Let | Assign | Store | Stack | Tile | WindowTile | Turn | Words | Prefetch | Comment
     Kernel = buffers, run-time integers, and a body run for each tile of lo..hi
 
 Expressions are immutable and compared by structure. Integer expressions (places, sizes) are i64. A kernel holds no
@@ -371,13 +371,22 @@ class Words:
 
 
 @dataclass(frozen=True)
+class Prefetch:
+    """The line of memory of an element, which need not exist, will be needed soon: to be read, or written, too."""
+
+    buffer: Buffer
+    index: tuple[Expr, ...]
+    written: bool
+
+
+@dataclass(frozen=True)
 class Comment:
     """A line for readers."""
 
     text: str
 
 
-Stmt: TypeAlias = For | If | Let | Store | Stack | Tile | WindowTile | Turn | Words | Comment
+Stmt: TypeAlias = For | If | Let | Store | Stack | Tile | WindowTile | Turn | Words | Prefetch | Comment
 
 
 @dataclass(frozen=True)

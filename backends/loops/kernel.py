@@ -17,6 +17,7 @@ from tgc.backends.loops.ir import (
     Kernel,
     Let,
     Load,
+    Prefetch,
     Stack,
     Stmt,
     Store,
@@ -189,6 +190,8 @@ def finish(name: str, pull: Pull, stmts: Sequence[Stmt], *, tiles: int, work: in
             case Store():
                 addresses.append((stmt.index, stmt.buffer))
                 found[stmt.buffer.name] = stmt.buffer
+            case Prefetch():
+                addresses.append((stmt.index, stmt.buffer))
             case Tile() | WindowTile():
                 found |= {buffer.name: buffer for buffer in (stmt.a, stmt.b, stmt.c)}
             case Turn():

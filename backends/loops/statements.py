@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tgc.backends.loops.ir import Expr, For, If, Let, Stmt, Store, Tile, Turn, WindowTile, Words
+from tgc.backends.loops.ir import Expr, For, If, Let, Prefetch, Stmt, Store, Tile, Turn, WindowTile, Words
 
 
 def expressions(stmt: Stmt) -> tuple[Expr, ...]:
@@ -26,6 +26,8 @@ def expressions(stmt: Stmt) -> tuple[Expr, ...]:
             own = stmt.unit, stmt.c_row
         case Turn():
             return stmt.at, stmt.step, stmt.to, stmt.row
+        case Prefetch():
+            return stmt.index
         case Words():
             return (*stmt.key, stmt.first, stmt.count)
         case _:

@@ -25,6 +25,9 @@ class TileTarget(Shaped, Protocol):
     @property
     def l2_bytes(self) -> int: ...
 
+    @property
+    def near_l3(self) -> bool: ...
+
 
 @dataclass(frozen=True)
 class Roles:

@@ -7,7 +7,8 @@ Three rewrites, each of which turns movement of data into addressing:
 - Right operands of contractions get a layout with contiguous columns, packed in panels as wide as a register tile if
   they are constants, or large and read by many rows, those of all steps of a scan taken together. The relayout of a
   constant is folded, that of what is the same at each step hoisted.
-- Large left operands whose rows are the fastest axis are packed in blocks of rows as high as a register tile. Where
+- Large left operands whose rows are the fastest axis are packed in blocks of rows as high as a register tile. Wide
+  tiles read more operands as they lie where the third-level cache is near than where it is far. Where
   both operands are summed over several axes, the left one gets these in the order of the right one if its own would
   make each step of the sum hit the same set of the cache.
 """
@@ -26,6 +27,7 @@ from tgc.passes.manager import Target, refuse, register
 from tgc.passes.sink import Perm, made_by_transpose
 from tgc.passes.tiles import QUAD, quad_axis, tile_shape
 from tgc.sizes import surely_divides
+from tgc.types import TensorType
 
 
 @register
@@ -182,6 +184,8 @@ WIDE = (
     256  # bytes of a panel's row: a tile then computes so long at each step of k that lines come from anywhere in time
 )
 WIDE_ROWS = 1024  # of a product for which a right operand of contiguous columns is packed in such panels
+LINE = 64  # bytes
+FAR_ROW = 1024  # bytes from one step of a sum to the next that wide tiles wait for where the third level is far
 
 
 def _worth_packing(
@@ -193,7 +197,7 @@ def _worth_packing(
     A panel is read in one stream and stays in the second-level cache for all rows, if it fits; columns of a wide matrix
     cost a page a row, rows that are a power of two apart share few sets of the cache, and arrays that users pass do not
     begin at cache lines, so that vectors lie across two. Many matrices had better not go through memory once more.
-    Tiles with wide rows hide most of that; columns that are strided are copied in any case.
+    Tiles with wide rows hide most of that, see `_rows_worth_packing`; columns that are strided are copied in any case.
     """
     lhs, rhs = (v.type for v in operands)
     axes = op.axis_map(lhs, rhs, **attrs)
@@ -206,8 +210,21 @@ def _worth_packing(
     _, width = tile_shape(target, rhs.dtype, rows, rhs.shape[columns])
     panel = summed * width * rhs.dtype.itemsize
     least = target.l2_bytes // (2 if batch else 8)
-    many = WIDE_ROWS if columns == rhs.rank - 1 and width * rhs.dtype.itemsize >= WIDE else ROWS
+    wide = columns == rhs.rank - 1 and width * rhs.dtype.itemsize >= WIDE
+    many = _rows_worth_packing(rhs, matrix, target) if wide else ROWS
     return rows * times >= many and matrix >= least and panel <= target.l2_bytes
+
+
+def _rows_worth_packing(rhs: TensorType, matrix: int, target: Target) -> int:
+    """For how many rows a right operand of contiguous columns, matrices of so many bytes, is packed in wide panels.
+
+    Where the third-level cache is far, tiles hide only what the second level holds, in whole lines. What threads do not
+    hold in theirs is read from afar in any case: then fewer rows pay for the copy.
+    """
+    lines = surely_divides(LINE // rhs.dtype.itemsize, rhs.shape[-1])
+    if target.near_l3 or (lines and matrix < target.l2_bytes):
+        return WIDE_ROWS
+    return ROWS if matrix < 2 * target.l2_bytes else ROWS // 2
 
 
 def _packed_rows(
@@ -216,7 +233,7 @@ def _packed_rows(
     """The left operand of a dot, in blocks of rows where it is large and its rows are the fastest axis in memory.
 
     One step along what is summed would be a row of memory away, another page and the same set of the cache: a narrow
-    tile would wait for it.
+    tile would wait for it, and a wide one where the third-level cache is far.
     """
     lhs = operands[0].type
     batch, contract = attrs["batch"][0], attrs["contract"][0]
@@ -226,7 +243,9 @@ def _packed_rows(
     if rows != [lhs.rank - 1] or lhs.layout or n < ROWS:
         return operands[0]
     block, width = tile_shape(target, lhs.dtype, lhs.shape[-1], n)
-    if lhs.shape[-1] < ROWS or matrix <= target.l2_bytes // 2 or width * lhs.dtype.itemsize >= WIDE:
+    wide = width * lhs.dtype.itemsize >= WIDE
+    hidden = wide and (target.near_l3 or lhs.shape[-1] * lhs.dtype.itemsize < FAR_ROW)
+    if lhs.shape[-1] < ROWS or matrix <= target.l2_bytes // (4 if wide else 2) or hidden:
         return _in_order(builder, node, operands, attrs)
     layout: dict[str, Any] = {"order": (lhs.rank - 1, *range(lhs.rank - 1)), "tiles": ((lhs.rank - 1, block),)}
     return builder.emit(movement.relayout, operands[:1], layout, node.loc)[0]

@@ -39,6 +39,10 @@ class Target(Protocol):
     def l2_bytes(self) -> int:
         """Second-level cache of one core."""
 
+    @property
+    def near_l3(self) -> bool:
+        """Whether lines that no prefetcher has foreseen soon come from the third-level cache."""
+
 
 class Pass(Protocol):
     """Graph -> Graph; pure. Applied to the bodies of control flow too, unless `whole` says that it sees to them."""
