@@ -17,6 +17,7 @@ from tgc.backends.loops.ir import (
     Kernel,
     Let,
     Load,
+    Rows,
     Stack,
     Stmt,
     Store,
@@ -191,6 +192,8 @@ def finish(name: str, pull: Pull, stmts: Sequence[Stmt], *, tiles: int, work: in
                 found[stmt.buffer.name] = stmt.buffer
             case Tile() | WindowTile():
                 found |= {buffer.name: buffer for buffer in (stmt.a, stmt.b, stmt.c)}
+            case Rows():
+                found[stmt.a.name] = stmt.a
             case Turn():
                 found |= {buffer.name: buffer for buffer in (stmt.block, stmt.source)}
     for index, buffer in addresses:  # the strides that they need
