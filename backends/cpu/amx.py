@@ -1,12 +1,13 @@
 """Contraction of 8-bit integers in tile registers (x86's AMX): up to 32 rows of A by 32 columns of B at a time.
 
 A tile register holds 16 rows of 64 bytes. Of A these are 16 rows of 64 consecutive k; of B 16 quads of k (see
-`byte_tile.py`), each for 16 columns; of C 16 rows of 16 sums. One instruction multiplies a register of A by one of B and
-adds to one of C, for all signs of the operands. C takes registers 0 to 3, A 4 and 5, B 6 and 7: each that is loaded is
-used twice.
+`byte_tile.py`), each for 16 columns; of C 16 rows of 16 sums. One instruction multiplies a register of A by one of B
+and adds to one of C, for all signs of the operands. C takes registers 0 to 3, A 4 and 5, B 6 and 7: each that is loaded
+is used twice.
 
-Rows of A lie anywhere, and what is summed is in pieces: so `byte_rows` puts them in a block first, one behind the other,
-each with zeros behind it up to whole registers. A thread has tile registers from `tile_config` to `tile_release`.
+Rows of A lie anywhere, and what is summed is in pieces: so `byte_rows` puts them in a block first, one behind the
+other, each with zeros behind it up to whole registers. A thread has tile registers from `tile_config` to
+`tile_release`.
 """
 
 import functools
@@ -32,7 +33,10 @@ _WIDE = ir.VectorType(I32, QUADS)
 
 @functools.cache
 def tile_config(rows: int) -> Callable[[], None]:
-    """The micro-kernel that gives a thread tile registers for tiles of up to `rows` rows, 1 to 32; a device function."""
+    """The micro-kernel that gives a thread tile registers for tiles of up to `rows` rows, a device function.
+
+    ValueError for rows that cannot be: they are 1 to 32.
+    """
     heights = _heights(rows)
 
     def body(function: Any) -> None:
@@ -105,9 +109,7 @@ def byte_rows(levels: int, signed: bool) -> Callable[..., None]:
     byte, levelled = types.CPointer(types.int8 if signed else types.uint8), types.UniTuple(index, levels)
     signature = types.void(byte, types.CPointer(index), index, levelled, levelled, byte)
 
-    def twin(
-        a: Any, rows_at: Any, rows: int, a_strides: tuple[int, ...], extents: tuple[int, ...], block: Any
-    ) -> None:
+    def twin(a: Any, rows_at: Any, rows: int, a_strides: tuple[int, ...], extents: tuple[int, ...], block: Any) -> None:
         steps = [sum(x * s for x, s in zip(k, a_strides, strict=True)) for k in itertools.product(*map(range, extents))]
         for m in range(rows):
             for at in range(-(-len(steps) // QUADS) * LINE):

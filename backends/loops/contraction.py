@@ -106,7 +106,9 @@ class Product:
         self.mixed = self.mixed and self.window == 1
         self.mixed = self.mixed and self.lhs_packed is None and bool(pull.schedule.choose("mixed", 1, 0))
         self.high, low = (
-            calls(heights, self.m, self.rows, self.low, count=2, least=0) if self.mixed else (-(-self.m // self.rows), 0)
+            calls(heights, self.m, self.rows, self.low, count=2, least=0)
+            if self.mixed
+            else (-(-self.m // self.rows), 0)
         )
         self.panels, self.blocks = -(-self.n // self.columns), self.high + low
         wide = self.packed is None and self.panels >= PAGE // 2
@@ -172,7 +174,7 @@ class Product:
         lhs_bytes, rhs_bytes = (v.type.nbytes for v in self.node.operands)
         group, run = calls(
             unit, pull.schedule, blocks, panels, apart, (depth, depth * self.columns * self.dtype.itemsize), bool(slow),
-            self.streamed, (lhs_bytes, rhs_bytes), math.prod(self.extent[x] for x in r.batch),
+            self.streamed, self.registers, (lhs_bytes, rhs_bytes), math.prod(self.extent[x] for x in r.batch),
             (self.l1_bytes, self.l2_bytes), count=2, least=1,
         )  # fmt: skip
         groups, runs = -(-blocks // group), -(-panels // run)
@@ -278,9 +280,10 @@ class Product:
         return moved, [For("step", Const(0, I64), count, (panelwise(line),))]
 
     def _in_registers(self, tile: Tile, deepest: int) -> tuple[Tile, list[Stmt]]:
-        """A tile that reads rows of 8-bit integers from the stack, as tile registers take them, and what puts them there
-        for all panels.
+        """A tile that reads rows of 8-bit integers from the stack, as tile registers take them, and what puts them
+        there for all panels.
         """
+        assert tile.rows_at is not None
         block = Buffer("a_block", tile.a.dtype, (self.rows * row_bytes(deepest),), (1,))
         rows = Rows(tile.a, tile.a_at, tile.rows_at, tile.rows_from, self._height(), tile.levels, block)
         return replace(tile, a=block, a_at=Const(0, I64), rows_at=None, rows_from=Const(0, I64), ahead=None), [rows]
