@@ -90,7 +90,7 @@ def check(
     (a, *_), (b, *_) = held = [
         at_the_end(rng.choice([np.iinfo(k).min, np.iinfo(k).max, 0, 1, 77], size).astype(k)) for k, size in sizes
     ]
-    block = np.full(rows * row_bytes(quads) + 64, 99, kinds[0])
+    block = np.full(rows * row_bytes(quads) + 128, 99, kinds[0])
     first = -block.ctypes.data % 64
     c = rng.integers(-(2**31), 2**31, (rows, width + ROW)).astype(np.int32)
     want = c.copy()

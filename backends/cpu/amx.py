@@ -23,6 +23,7 @@ from tgc.backends.cpu.tile import intrinsic, variable, while_at_least
 from tgc.passes.tiles import LINE, QUAD, TILED, row_bytes
 
 QUADS = LINE // QUAD  # of them
+AHEAD = 2  # steps of 64 k by which B is asked for: it comes from the second-level cache, 2 KiB a step
 _I8 = ir.IntType(8)
 _A, _B = 4, 6  # the first tile registers of both operands; those of C come before
 _WIDE = ir.VectorType(I32, QUADS)
@@ -103,7 +104,8 @@ def byte_rows(levels: int, signed: bool) -> Callable[..., None]:
         block[m * row_bytes(quads) + at] = a[rows_at[m] + k . a_strides + i]
 
     for m in [0, rows), k in the box ``extents``, of ``quads`` points, and i in [0, QUAD), in this order. ``a`` and
-    ``block`` are pointers to int8 or uint8; zeros fill the last line of each row.
+    ``block`` are pointers to int8 or uint8; zeros fill the last line of each row, and less than a line is written
+    behind the last row.
     """
     index = types.int64
     byte, levelled = types.CPointer(types.int8 if signed else types.uint8), types.UniTuple(index, levels)
@@ -134,13 +136,19 @@ def _gather(levels: int, function: Any) -> None:
     row, left_rows, table = variable(builder, block), variable(builder, rows), variable(builder, rows_at)
     to = variable(builder, block)
     contiguous = builder.icmp_signed("==", strides[-1], I64(QUAD))
+    rest = builder.and_(extents[-1], I64(QUADS - 1))
+    ragged, mask = builder.icmp_signed("!=", rest, I64(0)), _mask(builder, rest)
 
     def runs(level: int, place: Any) -> None:
         """Copy what lies from a place in A on, from a level inwards."""
         if level == levels - 1:
             with builder.if_else(contiguous) as (together, apart):
                 with together:
-                    _copy(builder, place, extents[level], to)
+                    end = _copy(builder, place, extents[level], to)
+                    with builder.if_then(ragged):
+                        there = builder.load(to)
+                        builder.store(_masked_load(builder, builder.load(end), mask), there, align=1)
+                        builder.store(_after(builder, there, builder.mul(rest, I64(QUAD))), to)
                 with apart:
                     _copy_quads(builder, place, strides[level], extents[level], to)
             return
@@ -162,8 +170,10 @@ def _gather(levels: int, function: Any) -> None:
     builder.ret_void()
 
 
-def _copy(builder: Any, place: Any, quads: Any, to: Any) -> None:
-    """Move quads that lie side by side, a line at a time, and `to` behind them."""
+def _copy(builder: Any, place: Any, quads: Any, to: Any) -> Any:
+    """Move quads that lie side by side, as many as fill lines, and `to` behind them; a variable with the place of the
+    others.
+    """
     left, at = variable(builder, quads), variable(builder, place)
     with while_at_least(builder, left, QUADS):
         here, there = builder.load(at), builder.load(to)
@@ -171,15 +181,13 @@ def _copy(builder: Any, place: Any, quads: Any, to: Any) -> None:
         builder.store(_after(builder, here, I64(LINE)), at)
         builder.store(_after(builder, there, I64(LINE)), to)
         builder.store(builder.sub(builder.load(left), I64(QUADS)), left)
-    rest = builder.load(left)
-    with builder.if_then(builder.icmp_signed(">", rest, I64(0))):
-        there, mask = builder.load(to), _mask(builder, rest)
-        load = intrinsic(
-            builder.module, "llvm.masked.load.v16i32.p0", _WIDE, [POINTER, I32, mask.type, _WIDE]
-        )  # fmt: skip
-        last = builder.call(load, [builder.load(at), I32(1), mask, ir.Constant(_WIDE, None)])
-        _store(builder, last, there, rest)
-        builder.store(_after(builder, there, builder.mul(rest, I64(QUAD))), to)
+    return at
+
+
+def _masked_load(builder: Any, place: Any, mask: Any) -> Any:
+    """A line of which only some quads are read; the others are zeros."""
+    load = intrinsic(builder.module, "llvm.masked.load.v16i32.p0", _WIDE, [POINTER, I32, mask.type, _WIDE])
+    return builder.call(load, [place, I32(1), mask, ir.Constant(_WIDE, None)])
 
 
 def _copy_quads(builder: Any, place: Any, stride: Any, quads: Any, to: Any) -> None:
@@ -292,8 +300,12 @@ def _multiply(groups: int, vectors: int, levels: int, multiply: str, function: A
                 _emit(builder, multiply, 2 * g + v, _A + g, _B + v)
 
     left, a_at, b_at = (variable(builder, value) for value in (quads, block, b))
+    fetch = intrinsic(function.module, "llvm.prefetch.p0", ir.VoidType(), [POINTER, I32, I32, I32])
     with while_at_least(builder, left, QUADS):
         here, there = builder.load(a_at), builder.load(b_at)
+        for quad, v in itertools.product(range(QUADS), range(vectors)):
+            row = _after(builder, there, builder.mul(step, I64(QUADS * AHEAD + quad)))
+            builder.call(fetch, [_after(builder, row, I64(LINE * v)), I32(0), I32(3), I32(1)])  # to the first level
         products(here, there, step)
         builder.store(_after(builder, here, I64(LINE)), a_at)
         builder.store(_after(builder, there, builder.mul(step, I64(QUADS))), b_at)

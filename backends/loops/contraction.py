@@ -54,7 +54,7 @@ from tgc.ir import Node
 from tgc.ops.contraction import conv
 from tgc.ops.kinds import AxisMap
 from tgc.ops.window import POOLS
-from tgc.passes.tiles import LOW, TILED, heights, in_quads, most_rows, row_bytes, tile_shape, windowed
+from tgc.passes.tiles import LINE, LOW, TILED, heights, in_quads, most_rows, row_bytes, tile_shape, windowed
 from tgc.sizes import call, calls, is_size, surely_divides
 from tgc.types import I64, TensorType
 
@@ -284,7 +284,7 @@ class Product:
         there for all panels.
         """
         assert tile.rows_at is not None
-        block = Buffer("a_block", tile.a.dtype, (self.rows * row_bytes(deepest),), (1,))
+        block = Buffer("a_block", tile.a.dtype, (self.rows * row_bytes(deepest) + LINE,), (1,))
         rows = Rows(tile.a, tile.a_at, tile.rows_at, tile.rows_from, self._height(), tile.levels, block)
         return replace(tile, a=block, a_at=Const(0, I64), rows_at=None, rows_from=Const(0, I64), ahead=None), [rows]
 
