@@ -99,7 +99,7 @@ class CpuBackend:
 
     def describe(self) -> Mapping[str, str]:
         """What it has found out about the machine, for readers."""
-        target, wanted = self.target, ("avx512bf16", "avx512vnni", "avx512f", "avx2", "fma", "f16c", "neon")
+        target, wanted = self.target, ("amx-int8", "avx512bf16", "avx512vnni", "avx512f", "avx2", "fma", "f16c", "neon")
         features = ", ".join(f for f in wanted if f in target.features)
         registers = f"{target.vector_registers} registers of {target.vector_bits} bits"
         caches = f"{target.l1_bytes >> 10} KiB and {target.l2_bytes >> 10} KiB of cache a core"

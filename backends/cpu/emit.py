@@ -22,6 +22,7 @@ from tgc.backends.loops.ir import (
     Let,
     Load,
     Prefetch,
+    Rows,
     Stack,
     Stmt,
     Store,
@@ -33,6 +34,7 @@ from tgc.backends.loops.ir import (
 )  # fmt: skip
 from tgc.errors import BackendError
 from tgc.ops.scalar import MATH
+from tgc.passes.tiles import TILED
 from tgc.types import (
     BF16,
     BOOL,
@@ -85,6 +87,7 @@ class Emitter:
         self.kernel, self.target = kernel, target
         self.imports: dict[str, set[str]] = {}
         self.tiles: dict[str, str] = {}
+        self.registered = 0  # rows of the tiles in tile registers, at most
 
     # ------------------------------------------------------------------------------------------------ expressions
 
@@ -240,6 +243,8 @@ class Emitter:
                 return self.stack(s)
             case Tile():
                 return self.tile(s)
+            case Rows():
+                return self.rows(s)
             case WindowTile():
                 return self.window_tile(s)
             case Turn():
@@ -283,12 +288,23 @@ class Emitter:
         name = self.byte_tile(s) if s.c.dtype == I32 else self.micro_kernel("tile", s)
         extents, a, b = self.levels(s)
         lhs, rhs, out = self.moved(s.a, s.a_at), self.moved(s.b, s.b_at), self.moved(s.c, s.c_at)
+        if s.rows_at is None:
+            c_row = s.columns if s.c_row is None else self.expr(s.c_row)
+            return [f"{name}({lhs}, {rhs}, {b}, {extents}, {out}, {c_row}, {s.accumulate})"]
         ahead, place, step = s.ahead or (s.b, s.b_at, Const(0, I64))
         return [
             f"{name}({lhs}, {self.moved(s.rows_at, s.rows_from)}, {a}, {rhs}, {b}, {extents},",
             f"    {out}, {s.columns if s.c_row is None else self.expr(s.c_row)}, {self.expr(s.valid)}, {s.accumulate},",
             f"    {self.moved(ahead, place)}, {self.expr(step)})",
         ]
+
+    def rows(self, s: Rows) -> list[str]:
+        levels, kind = len(s.levels), s.a.dtype
+        name = f"byte_rows_k{levels}_{SHORT_NAMES[kind]}"
+        self.tiles[name] = f"{name} = {self.use('amx', 'byte_rows')}({levels}, {kind == I8})"
+        a, rows_at = self.moved(s.a, s.a_at), self.moved(s.rows_at, s.rows_from)
+        extents, steps, _ = self.levels(s)
+        return [f"{name}({a}, {rows_at}, {_bare(self.expr(s.count))}, {steps}, {extents}, {s.block.name})"]
 
     def window_tile(self, s: WindowTile) -> list[str]:
         ends = (s.left, s.right) if s.left or s.right else ()
@@ -300,7 +316,7 @@ class Emitter:
             f"    {out}, {self.expr(s.c_row)}, {self.expr(s.valid)}, {s.accumulate})",
         ]
 
-    def levels(self, s: Tile | WindowTile) -> list[str]:
+    def levels(self, s: Tile | Rows | WindowTile) -> list[str]:
         """Tuples of the extents of the loops over k, and of their steps in both operands."""
         return ["(" + "".join(self.expr(x) + ", " for x in part) + ")" for part in zip(*s.levels, strict=True)]
 
@@ -321,6 +337,8 @@ class Emitter:
         lanes, levels = self.target.lanes(s.c.dtype), len(s.levels)
         kinds = [x.dtype for x in (s.a, s.b)]
         signed = [kind == I8 for kind in kinds]
+        if s.rows_at is None:
+            return self.matrix_tile(s, signed)
         by = self.target.byte_products
         if by == "vpdpbusd" and all(signed) == any(signed):  # it multiplies unsigned integers by signed ones
             by = "pmaddwd"
@@ -329,11 +347,27 @@ class Emitter:
         self.tiles[name] = f"{name} = {self.use('byte_tile', 'byte_tile')}({sizes}, {by!r})"
         return name
 
+    def matrix_tile(self, s: Tile, signed: list[bool]) -> str:
+        """The name of the micro-kernel of a tile in tile registers, which the kernel then has from its beginning."""
+        levels, kinds = len(s.levels), "".join(SHORT_NAMES[x.dtype] for x in (s.a, s.b))
+        self.registered = max(self.registered, s.rows)
+        name = f"matrix_tile_{s.rows}x{s.columns}_k{levels}_{kinds}"
+        sizes = ", ".join(map(str, (s.rows, s.columns // TILED, levels, *signed)))
+        self.tiles[name] = f"{name} = {self.use('amx', 'matrix_tile')}({sizes})"
+        return name
+
     def moved(self, buffer: Buffer, by: Expr) -> str:
         """A pointer into a buffer."""
         if by == Const(0, I64):
             return buffer.name
         return f"{self.use('pointers', 'offset')}({buffer.name}, {_bare(self.expr(by))})"
+
+    def with_registers(self) -> tuple[list[str], list[str]]:
+        """What begins and ends the use of tile registers."""
+        config = f"tile_config_{self.registered}"
+        self.tiles[config] = f"{config} = {self.use('amx', 'tile_config')}({self.registered})"
+        self.tiles["released"] = f"released = {self.use('amx', 'tile_release')}()"
+        return [f"    {config}()"], ["    released()"]
 
     # --------------------------------------------------------------------------------------------- the whole text
 
@@ -344,8 +378,9 @@ class Emitter:
             lines.append("    bad = False")
         stacks = [s for s in k.body if isinstance(s, Stack)]
         lines += self.block(stacks, 1) if stacks else []
-        lines.append(f"    for {k.tile} in range(lo, hi):")
-        lines += self.block([s for s in k.body if not isinstance(s, Stack)], 2)
+        body = self.block([s for s in k.body if not isinstance(s, Stack)], 2)
+        begin, end = self.with_registers() if self.registered else ([], [])
+        lines += [*begin, f"    for {k.tile} in range(lo, hi):", *body, *end]
         if k.checked:
             lines.append("    return 1 if bad else 0")
         parameters = [f"{b.name}: {storage_name(b.dtype)}[:]" for b in k.buffers] + [f"{n}: i64" for n in k.values]

@@ -27,7 +27,10 @@ _IMPORT = re.compile(
     r"""^\s* (?: from \s+ (tgc\.backends[\w.]*) \s+ import \s+ (\([^)]*\) | .+) | import \s+ (tgc\.backends[\w.]*) )""",
     re.MULTILINE | re.VERBOSE,
 )
-_MICRO_KERNEL = re.compile(r"^(\w+) = (tile|byte_tile|window_tile|turn|words)\(.*\)$", re.MULTILINE)
+# functions that make micro-kernels, and the modules of this package that have them
+_MAKERS = {name: name for name in ("tile", "byte_tile", "window_tile", "turn", "words")}
+_MAKERS |= dict.fromkeys(("matrix_tile", "byte_rows", "tile_config", "tile_release"), "amx")
+_MICRO_KERNEL = re.compile(rf"^(\w+) = ({'|'.join(_MAKERS)})\(.*\)$", re.MULTILINE)
 _COMPILER = "tgc.backends.cpu.compile"
 FORM = ("driver", "launch", "plan", "program", "callback")  # modules of this package that say what a plan means
 PLANNING = ("sizes", "ops", "passes", "runtime", "backends/loops", "backends/cpu")  # folders of what plans a graph
@@ -170,7 +173,7 @@ def with_units(kernels: Iterable[Unit]) -> list[Unit]:
 def units_of(source: str) -> list[Unit]:
     """The micro-kernels that a kernel's source makes, as `(source, name)` of their own (see `micro.py`)."""
     return [
-        (f"from tgc.backends.cpu.{maker} import {maker}\n\n{match[0]}\n", match[1])
+        (f"from tgc.backends.cpu.{_MAKERS[maker]} import {maker}\n\n{match[0]}\n", match[1])
         for match in _MICRO_KERNEL.finditer(source)
         for maker in [match[2]]
     ]

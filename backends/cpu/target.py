@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +40,8 @@ REGISTERS: tuple[tuple[str, frozenset[str], int, int], ...] = (
 L1_BYTES, L2_BYTES = 32 << 10, 512 << 10  # where the system does not tell: the smallest of current machines
 
 FAR_L3 = frozenset({"GenuineIntel"})  # vendors, as the instruction cpuid tells them, whose third-level cache is far
+# of <asm/unistd_64.h> and <asm/prctl.h>, and the number of the state in XCR0
+_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XTILEDATA = 158, 0x1023, 18
 
 _CPUS = Path("/sys/devices/system/cpu")
 _CPUINFO = Path("/proc/cpuinfo")
@@ -149,8 +153,17 @@ class CpuTarget:
         return "f16c" in self.features or self.triple.startswith(("aarch64", "arm64"))
 
     @property
-    def byte_products(self) -> Literal["vpdpbusd", "pmaddwd", "mul"]:
-        """How four products of 8-bit integers are added to each lane of 32 bits (see `byte_tile.py`)."""
+    def tile_registers(self) -> bool:
+        """Whether 8-bit integers are multiplied in tile registers (see `amx.py`)."""
+        return {"amx-tile", "amx-int8"} <= self.features and self.vector_bits == 512
+
+    @property
+    def byte_products(self) -> Literal["amx", "vpdpbusd", "pmaddwd", "mul"]:
+        """How products of 8-bit integers are added up: in tile registers, or four in each lane of 32 bits (see
+        `byte_tile.py`).
+        """
+        if self.tile_registers:
+            return "amx"
         if ("avx512vnni" if self.vector_bits == 512 else "avxvnni") in self.features and self.vector_bits >= 256:
             return "vpdpbusd"
         return "pmaddwd" if self.triple.startswith("x86_64") else "mul"
@@ -163,8 +176,21 @@ class CpuTarget:
 @functools.cache
 def _host(threads: int, level: str) -> CpuTarget:
     features = frozenset(name for name, enabled in llvm.get_host_cpu_features().items() if enabled)
+    if "amx-tile" in features and (level != "native" or not _grants_tiles()):
+        features = frozenset(name for name in features if not name.startswith("amx-"))
     target = CpuTarget.of(llvm.get_process_triple(), features, threads, near_l3=l3_is_near(), **_cache_sizes())
     return target.restricted(level)
+
+
+def _grants_tiles() -> bool:
+    """Whether the system lets this process use tile registers, for which Linux wants to be asked.
+
+    The answer is for all threads, those to come too, and for forks.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    call = ctypes.CDLL(None).syscall
+    return int(call(*map(ctypes.c_long, (_ARCH_PRCTL, _ARCH_REQ_XCOMP_PERM, _XTILEDATA)))) == 0
 
 
 def thread_count() -> int:

@@ -29,6 +29,7 @@ from tgc.backends.loops.ir import (
     Kernel,
     Let,
     Load,
+    Rows,
     Stack,
     Stmt,
     Store,
@@ -53,7 +54,7 @@ from tgc.ir import Node
 from tgc.ops.contraction import conv
 from tgc.ops.kinds import AxisMap
 from tgc.ops.window import POOLS
-from tgc.passes.tiles import LOW, heights, in_quads, most_rows, tile_shape, windowed
+from tgc.passes.tiles import LINE, LOW, TILED, heights, in_quads, most_rows, row_bytes, tile_shape, windowed
 from tgc.sizes import call, calls, is_size, surely_divides
 from tgc.types import I64, TensorType
 
@@ -93,6 +94,8 @@ class Product:
         self.m = math.prod(self.extent[a] for a in self.roles.m)
         self.n = self.extent[self.column]
         self.window = math.prod(self.extent[a] for a in self.inside)
+        self.registers = quads and target.tile_registers
+        self.low = TILED if self.registers else LOW
         self.rows, self.columns = self._shape(target)
         self.l1_bytes, self.l2_bytes, self.near_l3 = target.l1_bytes, target.l2_bytes, target.near_l3
         self.lhs_packed = self._packed_rows(lhs)
@@ -100,10 +103,13 @@ class Product:
         self.packed = self._packed(rhs)
         self.rhs_step = strides(rhs, self.map.rhs, skip=self.packed)
         # one vector in each of few rows hardly hides how long a multiply-add takes
-        self.mixed = self.rows > LOW and self.columns > target.lanes(self.dtype) and self.window == 1
+        self.mixed = self.rows > self.low and (self.registers or self.columns > target.lanes(self.dtype))
+        self.mixed = self.mixed and self.window == 1
         self.mixed = self.mixed and self.lhs_packed is None and bool(pull.schedule.choose("mixed", 1, 0))
         self.high, low = (
-            calls(heights, self.m, self.rows, count=2, least=0) if self.mixed else (-(-self.m // self.rows), 0)
+            calls(heights, self.m, self.rows, self.low, count=2, least=0)
+            if self.mixed
+            else (-(-self.m // self.rows), 0)
         )
         self.panels, self.blocks = -(-self.n // self.columns), self.high + low
         wide = self.packed is None and self.panels >= PAGE // 2
@@ -128,7 +134,7 @@ class Product:
         if self.m == 1:
             return 1, columns
         rows -= rows % self.window
-        if not lhs_tiled:
+        if not lhs_tiled and not self.registers:
             held = (target.vector_registers - 1) // (columns // lanes) - 1  # rows that registers have room for
             rows = choose("rows", rows, *(r for r in HEIGHTS if r <= held and r % self.window == 0))
         return rows, columns
@@ -164,12 +170,12 @@ class Product:
         extent = {a: pull.integer(f"n_{a}", self.extent[a]) for a in self.extent}
         lhs = self._integers("a", [*r.batch, *r.m, *r.k], self.lhs_step)
         rhs = self._integers("b", [*r.batch, *r.n[:-1], *r.k], self.rhs_step)
-        slow, levels, depth = self._slow(self._levels(lhs, rhs, extent))
+        slow, levels, depth, deepest = self._slow(self._levels(lhs, rhs, extent))
         apart = 1 if self._interleaved() else math.prod(self.extent[x] for x in outer)
         lhs_bytes, rhs_bytes = (v.type.nbytes for v in self.node.operands)
         group, run = calls(
             unit, pull.schedule, blocks, panels, apart, (depth, depth * self.columns * self.dtype.itemsize), bool(slow),
-            self.streamed, (lhs_bytes, rhs_bytes), math.prod(self.extent[x] for x in r.batch),
+            self.streamed, self.registers, (lhs_bytes, rhs_bytes), math.prod(self.extent[x] for x in r.batch),
             (self.l1_bytes, self.l2_bytes), count=2, least=1,
         )  # fmt: skip
         groups, runs = -(-blocks // group), -(-panels // run)
@@ -220,6 +226,9 @@ class Product:
             ahead=next_panel(self, b, b_at, slow, depth, blocks=group if slow else blocks, another=another),
         )  # fmt: skip
         gathered: list[Stmt] = []
+        rows: list[Stmt] = []
+        if self.registers:
+            full, rows = self._in_registers(full, deepest)
         if slow and self.streamed and len(levels) == 1:
             full, gathered = self._gathered(full, slow[-1], depth, run, panelwise)
         one = asking(self, full, lhs, slow[0]) if both_apart(self, slow) else [self.sized(full)]
@@ -230,18 +239,17 @@ class Product:
         asked, epilogue = self._epilogue(c, c_from, m)
         if slow:  # all results of the unit are at hand while what is summed goes by once
             zero = Store(flat(c), (Var("z"),), SCALAR.const(0, self.dtype))
-            loops: list[Stmt] = [*gathered, blockwise(panelwise(*one))]
+            loops: list[Stmt] = [*gathered, blockwise(*rows, panelwise(*one))]
             for k, (n, _, _) in reversed(list(enumerate(slow))):
                 loops = [For(f"slow{k}", Const(0, I64), n, tuple(loops))]
             held = pull.integer("held", group * run * c_size)
             body += [For("z", Const(0, I64), held, (zero,)), blockwise(row, *places), *loops]
             body.append(blockwise(row, panelwise(*epilogue)))
         else:
-            body.append(blockwise(row, *places, panelwise(*asked, *one, *epilogue)))
+            body.append(blockwise(row, *places, *rows, panelwise(*asked, *one, *epilogue)))
         most = HELD if slow else 1
         stacks: list[Stmt] = [Stack(rows_at, most * self.rows), Stack(flat(c), most * c_size)]
-        if gathered:
-            stacks.append(Stack(full.b, full.b.sizes[0]))
+        stacks += [Stack(x, x.sizes[0]) for x in (*([full.b] if gathered else []), *([full.a] if rows else []))]
         tiles = math.prod(self.extent[x] for x in outer) * groups * runs
         flops = 2 * math.prod(self.extent.values())
         return finish(self.name, pull, [*stacks, *body], tiles=tiles, work=flops // 8)
@@ -272,21 +280,30 @@ class Product:
         )
         return moved, [For("step", Const(0, I64), count, (panelwise(line),))]
 
+    def _in_registers(self, tile: Tile, deepest: int) -> tuple[Tile, list[Stmt]]:
+        """A tile that reads rows of 8-bit integers from the stack, as tile registers take them, and what puts them
+        there for all panels.
+        """
+        assert tile.rows_at is not None
+        block = Buffer("a_block", tile.a.dtype, (self.rows * row_bytes(deepest) + LINE,), (1,))
+        rows = Rows(tile.a, tile.a_at, tile.rows_at, tile.rows_from, self._height(), tile.levels, block)
+        return replace(tile, a=block, a_at=Const(0, I64), rows_at=None, rows_from=Const(0, I64), ahead=None), [rows]
+
     def first_row(self, block: Expr) -> Expr:
         """The first row of a block: `high` ones of all rows come before those of few."""
         if not self.mixed:
             return block * self.rows
         high = self.pull.integer("high", self.high)
-        return SCALAR.minimum(block, high) * self.rows + SCALAR.maximum(block - high, Const(0, I64)) * LOW
+        return SCALAR.minimum(block, high) * self.rows + SCALAR.maximum(block - high, Const(0, I64)) * self.low
 
     def sized(self, tile: Tile) -> Stmt:
         """The tile, or one of few rows, as the block at hand has them."""
-        return If(Var("block") < Var("high"), (tile,), (replace(tile, rows=LOW),)) if self.mixed else tile
+        return If(Var("block") < Var("high"), (tile,), (replace(tile, rows=self.low),)) if self.mixed else tile
 
     def _height(self) -> Expr:
         """The number of rows of the block at hand."""
         rows = Const(self.rows, I64)
-        return SCALAR.select(Var("block") < Var("high"), rows, Const(LOW, I64)) if self.mixed else rows
+        return SCALAR.select(Var("block") < Var("high"), rows, Const(self.low, I64)) if self.mixed else rows
 
     def _interleaved(self) -> bool:
         """Whether matrices of the batch lie side by side in each row of the left operand, as groups of channels do, and
@@ -311,8 +328,8 @@ class Product:
         one, zero = Const(1, I64), Const(0, I64)
         return levels or [(1, one, zero, zero)]
 
-    def _slow(self, levels: Sequence[Level]) -> tuple[list[Loop], tuple[Loop, ...], int]:
-        """Loops over k around the register tiles, those inside of them, and how many steps those are.
+    def _slow(self, levels: Sequence[Level]) -> tuple[list[Loop], tuple[Loop, ...], int, int]:
+        """Loops over k around the register tiles, those inside of them, and how many steps those are, here and at most.
 
         Long sums run in pieces: few steps of a matrix that is streamed; else a panel of the right operand takes at most
         twice `PANEL`, and an eighth of the second-level cache: over one image, or a row of a large one, in the gradient
@@ -338,7 +355,7 @@ class Product:
             slow.append((pieces, Var("piece") * a, Var("piece") * b))
             fast[0] = SCALAR.minimum(Var("piece"), n - first), a, b
             depth = piece
-        return slow, tuple(fast), depth
+        return slow, tuple(fast), depth, 2 * piece
 
     def _rows_at(
         self, rows_at: Buffer, at: Expr, lhs: Mapping[str, Expr], extent: Mapping[str, Expr]

@@ -298,6 +298,8 @@ class Tile:
     `rows_at` is a local i64 buffer with the place in `a` of each row, from `rows_from` on; `levels` hold (extent,
     stride in a, stride in b) of each loop over k, outermost first; places and strides count elements. Columns from
     `valid` on are not touched. The rows of `c` lie `c_row` elements apart (None: one behind the other) from `c_at` on.
+    Without `rows_at`, `a` is a block of rows in tile registers' form (`Rows`).
+
     `ahead` is an operand, a place in it, which need not be inside, and how much further each step of k goes: what lies
     there will be needed soon.
     """
@@ -306,7 +308,7 @@ class Tile:
     columns: int
     a: Buffer
     a_at: Expr
-    rows_at: Buffer
+    rows_at: Buffer | None
     b: Buffer
     b_at: Expr
     c: Buffer
@@ -317,6 +319,22 @@ class Tile:
     rows_from: Expr = Const(0, I64)
     c_row: Expr | None = None
     ahead: tuple[Buffer, Expr, Expr] | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of 8-bit integers gathered for tile registers: block[row, k] = a[row, k] for each of `count` rows.
+
+    `levels` are those of the `Tile` that takes `block` as its `a`; the places of the rows are told as there.
+    """
+
+    a: Buffer
+    a_at: Expr
+    rows_at: Buffer
+    rows_from: Expr
+    count: Expr
+    levels: tuple[tuple[Expr, Expr, Expr], ...]
+    block: Buffer
 
 
 @dataclass(frozen=True)
@@ -386,7 +404,7 @@ class Comment:
     text: str
 
 
-Stmt: TypeAlias = For | If | Let | Store | Stack | Tile | WindowTile | Turn | Words | Prefetch | Comment
+Stmt: TypeAlias = For | If | Let | Store | Stack | Tile | Rows | WindowTile | Turn | Words | Prefetch | Comment
 
 
 @dataclass(frozen=True)

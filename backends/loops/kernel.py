@@ -18,6 +18,7 @@ from tgc.backends.loops.ir import (
     Let,
     Load,
     Prefetch,
+    Rows,
     Stack,
     Stmt,
     Store,
@@ -194,6 +195,8 @@ def finish(name: str, pull: Pull, stmts: Sequence[Stmt], *, tiles: int, work: in
                 addresses.append((stmt.index, stmt.buffer))
             case Tile() | WindowTile():
                 found |= {buffer.name: buffer for buffer in (stmt.a, stmt.b, stmt.c)}
+            case Rows():
+                found[stmt.a.name] = stmt.a
             case Turn():
                 found |= {buffer.name: buffer for buffer in (stmt.block, stmt.source)}
     for index, buffer in addresses:  # the strides that they need

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tgc.backends.loops.ir import Expr, For, If, Let, Prefetch, Stmt, Store, Tile, Turn, WindowTile, Words
+from tgc.backends.loops.ir import Expr, For, If, Let, Prefetch, Rows, Stmt, Store, Tile, Turn, WindowTile, Words
 
 
 def expressions(stmt: Stmt) -> tuple[Expr, ...]:
@@ -24,6 +24,8 @@ def expressions(stmt: Stmt) -> tuple[Expr, ...]:
             own: tuple[Expr, ...] = (stmt.rows_from, *row, *ahead)
         case WindowTile():
             own = stmt.unit, stmt.c_row
+        case Rows():
+            return stmt.a_at, stmt.rows_from, stmt.count, *(x for n, step, _ in stmt.levels for x in (n, step))
         case Turn():
             return stmt.at, stmt.step, stmt.to, stmt.row
         case Prefetch():

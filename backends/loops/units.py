@@ -23,11 +23,12 @@ PAGE = 16  # panels of a run where few rows meet a large matrix
 RUNS = 1, 4, 8  # of panels, beside the usual one
 SHALLOW = 64  # steps of k: products of fewer are as quick as their results are written
 FEW_SHARES = 8  # pieces of work then, at least: each reads an operand once more
+GATHERED_SHARES = 16  # where each gathers its rows of the left operand
 
 
 def unit(
     schedule: Schedule, blocks: int, panels: int, outer: int, panel: tuple[int, int], slow: bool, streamed: bool,
-    operands: tuple[int, int], batches: int, caches: tuple[int, int],
+    gathered: bool, operands: tuple[int, int], batches: int, caches: tuple[int, int],
 ) -> tuple[int, int]:  # fmt: skip
     """Blocks of rows and panels of columns of a unit.
 
@@ -36,17 +37,19 @@ def unit(
         blocks, panels: of each of the `outer` products, of which there are `batches` with other left operands.
         panel: its steps of k, of a piece if sums are long (`slow`), and its bytes.
         streamed: whether few rows meet a large matrix.
+        gathered: whether a unit gathers its rows of the left operand: as few panels as fill the first level do not pay.
         operands: bytes of both.
         caches: bytes of the first and the second level.
     """
     (lhs, rhs), (l1, l2), (depth, size), choose = operands, caches, panel, schedule.choose
-    share = max(1, outer * blocks * panels // (FEW_SHARES if slow else SHARES))
+    shares = FEW_SHARES if slow else GATHERED_SHARES if gathered else SHARES
+    share = max(1, outer * blocks * panels // shares)
     share = share if slow else min(share, PIECE)
     if slow and streamed:
         most = min(panels, PAGE, HELD // blocks)
         return blocks, choose("run", most, *(n for n in RUNS if n < most))
     held = min(HELD, share) if slow else share
-    stays = not slow and depth >= SHALLOW and lhs <= batches * l2 // 4
+    stays = not slow and not gathered and depth >= SHALLOW and lhs <= batches * l2 // 4
     room = (l1 if stays else l2) // 2 // max(1, size)
     most = max(1, min(panels, held, room))
 

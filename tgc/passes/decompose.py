@@ -58,12 +58,14 @@ class Decompose:
             for old, value in zip(node.operands, new, strict=True):
                 if old in constants and (array := constants[old].data) is not None:
                     data[value] = array
-            return _rewrite(builder, node, new, data)
+            return _rewrite(builder, node, new, data, target)
 
         return transform(graph, rewrite)
 
 
-def _rewrite(builder: Builder, node: Node, new: tuple[Value, ...], data: Data) -> tuple[Value, ...] | None:
+def _rewrite(
+    builder: Builder, node: Node, new: tuple[Value, ...], data: Data, target: Target
+) -> tuple[Value, ...] | None:
     if (extreme := _EXTREMES.get(node.op.name)) and node.attrs["axes"] == (new[0].type.rank - 1,):
         return (emit_traced(builder, new, lambda x: _first_extreme(x, extreme), node.loc),)
     if not isinstance(node.op, Contraction) or "dtype" in node.attrs:  # this pass has been here
@@ -75,7 +77,7 @@ def _rewrite(builder: Builder, node: Node, new: tuple[Value, ...], data: Data) -
     half = dtype in (F16, BF16)
 
     def compute(*operands: Tracer) -> Any:
-        if dtype == I32 and (made := _of_bytes(node, operands, data)) is not None:
+        if dtype == I32 and (made := _of_bytes(node, operands, data, target)) is not None:
             return made
         if is_complex(dtype):
             return _of_parts(lambda x, y: _CANONICAL[node.op.name](x, y, exact=True, **node.attrs), *operands)
@@ -87,13 +89,13 @@ def _rewrite(builder: Builder, node: Node, new: tuple[Value, ...], data: Data) -
     return (emit_traced(builder, new, compute, node.loc),)
 
 
-def _of_bytes(node: Node, operands: Sequence[Tracer], data: Data) -> Any:
+def _of_bytes(node: Node, operands: Sequence[Tracer], data: Data, target: Target) -> Any:
     """A contraction of 8-bit integers, cast to int32, in the form that backends tile; None for others."""
     x, y = (quads.narrowed(v, data) for v in operands)
     if x is None or y is None:
         return None
     assert isinstance(node.op, Contraction)
-    made = quads.product(node.op, x, y, **node.attrs)
+    made = quads.product(node.op, x, y, both_signed=target.tile_registers, **node.attrs)
     if made is not None or node.op is not contraction.conv:
         return made
     held = quads.exact_float(x, y, math.prod(y.shape[:-1]))

@@ -305,7 +305,9 @@ def _quads(
         layout: dict[str, Any] = {"order": (*(a for a in range(lhs.type.rank) if a != last), last), "tiles": ()}
         lhs = builder.emit(movement.relayout, (lhs,), layout, node.loc)[0]
         quad = next(name for name in axes.lhs[last])
-    others = tuple(a for a in range(rhs.type.rank) if a != columns)
+    kept = {name for dim in axes.out for name in dim}
+    # what is summed comes last: all quads of a panel lie evenly
+    others = sorted((a for a in range(rhs.type.rank) if a != columns), key=lambda a: not kept.intersection(axes.rhs[a]))
     _, panel = tile_shape(target, node.result.dtype, node.result.type.size, rhs.shape[columns])
     tiles = (columns, panel), (axes.rhs.index({quad: 1}), QUAD)
     layout = {"order": (columns, *others), "tiles": tiles}

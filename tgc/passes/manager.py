@@ -36,6 +36,10 @@ class Target(Protocol):
         """Number of vector registers."""
 
     @property
+    def tile_registers(self) -> bool:
+        """Whether 8-bit integers are multiplied in tile registers, of 16 rows of 64 bytes."""
+
+    @property
     def l2_bytes(self) -> int:
         """Second-level cache of one core."""
 

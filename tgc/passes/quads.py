@@ -1,9 +1,9 @@
 """Contractions of 8-bit integers into int32, in the form that backends tile.
 
 What is cast to int32 only to be multiplied stays as it is: `dot(cast(x), cast(y))` becomes `dot{dtype=i32}(x, y)`. Both
-operands have 8 bits, not both are signed, nothing is padded on the fly, and an axis that is summed, along which the
-left operand is contiguous, is a multiple of `QUAD`: four of its elements are multiplied at once. Convolutions in groups
-have no such tiles: floats hold their sums exactly.
+operands have 8 bits, not both are signed but where tile registers multiply them, nothing is padded on the fly, and an
+axis that is summed, along which the left operand is contiguous, is a multiple of `QUAD`: four of its elements are
+multiplied at once. Convolutions in groups have no such tiles: floats hold their sums exactly.
 """
 
 from __future__ import annotations
@@ -68,10 +68,13 @@ def _fitting(low: int, high: int) -> DType | None:
     return next((d for d, (least, most) in _RANGES.items() if least <= low and high <= most), None)
 
 
-def product(op: Contraction, x: Tracer, y: Tracer, **attrs: Any) -> Tracer | None:
-    """The int32 contraction of 8-bit integers; None if it is no matrix product with columns."""
+def product(op: Contraction, x: Tracer, y: Tracer, *, both_signed: bool, **attrs: Any) -> Tracer | None:
+    """The int32 contraction of 8-bit integers; None if it is no matrix product with columns.
+
+    `both_signed` says whether the machine multiplies two signed ones.
+    """
     form = _FORMS.get(op.name)
-    return form(x, y, **attrs) if form else None
+    return form(x, y, both_signed=both_signed, **attrs) if form else None
 
 
 def exact_float(x: Tracer, y: Tracer, terms: int) -> DType:
@@ -107,20 +110,20 @@ def _padded(x: Tracer, axis: int, more: int) -> Tracer:
 # ------------------------------------------------------------------------------------------------------------- dot
 
 
-def _dot(x: Tracer, y: Tracer, *, batch: Any, contract: Any) -> Tracer | None:
+def _dot(x: Tracer, y: Tracer, *, both_signed: bool, batch: Any, contract: Any) -> Tracer | None:
     free = [
         [a for a in range(len(t.shape)) if a not in b and a not in c]
         for t, b, c in zip((x, y), batch, contract, strict=True)
     ]
     if free[0] and not free[1]:  # no columns: the result's axes are the same after swapping
-        return _dot(y, x, batch=batch[::-1], contract=contract[::-1])
+        return _dot(y, x, both_signed=both_signed, batch=batch[::-1], contract=contract[::-1])
     summed = [x.shape[a] for a in contract[0]]
     if not contract[0] or math.prod(y.shape[a] for a in free[1]) == 1 or any(map(is_size, summed)):
         return None
     fastest = fastest_axis(x)
     k = contract[0].index(fastest) if fastest in contract[0] else contract[0].index(max(contract[0]))
     x, y = (_padded(t, axes[k], -summed[k] % QUAD) for t, axes in zip((x, y), contract, strict=True))
-    flip = x.dtype == y.dtype == I8
+    flip = x.dtype == y.dtype == I8 and not both_signed
     if flip:
         x = _unsigned(x)
     product: Tracer = contraction.dot(x, y, batch=batch, contract=contract, dtype=I32)
@@ -146,7 +149,9 @@ def fastest_axis(x: Tracer) -> int:
 # ----------------------------------------------------------------------------------------------------- convolution
 
 
-def _conv(x: Tracer, w: Tracer, *, stride: Any, padding: Any, dilation: Any, groups: int) -> Tracer | None:
+def _conv(
+    x: Tracer, w: Tracer, *, both_signed: bool, stride: Any, padding: Any, dilation: Any, groups: int
+) -> Tracer | None:
     kernel, (c, o) = w.shape[:-2], w.shape[-2:]
     if groups > 1 or is_size(c):
         return None
@@ -167,7 +172,7 @@ def _conv(x: Tracer, w: Tracer, *, stride: Any, padding: Any, dilation: Any, gro
         w = _padded(w, len(kernel), -c % QUAD)
     if any((*low, *high)):
         x = movement.pad(x, low=low, high=high, interior=(0,) * len(low), value=0)
-    flip = x.dtype == w.dtype == I8
+    flip = x.dtype == w.dtype == I8 and not both_signed
     if flip:
         x = _unsigned(x)
     attrs = {"stride": stride, "padding": ((0, 0),) * len(kernel), "dilation": dilation, "groups": 1}

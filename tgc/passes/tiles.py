@@ -8,7 +8,7 @@ from typing import Protocol
 
 from tgc.ops.kinds import AxisMap
 from tgc.sizes import is_size, surely_divides
-from tgc.types import DType, TensorType
+from tgc.types import I32, DType, TensorType
 
 
 class Shaped(Protocol):
@@ -19,12 +19,17 @@ class Shaped(Protocol):
     @property
     def vector_registers(self) -> int: ...
 
+    @property
+    def tile_registers(self) -> bool: ...
+
 
 ROWS = 8  # of a tile, at most: rows a power of two apart share a set of the first-level cache, which has 8 ways or more
 WIDTHS = (4, 3, 2)  # vectors of columns, where 6 rows of them fit in registers
 NARROWER = 0.02  # what each vector fewer costs: more tiles, and lines that are read in smaller pieces
 LEAST = 6
 LOW = 4  # rows of the lower tiles that take what rows are left, where that pads fewer
+TILED = 16  # rows of a tile register, and columns of 32-bit sums in it
+LINE = 64  # bytes of a row of one
 QUAD = 4  # 8-bit integers that lie together along what is summed: as many as a lane of 32 bits holds
 COST = 1.1  # of a row of a low tile, beside that of one of a high tile, where vectors of columns serve more rows
 
@@ -33,8 +38,11 @@ def tile_shape(target: Shaped, dtype: DType, m: int, n: int) -> tuple[int, int]:
     """Rows and columns of a register tile.
 
     As many rows as accumulators leave room (beside the vectors of rhs and one broadcast), and one alone. Columns depend
-    on `n` alone. So another batch size does not mean another kernel.
+    on `n` alone. So another batch size does not mean another kernel. Sums of 8-bit integers fill four tile registers,
+    on machines that have them.
     """
+    if dtype == I32 and target.tile_registers:
+        return 1 if m == 1 else 2 * TILED, TILED if not is_size(n) and n <= TILED else 2 * TILED
     lanes = target.lanes(dtype)
     wide = [v for v in WIDTHS if most_rows(target, v) >= LEAST]
     if is_size(n):  # one kernel for all of them
@@ -50,10 +58,18 @@ def most_rows(target: Shaped, vectors: int) -> int:
     return min(ROWS, (target.vector_registers - vectors - 1) // vectors)
 
 
-def heights(m: int, rows: int) -> tuple[int, int]:
-    """How many tiles of `rows` rows and how many of `LOW` rows behind them compute `m` rows soonest."""
-    mixed = ((max(0, -(-(m - low * LOW) // rows)), low) for low in range(rows + 1))
-    return min(mixed, key=lambda tiles: tiles[0] * rows + tiles[1] * LOW * COST)
+def heights(m: int, rows: int, few: int = LOW) -> tuple[int, int]:
+    """How many tiles of `rows` rows and how many of `few` rows behind them compute `m` rows soonest."""
+    mixed = ((max(0, -(-(m - low * few) // rows)), low) for low in range(rows + 1))
+    return min(mixed, key=lambda tiles: tiles[0] * rows + tiles[1] * few * COST)
+
+
+def row_bytes(quads: int) -> int:
+    """Bytes from a row of so many quads to the next, where they are gathered for tile registers.
+
+    They are an odd number of lines, so that rows spread over the sets of the cache.
+    """
+    return (-(-quads * QUAD // LINE) | 1) * LINE
 
 
 def channelwise(axes: AxisMap) -> AxisMap | None:
