@@ -20,6 +20,7 @@ from tgc.backends.cpu.kept import get_plan, put_plan
 from tgc.backends.cpu.loader import (
     Loader,
     Unit,
+    cache_entries,
     form_key,
     load_entries,
     load_units,
@@ -261,7 +262,10 @@ class CpuBackend:
 
     @contextmanager
     def ahead(self, graph: Graph) -> Iterator[None]:
-        """Processes get ready to compile the kernels of a graph while passes go over it in this block."""
+        """Processes get ready to compile the kernels of a graph while passes go over it in this block.
+
+        They begin with the launch loop, should the cache lack it.
+        """
         from tgc.backends.cpu.compile_many import processes
         from tgc.backends.cpu.workers import Workers
 
@@ -269,6 +273,10 @@ class CpuBackend:
             with suppress(OSError), self._lock:  # no more processes, or no memory for one
                 if self._workers is None:
                     self._workers = Workers(self.target, count)
+                    loop = launch_loop()
+                    for unit, (key, _) in zip(loop, cache_entries(loop, self.target), strict=True):
+                        if not self.cache.holds(key):
+                            self._workers.give(*unit)
         try:
             yield
         finally:
