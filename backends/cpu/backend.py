@@ -29,7 +29,7 @@ from tgc.backends.cpu.loader import (
     unit_objects,
 )
 from tgc.backends.cpu.plan import Plan
-from tgc.backends.cpu.present import LEAST, Present
+from tgc.backends.cpu.present import LEAST, Expected, expecting, need
 from tgc.backends.cpu.program import Arenas, CpuProgram
 from tgc.backends.cpu.target import CpuTarget
 from tgc.collector import collector_paused
@@ -40,7 +40,6 @@ from tgc.ops.kinds import Control
 from tgc.ops.movement import reshape
 from tgc.ops.region import fused
 from tgc.runtime.address import aligned
-from tgc.runtime.available import available_bytes
 from tgc.runtime.cache import KernelCache, content_key
 from tgc.runtime.registry import Executable, Packed
 from tgc.sizes import Symbols, pin
@@ -187,8 +186,9 @@ class CpuBackend:
 
         Under a key, the plan is put there too, unless the graph has opaque regions: they call Python.
         """
-        from tgc.backends.cpu.planning import make_plan
+        from tgc.backends.cpu.planning import make_plan, memory_needed
 
+        need(memory_needed(graph, donated))
         launched, addresses, callbacks = self._launched(graph)
         plan = make_plan(graph, donated, launched, tuple(addresses), self.driver.threads)
         if key is not None and not callbacks:
@@ -295,23 +295,24 @@ class CpuBackend:
         addresses = None if plan is None else load_entries(plan.kernels, self.cache, self.loader)
         return None if plan is None or addresses is None else CpuProgram(plan, addresses, self.driver)
 
-    def expect(self, call: str) -> Callable[[Executable], None]:
-        """Make ready what a call of that name needed at the last time; the executable is to be told to the function."""
-        if not self.cache.plans or self.target.threads == 1:
-            return lambda executable: None
+    @contextmanager
+    def expect(self, call: str) -> Iterator[Callable[[Executable], None]]:
+        """Make ready what a call of that name needed at the last time, or what it is found to need in this block."""
         key = content_key("arena", call, self.target.key)
-        said = self.cache.get(key)
+        said = self.cache.get(key) if self.cache.plans else None
         known = int(said) if said is not None and said.isdigit() else 0
-        present = Present(known) if LEAST <= known <= available_bytes() // 2 else None
+        expected = Expected() if self.target.threads > 1 else None
 
         def arrived(executable: Executable) -> None:
             assert isinstance(executable, CpuProgram)
-            if present is not None:
-                executable.expect(present)
-            if executable.arena >= LEAST and executable.arena != known:
+            if expected is not None and expected.memory is not None:
+                executable.expect(expected.memory)
+            if self.cache.plans and executable.arena >= LEAST and executable.arena != known:
                 self.cache.put(key, b"%d" % executable.arena, {"arena": executable.plan.name})
 
-        return arrived
+        with expecting(expected):
+            need(known)
+            yield arrived
 
     def _plan_key(self, key: str) -> str:
         target = self.target
