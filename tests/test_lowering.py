@@ -52,6 +52,14 @@ def kernel(x: f64[:], n: i64[:], f: f32[:], b: u8[:], out: f64[:], s: f32, lo, h
 BODIES = {
     "arithmetic": "out[0] = x[0] + n[1] * s - f[2] / n[3]; out[1] = n[0] * n[1] - 3; out[2] = -x[1] ** 2.0",
     "whole division": "for i in range(lo, hi): out[i] = n[i] // (i - 2) + 100 * (n[i] % (i - 2))",
+    "whole division by constants": (
+        "for i in range(lo, hi):\n  a = n[i] * 1000 - 1\n"
+        "  out[i] = a // 8 + a % 8 + a // 7 + a % 7 + a // -3 + a % -3 + a // -1 + a % -1 + a // 1 + a % 1"
+    ),
+    "the least integer": (
+        "a = (n[0] - 3 + 1) << 63\nout[0] = a // (lo - 1) + a % (lo - 1)\n"
+        "out[1] = a // -1 + a % -1; out[2] = a // 2 + a % 3"
+    ),
     "division by zero": "out[0] = x[0] / (n[0] - n[0]); out[1] = n[1] // (lo - lo); out[2] = n[2] % (lo - lo)",
     "division of integers": "for i in range(lo, hi): out[i] = n[i] / 4",
     "narrow integers": "for i in range(lo, hi): out[i] = np.uint8(b[i] * 3) + (b[i] + b[i])",
@@ -75,6 +83,16 @@ BODIES = {
         "for i in range(lo, hi):\n  if i == 1: continue\n"
         "  for j in range(9):\n    if j > i: break\n    out[i] += j\n  if i == 4: break"
     ),
+    "what a branch has computed": (
+        "a = n[0]; c = n[2]\nif lo > hi: out[0] = a * c\nelse: out[0] = a - c\nout[1] = a * c + (a - c)\n"
+        "out[2] = (a + c if lo > hi else a) + (a + c)\nout[3] = 1 if lo > hi and a / c > 2 else a / c\n"
+        "for i in range(hi, lo): out[4] = a ^ c\nout[4] = (a ^ c) + pick(a, c) + pick(a, c)"
+    ),
+    "what an iteration has computed": (
+        "for i in range(lo, hi):\n  a = n[i]; c = a * 2\n  if i > 2:\n    n[i] = 9; c = c + n[i]\n  out[i] = a * 2 + c"
+    ),
+    "a variable of one branch": "if lo < hi: a = n[0]\nout[0] = a + 1",
+    "a variable of both branches": "for k in range(3):\n  if k: a = k\n  else: a = 5\n  out[k] = a + k",
     "while": "k = 0\nwhile k < 4:\n  k += 1\n  if k == 2: continue\n  out[k] = k",
     "statements after a return": "out[0] = 1\nif hi > lo:\n  return 0\n  out[0] = 2\nout[1] = 2",
     "several targets": "a = c = x[1]; out[0] = out[1] = a + c",

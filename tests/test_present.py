@@ -49,16 +49,23 @@ def test_memory_that_an_earlier_process_needed_is_made_present(tmp_path: Path, m
             super().__init__(size)
             made.append(self)
 
-    monkeypatch.setattr(importlib.import_module("tgc.backends.cpu.backend"), "Present", Recorded)
-    results = []
+    monkeypatch.setattr(present, "Present", Recorded)
+    results, launched = [], CpuBackend._launched
+    compiling: list[int] = []  # how much was present when kernels were about to be made
+
+    def noted(backend: CpuBackend, *args: Any) -> Any:
+        compiling.append(len(made))
+        return launched(backend, *args)
+
+    monkeypatch.setattr(CpuBackend, "_launched", noted)
     for process in range(3):
         new(tmp_path, monkeypatch)
         f = tgc.jit(two)
         results.append(f(X))
-        assert len(made) == process  # the first knows nothing yet
-        if process:
-            assert arena(f, X) is made[-1]._memory
-            assert arena(f, X).nbytes >= LEAST
+        assert len(made) == process + 1
+        assert compiling == [1]  # the first process knows as soon as memory is planned
+        assert arena(f, X) is made[-1]._memory
+        assert arena(f, X).nbytes >= LEAST
     for result in results[1:]:
         for a, b in zip(results[0], result, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -66,10 +73,10 @@ def test_memory_that_an_earlier_process_needed_is_made_present(tmp_path: Path, m
     assert entry.name == "two"
 
     tgc.jit(two)(X[:50, :50])  # other types: there is no guess
-    assert len(made) == 2
+    assert len(made) == 3
     new(tmp_path, monkeypatch, threads=1)
     tgc.jit(two)(X)
-    assert len(made) == 2
+    assert len(made) == 3
 
 
 def test_a_wrong_guess_is_harmless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

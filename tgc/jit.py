@@ -123,10 +123,11 @@ class Jit:
         """A program for these sizes alone."""
         structure, signature, _ = key  # what is static may have no name that is the same in other processes
         function = (getattr(self._f, name, "") for name in ("__module__", "__qualname__", "__name__"))
-        arrived = get_backend(self._backend).expect(content_key(*function, str(structure), str(signature)))
-        with collector_paused():
-            made = self._entries[key] = self._trace(dynamic, fixed).compile()
-        arrived(made.executable)
+        call = content_key(*function, str(structure), str(signature))
+        with get_backend(self._backend).expect(call) as arrived:
+            with collector_paused():
+                made = self._entries[key] = self._trace(dynamic, fixed).compile()
+            arrived(made.executable)
         return made
 
     def _learned(

@@ -20,6 +20,7 @@ from tgc.backends.cpu.kept import get_plan, put_plan
 from tgc.backends.cpu.loader import (
     Loader,
     Unit,
+    cache_entries,
     form_key,
     load_entries,
     load_units,
@@ -28,7 +29,7 @@ from tgc.backends.cpu.loader import (
     unit_objects,
 )
 from tgc.backends.cpu.plan import Plan
-from tgc.backends.cpu.present import LEAST, Present
+from tgc.backends.cpu.present import LEAST, Expected, expecting, need
 from tgc.backends.cpu.program import Arenas, CpuProgram
 from tgc.backends.cpu.target import CpuTarget
 from tgc.collector import collector_paused
@@ -39,7 +40,6 @@ from tgc.ops.kinds import Control
 from tgc.ops.movement import reshape
 from tgc.ops.region import fused
 from tgc.runtime.address import aligned
-from tgc.runtime.available import available_bytes
 from tgc.runtime.cache import KernelCache, content_key
 from tgc.runtime.registry import Executable, Packed
 from tgc.sizes import Symbols, pin
@@ -186,8 +186,9 @@ class CpuBackend:
 
         Under a key, the plan is put there too, unless the graph has opaque regions: they call Python.
         """
-        from tgc.backends.cpu.planning import make_plan
+        from tgc.backends.cpu.planning import make_plan, memory_needed
 
+        need(memory_needed(graph, donated))
         launched, addresses, callbacks = self._launched(graph)
         plan = make_plan(graph, donated, launched, tuple(addresses), self.driver.threads)
         if key is not None and not callbacks:
@@ -261,7 +262,10 @@ class CpuBackend:
 
     @contextmanager
     def ahead(self, graph: Graph) -> Iterator[None]:
-        """Processes get ready to compile the kernels of a graph while passes go over it in this block."""
+        """Processes get ready to compile the kernels of a graph while passes go over it in this block.
+
+        They begin with the launch loop, should the cache lack it.
+        """
         from tgc.backends.cpu.compile_many import processes
         from tgc.backends.cpu.workers import Workers
 
@@ -269,6 +273,10 @@ class CpuBackend:
             with suppress(OSError), self._lock:  # no more processes, or no memory for one
                 if self._workers is None:
                     self._workers = Workers(self.target, count)
+                    loop = launch_loop()
+                    for unit, (key, _) in zip(loop, cache_entries(loop, self.target), strict=True):
+                        if not self.cache.holds(key):
+                            self._workers.give(*unit)
         try:
             yield
         finally:
@@ -287,23 +295,24 @@ class CpuBackend:
         addresses = None if plan is None else load_entries(plan.kernels, self.cache, self.loader)
         return None if plan is None or addresses is None else CpuProgram(plan, addresses, self.driver)
 
-    def expect(self, call: str) -> Callable[[Executable], None]:
-        """Make ready what a call of that name needed at the last time; the executable is to be told to the function."""
-        if not self.cache.plans or self.target.threads == 1:
-            return lambda executable: None
+    @contextmanager
+    def expect(self, call: str) -> Iterator[Callable[[Executable], None]]:
+        """Make ready what a call of that name needed at the last time, or what it is found to need in this block."""
         key = content_key("arena", call, self.target.key)
-        said = self.cache.get(key)
+        said = self.cache.get(key) if self.cache.plans else None
         known = int(said) if said is not None and said.isdigit() else 0
-        present = Present(known) if LEAST <= known <= available_bytes() // 2 else None
+        expected = Expected() if self.target.threads > 1 else None
 
         def arrived(executable: Executable) -> None:
             assert isinstance(executable, CpuProgram)
-            if present is not None:
-                executable.expect(present)
-            if executable.arena >= LEAST and executable.arena != known:
+            if expected is not None and expected.memory is not None:
+                executable.expect(expected.memory)
+            if self.cache.plans and executable.arena >= LEAST and executable.arena != known:
                 self.cache.put(key, b"%d" % executable.arena, {"arena": executable.plan.name})
 
-        return arrived
+        with expecting(expected):
+            need(known)
+            yield arrived
 
     def _plan_key(self, key: str) -> str:
         target = self.target

@@ -31,7 +31,7 @@ def compile_kernels(
         BackendError: a kernel does not compile, or TGC_COMPILE_PROCESSES is no positive integer.
     """
     all_kernels: list[tuple[str, str]] = []
-    done: dict[int, bytes] = {}
+    done: dict[tuple[str, str], bytes] = {}
     progress = _Progress()
     try:
         count = processes(target)
@@ -50,14 +50,14 @@ def compile_kernels(
                 progress.at(taken, len(all_kernels))
             done = workers.codes()
         for k, kernel in enumerate(all_kernels):
-            if k not in done:
+            if kernel not in done:
                 progress.at(k, len(all_kernels))
-                done[k] = _compiled_here(*kernel, target)
+                done[kernel] = _compiled_here(*kernel, target)
     finally:
         progress.end()
         if workers is not None:
             workers.close()
-    return [done[k] for k in range(len(all_kernels))]
+    return [done[kernel] for kernel in all_kernels]
 
 
 def processes(target: CpuTarget) -> int:

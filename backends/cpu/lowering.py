@@ -177,7 +177,8 @@ class _Walk(Expressions):
         for start, body in ((then, node.body), (otherwise, node.orelse)):
             if body:
                 self.builder.position_at_end(start)
-                self.block(body)
+                with self.code.branch():
+                    self.block(body)
                 reached |= not self.builder.block.is_terminated
                 self.go_to(end)
         self.builder.position_at_end(end)
@@ -240,7 +241,8 @@ class _Walk(Expressions):
             outer.innermost = False
         loop = Loop(turn, end)
         self.code.loops.append(loop)
-        self.block(body)
+        with self.code.branch():
+            self.block(body)
         self.code.loops.pop()
         self.go_to(turn)
         return loop
@@ -270,7 +272,8 @@ class _Walk(Expressions):
         end = self.builder.append_basic_block("returned")
         operands = [Operand(types.unliteral(o.type), o.value) for o in operands]
         walk = _Walk(self.code, function, operands, end)
-        walk.block(walk.tree.body)
+        with self.code.branch():  # it may end in several places
+            walk.block(walk.tree.body)
         if not self.builder.block.is_terminated:
             if "return" in walk.slots:
                 raise walk.error(walk.tree.body[-1], f"{function.__name__} may end without a result")

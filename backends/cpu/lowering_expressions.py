@@ -12,7 +12,9 @@ import linecache
 import operator
 import types as python_types
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import ChainMap, Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -35,6 +37,7 @@ _OPERATORS: Mapping[type[ast.AST], Callable[..., Any]] = {
     ast.GtE: operator.ge, ast.USub: operator.neg, ast.UAdd: operator.pos, ast.Invert: operator.invert,
 }  # fmt: skip
 
+_DIVISIONS = (operator.floordiv, operator.mod)
 _VMATH = frozenset(FUNCTIONS.values())
 
 
@@ -48,11 +51,15 @@ class Operand:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """What the text of a function says: its parameters, its statements, names that they assign to; the file's lines."""
+    """What the text of a function says: its parameters, its statements, names that they assign to; the file's lines.
+
+    `settled` are names that are assigned to in one place, before all that reads them: values that need no memory.
+    """
 
     names: tuple[str, ...]
     body: Sequence[ast.stmt]
     assigned: frozenset[str]
+    settled: frozenset[str]
     lines: Sequence[str]
 
 
@@ -71,16 +78,57 @@ def tree_of(function: python_types.FunctionType) -> Tree:
     parameters = definition.args
     if parameters.posonlyargs or parameters.kwonlyargs or parameters.vararg or parameters.kwarg or parameters.defaults:
         raise BackendError(f"the parameters of {function.__name__} must be plain ones")
-    assigned = {n.id for n in ast.walk(definition) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
-    return Tree(tuple(a.arg for a in parameters.args), definition.body, frozenset(assigned), lines)
+    names = tuple(a.arg for a in parameters.args)
+    assigned, settled = _assignments(definition.body, names)
+    return Tree(names, definition.body, assigned, settled, lines)
 
 
 @functools.lru_cache(8)
 def _definitions(filename: str) -> tuple[list[str], dict[int, ast.FunctionDef]]:
     """The lines of a file, and the functions in it by the number of the first of theirs."""
     lines = linecache.getlines(filename)
-    functions = (n for n in ast.walk(ast.parse("".join(lines))) if isinstance(n, ast.FunctionDef))
-    return lines, {min([f.lineno, *(d.lineno for d in f.decorator_list)]): f for f in functions}
+    found: dict[int, ast.FunctionDef] = {}
+    waiting: list[ast.stmt] = list(ast.parse("".join(lines)).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef):
+            found[min([node.lineno, *(d.lineno for d in node.decorator_list)])] = node
+        for part in ("body", "orelse", "handlers", "finalbody"):
+            waiting += getattr(node, part, ())
+    return lines, found
+
+
+def _assignments(body: Sequence[ast.stmt], parameters: Sequence[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """The names that statements assign to, and those of them that are settled."""
+    count = Counter(parameters)
+    early: set[str] = set()  # read where they may have no value, or another one
+
+    def names(nodes: Iterable[ast.AST], known: set[str]) -> list[str]:
+        """What expressions assign to; they read what is known."""
+        stored = []
+        for node in (n for root in nodes for n in ast.walk(root) if isinstance(n, ast.Name)):
+            if isinstance(node.ctx, ast.Store):
+                stored.append(node.id)
+            elif node.id not in known:
+                early.add(node.id)
+        count.update(stored)
+        return stored
+
+    def block(body: Sequence[ast.stmt], known: set[str]) -> None:
+        for node in body:
+            parts = (value for _, value in ast.iter_fields(node))
+            fields = [x for part in parts for x in (part if isinstance(part, list) else (part,))]
+            stored = names((f for f in fields if isinstance(f, ast.expr)), known)
+            if isinstance(node, ast.AugAssign):
+                count.update(stored)
+            for part in ("body", "orelse"):
+                block(getattr(node, part, ()), {*known, *(stored if part == "body" else ())})
+            if not isinstance(node, ast.For):
+                known.update(stored)
+
+    block(body, set(parameters))
+    assigned = frozenset(count.elements()) - {p for p in parameters if count[p] == 1}
+    return assigned, frozenset(name for name in assigned if count[name] == 1 and name not in early)
 
 
 class WiderTypeError(Exception):
@@ -99,12 +147,27 @@ class Loop:
 
 @dataclass(slots=True)
 class Code:
-    """What the walks of a kernel and of the functions that it calls share."""
+    """What the walks of a kernel and of the functions that it calls share.
+
+    Attributes:
+        types: of variables.
+        loops: around the place of the walk.
+        known: the results of operators that have been computed on every way to that place. LLVM would find them too,
+            after it has gone over all the code again and again.
+    """
 
     kernel: str
     builder: ir.IRBuilder
-    types: dict[tuple[Scope, str], Any]  # of variables
+    types: dict[tuple[Scope, str], Any]
     loops: list[Loop] = field(default_factory=list)
+    known: ChainMap[object, Operand] = field(default_factory=ChainMap)
+
+    @contextmanager
+    def branch(self) -> Iterator[None]:
+        """Code that may be passed by: what is computed in it is not known behind it."""
+        self.known = self.known.new_child()
+        yield
+        self.known = self.known.parents
 
 
 class Expressions(ABC):
@@ -112,7 +175,7 @@ class Expressions(ABC):
 
     Attributes:
         code: shared by the functions whose code goes into one.
-        constants: parameters that nothing is assigned to.
+        values: of parameters that nothing is assigned to, and of settled variables.
         slots: types and memory of the other variables so far.
     """
 
@@ -120,7 +183,7 @@ class Expressions(ABC):
         self.code, self.function, self.tree = code, function, tree_of(function)
         self.builder, self.context = code.builder, contexts()[1]
         self.scope: Scope = (function, *(o.type for o in operands))
-        self.constants: dict[str, Operand] = {}
+        self.values: dict[str, Operand] = {}
         self.slots: dict[str, tuple[Any, ir.Value]] = {}
         if len(operands) != len(self.tree.names):
             raise errors.TypingError(f"{function.__name__} takes {len(self.tree.names)} operands, not {len(operands)}")
@@ -128,7 +191,7 @@ class Expressions(ABC):
             if name in self.tree.assigned:
                 self.set(name, operand)
             else:
-                self.constants[name] = operand
+                self.values[name] = operand
 
     @abstractmethod
     def inline(self, function: python_types.FunctionType, operands: Sequence[Operand]) -> Operand:
@@ -192,8 +255,8 @@ class Expressions(ABC):
 
     def name(self, node: ast.Name) -> Operand:
         """The value of a variable, or of a name from outside of the function."""
-        if node.id in self.constants:
-            return self.constants[node.id]
+        if node.id in self.values:
+            return self.values[node.id]
         if node.id in self.slots:
             kind, slot = self.slots[node.id]
             return Operand(kind, self.builder.load(slot))
@@ -228,7 +291,7 @@ class Expressions(ABC):
 
     def attribute(self, node: ast.Attribute) -> Operand:
         names = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
-        if not names & (self.constants.keys() | self.slots.keys()):
+        if not names & (self.values.keys() | self.slots.keys()):
             return self.object(self.static(node))
         owner = self.expression(node.value)
         kind = contexts()[0].resolve_getattr(types.unliteral(owner.type), node.attr)
@@ -243,7 +306,10 @@ class Expressions(ABC):
         if not isinstance(pointer.type, types.CPointer):
             raise self.error(node, f"a {pointer.type} has no elements")
         place = self.cast(self.expression(node.slice), types.int64)
-        return pointer.type.dtype, self.builder.gep(pointer.value, [place])
+        key = "element", pointer.value, _identity(place)
+        if key not in self.code.known:
+            self.code.known[key] = Operand(pointer.type, self.builder.gep(pointer.value, [place]))
+        return pointer.type.dtype, self.code.known[key].value
 
     def compare(self, node: ast.Compare) -> Operand:
         operands = [self.expression(part) for part in (node.left, *node.comparators)]
@@ -257,13 +323,14 @@ class Expressions(ABC):
         every = isinstance(node.op, ast.And)
         end = self.builder.append_basic_block("decided")
         edges = []
-        for part in node.values[:-1]:
-            condition = self.truth(part)
-            edges.append((ir.IntType(1)(int(not every)), self.builder.block))
-            following = self.builder.append_basic_block("undecided")
-            self.builder.cbranch(condition, *((following, end) if every else (end, following)))
-            self.builder.position_at_end(following)
-        edges.append((self.truth(node.values[-1]), self.builder.block))
+        with self.code.branch():
+            for part in node.values[:-1]:
+                condition = self.truth(part)
+                edges.append((ir.IntType(1)(int(not every)), self.builder.block))
+                following = self.builder.append_basic_block("undecided")
+                self.builder.cbranch(condition, *((following, end) if every else (end, following)))
+                self.builder.position_at_end(following)
+            edges.append((self.truth(node.values[-1]), self.builder.block))
         self.builder.branch(end)
         self.builder.position_at_end(end)
         return Operand(types.boolean, self.join(ir.IntType(1), edges))
@@ -277,7 +344,8 @@ class Expressions(ABC):
         found = []
         for start, part in zip(starts, (node.body, node.orelse), strict=True):
             self.builder.position_at_end(start)
-            found.append((self.expression(part), self.builder.block))
+            with self.code.branch():
+                found.append((self.expression(part), self.builder.block))
         one, other = (types.unliteral(operand.type) for operand, _ in found)
         kind = one if one == other else contexts()[0].unify_types(one, other)
         if kind is None:
@@ -314,7 +382,11 @@ class Expressions(ABC):
         """The result of an operator."""
         if type(op) not in _OPERATORS:
             raise self.error(node, f"kernels have no operator {type(op).__name__}")
-        return self.call(_OPERATORS[type(op)], given)
+        operands = tuple(given)
+        key = type(op), *((o.type, _identity(o.value)) for o in operands)
+        if key not in self.code.known:
+            self.code.known[key] = self.call(_OPERATORS[type(op)], operands)
+        return self.code.known[key]
 
     def call(self, callee: Any, given: Iterable[Operand]) -> Operand:
         """The result of a function for operands."""
@@ -327,15 +399,42 @@ class Expressions(ABC):
         if kind is not None and isinstance(operands[0].type, types.Number | types.Boolean):
             return Operand(kind, self.cast(operands[0], kind))
         signature, append = rule(callee, tuple(operand.type for operand in operands))
+        if callee in _DIVISIONS and signature.return_type == types.int64:
+            return Operand(types.int64, self.divide(callee, *(self.cast(o, types.int64) for o in operands)))
         if signature.args and isinstance(signature.args[-1], types.StarArgTuple | types.StarArgUniTuple):
             first = len(signature.args) - 1
             operands[first:] = [self.pack(operands[first:], signature.args[-1])]
         values = [self.cast(o, kind) for o, kind in zip(operands, signature.args, strict=True)]
         return Operand(signature.return_type, append(self.builder, values))
 
+    def divide(self, callee: Any, x: ir.Value, y: ir.Value) -> ir.Value:
+        """The floor of a quotient, or the remainder; 0 where there is none. Numba's code for it branches."""
+        builder, quotient = self.builder, callee is operator.floordiv
+        whole, zero, one = x.type, x.type(0), x.type(1)
+        divisor = y.constant if _is_constant(y) else 0
+        if divisor > 0 and divisor & (divisor - 1) == 0:
+            return builder.ashr(x, whole(divisor.bit_length() - 1)) if quotient else builder.and_(x, whole(divisor - 1))
+        fails = None
+        if divisor in (0, -1):  # or not known
+            overflows = builder.icmp_signed("==", y, whole(-1))
+            overflows = builder.and_(overflows, builder.icmp_signed("==", x, whole(types.int64.minval)))
+            fails = builder.or_(overflows, builder.icmp_signed("==", y, zero))
+            y = builder.select(fails, one, y)
+        remainder = builder.srem(x, y)
+        away = builder.icmp_signed("<", builder.xor(remainder, y), zero)  # rounded towards 0, it is of the other sign
+        away = builder.and_(away, builder.icmp_signed("!=", remainder, zero))
+        if quotient:
+            found = builder.add(builder.sdiv(x, y), builder.sext(away, whole))
+        else:
+            found = builder.add(remainder, builder.select(away, y, zero))
+        return found if fails is None else builder.select(fails, zero, found)
+
     def set(self, name: str, operand: Operand) -> None:
         """Set a variable, which comes to be with the first assignment."""
         kind, key = types.unliteral(operand.type), (self.scope, name)
+        if name in self.tree.settled:
+            self.values[name] = Operand(kind, operand.value)
+            return
         known = self.code.types.setdefault(key, kind)
         if known != kind:
             wide = contexts()[0].unify_types(known, kind)
@@ -352,3 +451,8 @@ class Expressions(ABC):
 
 def _is_constant(value: ir.Value) -> bool:
     return isinstance(value, ir.Constant)
+
+
+def _identity(value: ir.Value) -> object:
+    """What is the same for equal constants of one type, and for nothing else."""
+    return repr(value.constant) if _is_constant(value) else value

@@ -22,6 +22,21 @@ ZERO, ARENA = 0, 1  # bases
 Kernels = tuple[tuple[str, str], ...]  # cache key and symbol of each
 
 
+def laid_out(arena: int, moved: Mapping[int, int]) -> tuple[dict[int, int], int]:
+    """Where results that are moved at the end lie behind an arena, and the bytes of all, aligned anywhere.
+
+    Args:
+        arena: its bytes.
+        moved: the bytes of each.
+    """
+    places: dict[int, int] = {}
+    end = arena
+    for k, size in sorted(moved.items()):
+        places[k] = -(-end // ALIGNMENT) * ALIGNMENT
+        end = places[k] + size
+    return places, end + ALIGNMENT
+
+
 @dataclass(frozen=True, slots=True)
 class Fact:
     """What errors and profiles tell of a launch.

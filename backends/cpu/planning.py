@@ -9,7 +9,7 @@ import numpy as np
 from tgc.backends.cpu.callback import Callback
 from tgc.backends.cpu.driver import Int64s
 from tgc.backends.cpu.flatten import Flattener, Numbered
-from tgc.backends.cpu.plan import Fact, Kernels, Plan
+from tgc.backends.cpu.plan import Fact, Kernels, Plan, laid_out
 from tgc.backends.loops.ir import Kernel
 from tgc.errors import BackendError
 from tgc.ir import Graph, Node, Value
@@ -46,14 +46,19 @@ def flattened(
     inputs = [(2 + i, 0) for i in range(len(graph.inputs))]
     results = [(2 + len(inputs) + k, 0) for k in range(len(graph.outputs))]
     donations = match_donations(graph, donated)
-    # results that could not be computed in place are moved to the donated array when all is done
-    moved = {k for k, i in donations.items() if not _lies_in(graph.outputs[k], i, graph)}
+    moved = _moved(graph, donations)
     flat = Flattener(launched, 2 + len(inputs) + len(results), threads)
     places = [inputs[donations[k]] if k in donations and k not in moved else r for k, r in enumerate(results)]
     flat.graph(graph, inputs, places)
     for k in sorted(moved):
         flat.copy(results[k], inputs[donations[k]], graph.outputs[k].type)
-    return flat, donations, frozenset(moved)
+    return flat, donations, moved
+
+
+def memory_needed(graph: Graph, donated: Sequence[int]) -> int:
+    """Bytes that a call of a planned graph needs between arguments and results."""
+    moved = _moved(graph, match_donations(graph, donated))
+    return laid_out(arena_bytes(graph), {k: graph.outputs[k].type.nbytes for k in moved})[1]
 
 
 def constants_of(flat: Flattener) -> dict[int, np.ndarray]:
@@ -98,6 +103,11 @@ def facts_of(owners: Sequence[tuple[Node, Kernel | Callback] | None]) -> tuple[t
         number, again = numbers.setdefault(node, len(numbers)), "again" in node.attrs
         facts.append(Fact(number, kernel.name, node.attrs["kind"], node.loc, operands, kernel.checked, again, *work))
     return tuple(facts), indices
+
+
+def _moved(graph: Graph, donations: Mapping[int, int]) -> frozenset[int]:
+    """The results that cannot be computed in place: they are moved to the donated array when all is done."""
+    return frozenset(k for k, i in donations.items() if not _lies_in(graph.outputs[k], i, graph))
 
 
 def _lies_in(result: Value, donated: int, graph: Graph) -> bool:

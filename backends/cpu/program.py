@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tgc.backends.cpu.driver import STEERING, Driver, Frame
-from tgc.backends.cpu.plan import ARENA, Plan
+from tgc.backends.cpu.plan import ARENA, Plan, laid_out
 from tgc.errors import BackendError, OutOfMemoryError, OutOfRangeError
 from tgc.runtime.address import address_of
 from tgc.runtime.available import available_bytes
@@ -84,13 +84,9 @@ class CpuProgram:
         self._launches = plan.launches(addresses)
         self._present: Present | None = None
         self._first_result = 2 + plan.inputs
-        self._aside: list[tuple[int, int]] = []  # results to be moved: their bases, and where they lie in the arena
-        end = plan.arena
-        for k in sorted(plan.moved):
-            begin = -(-end // ALIGNMENT) * ALIGNMENT
-            self._aside.append((self._first_result + k, begin))
-            end = begin + plan.results[k].nbytes
-        self.arena = end + ALIGNMENT  # bytes that a call needs between arguments and results
+        # results to be moved lie behind the arena; bytes that a call needs between arguments and results
+        places, self.arena = laid_out(plan.arena, {k: plan.results[k].nbytes for k in plan.moved})
+        self._aside = [(self._first_result + k, begin) for k, begin in places.items()]  # their bases, and where
         self._fresh = [(k, t.shape, t.dtype) for k, t in plan.fresh]
         self._need = self.arena + sum(t.nbytes for _, t in plan.fresh)  # bytes, of the first call
         self._donations = [(k, i, plan.results[k].shape) for k, i in plan.donations.items()]

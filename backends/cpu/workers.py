@@ -46,7 +46,8 @@ class Workers:
     """
 
     def __init__(self, target: CpuTarget, count: int) -> None:
-        self._count, self._given, self._forked, self._told = count, 0, 1, 0
+        self._count, self._forked, self._told = count, 1, 0
+        self._given: dict[tuple[str, str], int] = {}  # number of each kernel
         self._waiting: list[tuple[tuple[bool, int], tuple[int, int, int]]] = []  # a heap of jobs
         self._files = _Files.open(count)
         try:
@@ -60,13 +61,15 @@ class Workers:
             os.setpgid(self.process, self.process)
 
     def give(self, source: str, name: str) -> None:
-        """Have a kernel compiled; it gets the next number."""
+        """Have a kernel compiled, once."""
+        if (source, name) in self._given:
+            return
+        number = self._given[source, name] = len(self._given)
         text = f"{name}\n{source}".encode()
         at = os.lseek(self._files.texts, 0, os.SEEK_END)
         os.write(self._files.texts, text)
-        heapq.heappush(self._waiting, (_weight(source), (self._given, at, len(text))))
-        self._given += 1
-        if self._given >= KERNELS_PER_PROCESS * (self._forked + 1) and self._forked < self._count:
+        heapq.heappush(self._waiting, (_weight(source), (number, at, len(text))))
+        if len(self._given) >= KERNELS_PER_PROCESS * (self._forked + 1) and self._forked < self._count:
             self._tell(_FORK, self._forked)
             self._forked += 1
         self._feed()
@@ -88,12 +91,12 @@ class Workers:
                 return
             time.sleep(TURN)
 
-    def codes(self) -> dict[int, bytes]:
-        """Object code by number of the kernel; not of those that did not compile, or whose worker came to an end."""
+    def codes(self) -> dict[tuple[str, str], bytes]:
+        """Object code of kernels; not of those that did not compile, or whose worker came to an end."""
         found: dict[int, bytes] = {}
         for file in self._files.results:
             found |= _read(file)
-        return found
+        return {kernel: found[k] for kernel, k in self._given.items() if k in found}
 
     def close(self) -> None:
         """End what still runs."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -237,15 +238,17 @@ class _Product:
             Let("column", Var("panel") * self.columns),
             Comment("places of the group's windows; beyond the last one it is repeated"),
             For("block", ZERO, last, (row, places)),
-            For("q", ZERO, Const(self.elements, I64), (For("block", ZERO, last, (self._tile(),)),)),
+            For("q", ZERO, Const(self.elements, I64), (For("block", ZERO, last, (self._tiles(),)),)),
             Comment("outputs of each window, and the epilogue"),
             For("block", ZERO, last, (row, windows)),
         ]
         work = 2 * self.windows * self.elements * self.depth * self.n // 8
         return finish(self.name, pull, body, tiles=groups * self.panels, work=work)
 
-    def _tile(self) -> Tile:
-        """The sums over channels of one element of the transformed windows."""
+    def _tiles(self) -> If:
+        """The sums over channels of one element of the transformed windows. What is next from memory are windows, or
+        filters where those of a panel do not stay: for either the kernel is the same.
+        """
         pull, q = self.pull, Var("q")
         v, u = self.node.operands
         depth, width = pull.integer("n_c", self.depth), pull.integer("n_o", self.n)
@@ -257,16 +260,15 @@ class _Product:
         levels = ((depth, Const(1, I64), b_row),)
         block, x, w = Var("block"), pull.buffers[v], pull.buffers[u]
         b_at = Var("panel") * b_panel + q * depth * b_row
-        if self.stays:  # what is next from memory are windows
-            step: Expr = Const(self.rows, I64)
-            ahead = x, q * a_q + (Var("first_block") + block + Var("group")) * depth * step, step
-        else:
-            step = pull.integer("ahead_step", -(-self.columns // self.group))
-            ahead = w, b_at + depth * b_row + block * depth * step, step
-        return Tile(
+        rows, step = Const(self.rows, I64), pull.integer("ahead_step", -(-self.columns // self.group))
+        tile = Tile(
             self.rows, self.columns, x, q * a_q, self.rows_at, w, b_at, self.products, valid, levels, accumulate=False,
-            c_at=(block * self.elements + q) * self.held, rows_from=block * self.rows, ahead=ahead,
+            c_at=(block * self.elements + q) * self.held, rows_from=block * self.rows,
         )  # fmt: skip
+        of_windows = x, q * a_q + (Var("first_block") + block + Var("group")) * depth * rows, rows
+        of_filters = w, b_at + depth * b_row + block * depth * step, step
+        stays = SCALAR.ne(pull.integer("stays", int(self.stays)), ZERO)
+        return If(stays, *((replace(tile, ahead=ahead),) for ahead in (of_windows, of_filters)))
 
     def _window(self) -> tuple[Stmt, ...]:
         """Transform a window's sums back to outputs, and store what the region makes of those inside of the image."""

@@ -25,7 +25,6 @@ from tgc import nn
 from tgc import numpy as tnp
 from tgc.jit import LoweredFunction
 from tgc.ops import contraction
-from tgc.passes.memory import arena_bytes
 
 
 def _conv_attrs(stride: int, padding: int, dilation: int, groups: int) -> dict[str, Any]:
@@ -102,7 +101,12 @@ def _views(jitted: Any, arguments: Callable[[], tuple[Any, ...]]) -> dict[str, C
             "roofline": vars(found.roofline),
         }
 
-    return {"profile": profile, "arena": lambda: arena_bytes(jitted.lower(*arguments()).compilation.result)}
+    def arena() -> int:
+        from tgc.passes.memory import arena_bytes  # which programs that are kept start without
+
+        return arena_bytes(jitted.lower(*arguments()).compilation.result)
+
+    return {"profile": profile, "arena": arena}
 
 
 def calls(program: Program, inputs: Inputs, *, autotune: bool = False) -> Mapping[str, Variant]:

@@ -89,11 +89,12 @@ class Backend(Protocol):
     def load(self, key: str) -> Executable | None:
         """What was kept under a key, by this process or another one."""
 
-    def expect(self, call: str) -> Callable[[Executable], None]:
-        """Make ready, while a call is traced, what calls of that name needed in earlier processes.
+    def expect(self, call: str) -> AbstractContextManager[Callable[[Executable], None]]:
+        """Make ready, while a call is traced and compiled in a with block, what calls of that name needed in earlier
+        processes, or what it is going to need, once that is known.
 
         `call` names a function and the types of arguments. It is a guess: the executable may turn out to be another
-        one. The function that is returned takes it.
+        one. The function that the block is given takes it.
         """
 
     def pack(self, graph: Graph, donated: Sequence[int]) -> Packed:
