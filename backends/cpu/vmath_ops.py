@@ -221,7 +221,37 @@ def sqrt(x: Scalar) -> Scalar:
 
 def floor(x: Scalar) -> Scalar:
     """Return the greatest integral value not above `x`."""
-    return x.intrinsic("floor") if isinstance(x, Emitted) else np.floor(x)
+    return _whole(x, "floor", np.floor, lambda r: r - select(r > x, constant(x, 1.0), 0.0))
+
+
+def ceil(x: Scalar) -> Scalar:
+    """Return the least integral value not below `x`."""
+    return _whole(x, "ceil", np.ceil, lambda r: r + select(r < x, constant(x, 1.0), 0.0))
+
+
+def trunc(x: Scalar) -> Scalar:
+    """Return `x` without its fraction."""
+    return _whole(x, "trunc", np.trunc, lambda r: r - copysign(select(abs(r) > abs(x), constant(x, 1.0), 0.0), x))
+
+
+def round_even(x: Scalar) -> Scalar:
+    """Return the integral value nearest to `x`, of two the even one."""
+    return _whole(x, "roundeven", np.round, lambda r: r)
+
+
+def _whole(x: Scalar, name: str, reference: Callable[[Any], Any], corrected: Callable[[Scalar], Scalar]) -> Scalar:
+    """Return what the intrinsic `name` gives; for targets that have no such instruction `corrected` of the integral
+    value nearest to `x`, with the sign of `x`.
+
+    A sum's last place is 1 from a power of 2 on, from which all numbers are integral.
+    """
+    if not isinstance(x, Emitted):
+        return reference(x)
+    if x.target.rounds:
+        return x.intrinsic(name)
+    integral = 2.0 ** np.finfo(x.kind).nmant
+    nearest = copysign((abs(x) + integral) - integral, x)
+    return select(abs(x) < integral, copysign(corrected(nearest), x), x)
 
 
 def bits(x: Scalar) -> Scalar:
