@@ -249,7 +249,8 @@ def _whole(x: Scalar, name: str, reference: Callable[[Any], Any], corrected: Cal
         return reference(x)
     if x.target.rounds:
         return x.intrinsic(name)
-    integral = 2.0 ** np.finfo(x.kind).nmant
+    kind: Any = x.kind
+    integral = 2.0 ** np.finfo(kind).nmant
     nearest = copysign((abs(x) + integral) - integral, x)
     return select(abs(x) < integral, copysign(corrected(nearest), x), x)
 
