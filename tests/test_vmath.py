@@ -18,7 +18,7 @@ from mpmath import mp, mpf
 from numba import njit
 from numba.core.errors import TypingError
 
-from tgc.backends.cpu import vmath, vmath_ops
+from tgc.backends.cpu import scalars, vmath, vmath_ops
 from tgc.backends.cpu.target import CpuTarget
 
 KERNEL_FLAGS = {"contract", "reassoc", "nsz", "arcp"}
@@ -171,18 +171,46 @@ def test_special_values(name: str) -> None:
     check(name, SPECIAL)
 
 
-@pytest.mark.parametrize("name", UNARY)
-def test_targets_without_fma(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", REFERENCE)
+def test_oldest_target(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As accurate, and without what would become a call of the C library for each number."""
     oldest = CpuTarget.of("x86_64-unknown-linux-gnu", frozenset())
     monkeypatch.setattr(CpuTarget, "host", lambda: oldest)
     made = kernel.__wrapped__(name, "f32", False)
-    x = np.concatenate([random_bits(1 << 14), neighbours(THRESHOLDS, 50), SPECIAL])
+    x = np.concatenate(
+        [random_bits(1 << 14), neighbours(THRESHOLDS, 50), SPECIAL, np.linspace(-6, 6, 50_001, dtype=F32)]
+    )
+    operands = [x, np.random.default_rng(9).permutation(x)][: 1 + (name in BINARY)]
     out = np.empty_like(x)
-    made(out, x)
-    assert ulps(out, reference(name, x)).max() <= 2
+    made(out, *operands)
+    assert ulps(out, reference(name, *operands)).max() <= 2
     (text,) = made.inspect_llvm().values()
-    assert not re.search(r"llvm\.fma\.(v\d+)?f32", text)
+    assert not re.search(r"llvm\.(fma|floor)\.", text)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["floor", "ceil", "trunc", "round_even"])
+def test_rounding_on_the_oldest_target(name: str, dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    oldest = CpuTarget.of("x86_64-unknown-linux-gnu", frozenset())
+    monkeypatch.setattr(CpuTarget, "host", lambda: oldest)
+    function = getattr(scalars, name)
+
+    @njit
+    def rounded(x: Array, out: Array) -> None:
+        for i in range(x.size):
+            out[i] = function(x[i])
+
+    halves = np.arange(-9, 10) / 2
+    large = np.finfo(dtype).nmant
+    edges = [2.0 ** (large - 1), 2.0**large, 2.0 ** (large + 1), -0.0, np.inf, np.nan, np.finfo(dtype).max, 1e-30]
+    x = np.concatenate([halves, np.nextafter(halves.astype(dtype), 9), edges, np.negative(edges)]).astype(dtype)
+    x = np.concatenate([x, np.nextafter(x, 0), x + dtype(0.5)]).astype(dtype)
+    out = np.empty_like(x)
+    rounded(x, out)
+    wanted = {"round_even": np.round}.get(name) or getattr(np, name)
+    np.testing.assert_array_equal(out, wanted(x))
+    np.testing.assert_array_equal(np.signbit(out)[~np.isnan(x)], np.signbit(x)[~np.isnan(x)])
+    assert not re.search(r"llvm\.(floor|ceil|trunc|roundeven)\.", *rounded.inspect_llvm().values())
 
 
 @pytest.mark.parametrize("name", sorted(BINARY))

@@ -13,7 +13,10 @@ import numpy as np
 from llvmlite import ir
 from numba import njit, types
 
-from tgc.backends.cpu.pointers import Rule, device
+from tgc.backends.cpu import vmath_ops
+from tgc.backends.cpu.pointers import NUMPY, Rule, device
+from tgc.backends.cpu.target import CpuTarget
+from tgc.backends.cpu.vmath_ops import Emitted
 
 scalar = njit(forceinline=True, nogil=True, error_model="numpy")
 
@@ -51,25 +54,41 @@ def float_minimum(x: Any, y: Any) -> Any:
     return x if x < y or x != x else y
 
 
-@device(_float_intrinsic("llvm.floor", 1))
+def _rounding(body: Callable[[Emitted], Emitted]) -> Rule:
+    """Rule of a function of one float that `body` appends, for the target of the kernel."""
+
+    def rule(x: Any) -> tuple[Any, Callable[..., Any]] | None:
+        if not isinstance(x, types.Float):
+            return None
+
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            target = getattr(context, "kernel_target", None) or CpuTarget.host()
+            return body(Emitted(builder, NUMPY[x], values[0], target)).value
+
+        return x(x), codegen
+
+    return rule
+
+
+@device(_rounding(vmath_ops.floor))
 def floor(x: Any) -> Any:
     """Largest whole number not above x."""
     return np.floor(x)
 
 
-@device(_float_intrinsic("llvm.ceil", 1))
+@device(_rounding(vmath_ops.ceil))
 def ceil(x: Any) -> Any:
     """Smallest whole number not below x."""
     return np.ceil(x)
 
 
-@device(_float_intrinsic("llvm.trunc", 1))
+@device(_rounding(vmath_ops.trunc))
 def trunc(x: Any) -> Any:
     """x without its fraction."""
     return np.trunc(x)
 
 
-@device(_float_intrinsic("llvm.roundeven", 1))
+@device(_rounding(vmath_ops.round_even))
 def round_even(x: Any) -> Any:
     """Nearest whole number, ties to even."""
     return np.round(x)

@@ -148,6 +148,11 @@ class CpuTarget:
         return "fma" in self.features or self.triple.startswith(("aarch64", "arm64"))
 
     @property
+    def rounds(self) -> bool:
+        """Whether floats are rounded to whole numbers by an instruction; else, too, LLVM calls the C library."""
+        return "sse4.1" in self.features or not self.triple.startswith("x86_64")
+
+    @property
     def converts_half(self) -> bool:
         """Whether float16 is converted by instructions; else LLVM calls functions that no process here defines."""
         return "f16c" in self.features or self.triple.startswith(("aarch64", "arm64"))

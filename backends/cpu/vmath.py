@@ -1,12 +1,12 @@
 """Scalar mathematics that LLVM's loop vectorizer vectorizes when a Numba-compiled loop calls it.
 
 float32 functions have neither branches nor library calls and are at most 2 ulp off the correctly rounded result over
-all of float32, subnormals included; NaN, infinities, signed zeros, overflow and underflow follow C99 Annex F, as NumPy
-does. Targets without FMA compute its like in float64 (`vmath_ops.fma`). float64 functions call the C library, for
+all of float32, subnormals included, whether the target fuses multiplications and additions or not; NaN, infinities,
+signed zeros, overflow and underflow follow C99 Annex F, as NumPy does. float64 functions call the C library, for
 accuracy: they do not vectorize.
 
 Functions are called as ``exp_f32(x)`` in a kernel, or found in `FUNCTIONS` by primitive and dtype. They also run as
-plain Python on scalars, with the same results to the last bit in float32.
+plain Python on scalars, in float32 with the same results to the last bit as on targets that fuse.
 
 Polynomials are minimax fits whose coefficients were rounded to float32 one at a time, lowest order first, refitting the
 remaining ones.

@@ -17,6 +17,7 @@ from tgc.backends.cpu.vmath_ops import (
     floor,
     fma,
     from_bits,
+    fuses,
     narrow,
     polynomial,
     primitive,
@@ -29,7 +30,9 @@ from tgc.backends.cpu.vmath_ops import (
 f32 = primitive(np.float32)
 
 _LOG2E, _LN2 = 1 / math.log(2), math.log(2)
-_LN2_HI, _LN2_LO = 0.693147182, -1.90465432e-09  # fma(n, -_LN2_HI, x) is exact
+# log(2) in two parts, by whether the target fuses. Of the first, so many multiples as float32 has powers of 2 leave an
+# exact difference to numbers nearby: else they must have few bits themselves.
+_LN2_PARTS = {True: (0.693147182, -1.90465432e-09), False: (0.693359375, -2.12194440e-4)}
 
 _ROUND = 1.5 * 2**23  # adding it to a float32 leaves the nearest integer in the low bits
 _ROUND_F64 = 1.5 * 2**52
@@ -101,11 +104,17 @@ _LOG_F64 = (
 )
 
 
+def _less_multiples(x: Scalar, n: Scalar, part: float) -> Scalar:
+    """Return x - n * log(2) * part, much less than x, for a power of 2 `part`."""
+    high, low = _LN2_PARTS[fuses(x)]
+    return fma(n, -low * part, fma(n, -high * part, x))
+
+
 def _split_exp(x: Scalar, bias: int) -> tuple[Scalar, Scalar]:
     """Return (i, r) with x = n * log(2) + r and |r| <= log(2) / 2, where i holds n + bias in its low 9 bits."""
     shifted = fma(x, _LOG2E, _ROUND + bias)
     n = shifted - (_ROUND + bias)
-    return bits(shifted), fma(n, -_LN2_LO, fma(n, -_LN2_HI, x))
+    return bits(shifted), _less_multiples(x, n, 1)
 
 
 def _power_of_2(i: Scalar) -> Scalar:
@@ -163,7 +172,7 @@ def tanh_f32(x: Scalar) -> Scalar:
     a = clamp(abs(x), None, 10.0)
     shifted = fma(a, 2 * _LOG2E, -0.25) + (_ROUND + 127)
     n = shifted - (_ROUND + 127)
-    r = fma(n, -_LN2_LO / 2, fma(n, -_LN2_HI / 2, a))
+    r = _less_multiples(a, n, 1 / 2)
     z = r * r
     tanh_r = fma(r * z, polynomial(z, _TANH), r)
     power = _power_of_2(bits(shifted))
@@ -264,8 +273,10 @@ def erf_f32(x: Scalar) -> Scalar:
     The quotient makes the lesser part of the sum where the sum is near 1, so that its rounding errors count less.
     """
     x = clamp(x, -4.0, 4.0)
-    z = x * x
-    return fma(x, polynomial(z, _ERF) / polynomial(z, _ERF_BELOW), x * 0.25)
+    wide = x if fuses(x) else widen(x)  # products rounded by themselves would add up to 3 ulp
+    z = wide * wide
+    result = fma(wide, polynomial(z, _ERF) / polynomial(z, _ERF_BELOW), wide * 0.25)
+    return result if fuses(x) else narrow(result)
 
 
 @f32

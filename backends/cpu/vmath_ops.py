@@ -6,7 +6,8 @@ LLVM instructions to the caller. Nothing but those instructions is type-inferred
 function costs a kernel about a millisecond of compile time.
 
 Every instruction is strict IEEE 754 whatever `fastmath` flags the calling kernel has: compensated arithmetic and
-argument reductions depend on it. Multiplications and additions are fused only where a body says `fma`.
+argument reductions depend on it. Multiplications and additions are fused only where a body says `fma`, and there only
+for targets that fuse: bodies do not depend on it, or ask (`fuses`).
 """
 
 from __future__ import annotations
@@ -81,14 +82,14 @@ def _compare(predicate: str) -> Callable[[Emitted, Scalar], Emitted]:
 
 
 class Emitted:
-    """An LLVM scalar with the operators of a NumPy scalar of type `kind`; `builder` is at the call being lowered, for a
-    target that `fuses` multiplications and additions or does not.
+    """An LLVM scalar with the operators of a NumPy scalar of type `kind`; `builder` is at the call being lowered, for
+    `target`.
     """
 
-    __slots__ = ("builder", "fuses", "kind", "value")
+    __slots__ = ("builder", "kind", "target", "value")
 
-    def __init__(self, builder: ir.IRBuilder, kind: Kind, value: ir.Value, fuses: bool) -> None:
-        self.builder, self.kind, self.value, self.fuses = builder, kind, value, fuses
+    def __init__(self, builder: ir.IRBuilder, kind: Kind, value: ir.Value, target: CpuTarget) -> None:
+        self.builder, self.kind, self.value, self.target = builder, kind, value, target
 
     def like(self, other: Scalar) -> ir.Value:
         """Return the LLVM value of `other`, which is an `Emitted` of the same kind or a Python number."""
@@ -100,7 +101,7 @@ class Emitted:
 
     def new(self, value: ir.Value, kind: Kind | None = None) -> Emitted:
         """Return an `Emitted` beside this one, of the same kind unless `kind` is given."""
-        return Emitted(self.builder, kind or self.kind, value, self.fuses)
+        return Emitted(self.builder, kind or self.kind, value, self.target)
 
     def cast(self, instruction: str, kind: Kind) -> Emitted:
         """Append a conversion instruction such as ``fptrunc``."""
@@ -140,16 +141,13 @@ class Emitted:
 
 
 def fma(a: Scalar, b: Scalar, c: Scalar) -> Scalar:
-    """Return a * b + c, rounded once; `a` is typed (not a Python number).
+    """Return a * b + c, rounded once, or for targets without such an instruction the product too; `a` is typed (not a
+    Python number).
 
-    For targets without such an instruction it is computed in float64, in which the product of float32 is exact: rounded
-    twice, which for about one in 2**29 operands is another number. The C library would take them one at a time.
+    The C library, which would round once, takes numbers one at a time.
     """
     if isinstance(a, Emitted):
-        if a.fuses or a.kind is not np.float32:
-            return a.intrinsic("fma", b, c)
-        factor, addend = (widen(x) if isinstance(x, Emitted) else float(np.float32(x)) for x in (b, c))
-        return narrow(widen(a) * factor + addend)
+        return a.intrinsic("fma", b, c) if a.target.fuses else a * b + c
     kind = type(a)
     b, c = kind(b), kind(c)
     if not np.isfinite([a, b, c]).all():
@@ -165,6 +163,11 @@ def fma(a: Scalar, b: Scalar, c: Scalar) -> Scalar:
         # Round to odd, so that the second rounding, to float32, sees on which side of a tie the exact sum lies.
         nearest = math.nextafter(nearest, math.inf if exact > nearest else -math.inf)
     return kind(nearest)
+
+
+def fuses(x: Scalar) -> bool:
+    """Whether `fma` rounds once, beside this scalar."""
+    return not isinstance(x, Emitted) or x.target.fuses
 
 
 def constant(like: Scalar, value: float) -> Scalar:
@@ -218,7 +221,38 @@ def sqrt(x: Scalar) -> Scalar:
 
 def floor(x: Scalar) -> Scalar:
     """Return the greatest integral value not above `x`."""
-    return x.intrinsic("floor") if isinstance(x, Emitted) else np.floor(x)
+    return _whole(x, "floor", np.floor, lambda r: r - select(r > x, constant(x, 1.0), 0.0))
+
+
+def ceil(x: Scalar) -> Scalar:
+    """Return the least integral value not below `x`."""
+    return _whole(x, "ceil", np.ceil, lambda r: r + select(r < x, constant(x, 1.0), 0.0))
+
+
+def trunc(x: Scalar) -> Scalar:
+    """Return `x` without its fraction."""
+    return _whole(x, "trunc", np.trunc, lambda r: r - copysign(select(abs(r) > abs(x), constant(x, 1.0), 0.0), x))
+
+
+def round_even(x: Scalar) -> Scalar:
+    """Return the integral value nearest to `x`, of two the even one."""
+    return _whole(x, "roundeven", np.round, lambda r: r)
+
+
+def _whole(x: Scalar, name: str, reference: Callable[[Any], Any], corrected: Callable[[Scalar], Scalar]) -> Scalar:
+    """Return what the intrinsic `name` gives; for targets that have no such instruction `corrected` of the integral
+    value nearest to `x`, with the sign of `x`.
+
+    A sum's last place is 1 from a power of 2 on, from which all numbers are integral.
+    """
+    if not isinstance(x, Emitted):
+        return reference(x)
+    if x.target.rounds:
+        return x.intrinsic(name)
+    kind: Any = x.kind
+    integral = 2.0 ** np.finfo(kind).nmant
+    nearest = copysign((abs(x) + integral) - integral, x)
+    return select(abs(x) < integral, copysign(corrected(nearest), x), x)
 
 
 def bits(x: Scalar) -> Scalar:
@@ -300,8 +334,8 @@ def primitive(kind: Kind) -> Callable[[Body], Body]:
 
         @lower_builtin(function, *operands)  # type: ignore[untyped-decorator]
         def lowering(context: Any, builder: ir.IRBuilder, _signature: Any, values: Sequence[ir.Value]) -> ir.Value:
-            fuses = (getattr(context, "kernel_target", None) or CpuTarget.host()).fuses
-            return body(*(Emitted(builder, kind, value, fuses) for value in values)).value
+            target = getattr(context, "kernel_target", None) or CpuTarget.host()
+            return body(*(Emitted(builder, kind, value, target) for value in values)).value
 
         name, _, dtype = body.__name__.rpartition("_")
         PRIMITIVES[name, dtype] = function
