@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tgc.backends.loops.ahead import asking, both_apart, elements_between, epilogue_lines, next_panel
 from tgc.backends.loops.axes import Axis, collapse, unflatten
+from tgc.backends.loops.gathered import STEPS, gathered_panels
 from tgc.backends.loops.ir import (
     Buffer,
     Comment,
@@ -60,8 +61,7 @@ from tgc.types import I64, TensorType
 LEVELS = 2  # loops over k inside of a register tile, at most, whatever their extents; slower ones run around it
 ALONE = 8  # vectors of a tile of one row: each of them is loaded for one multiply-add
 VECTORS, HEIGHTS = (1, 2, 3, 4), (4, 5, 6, 8, 12)  # of columns, and rows, that any other tile can have
-STEPS = 32  # of k that few rows go by at once where they meet a large matrix
-PANEL = 64 << 10  # bytes of a panel in a piece of a long sum: rows a power of two apart share few sets of any cache
+PANEL = 64 << 10  # bytes of a panel in a piece of a long sum, its rows apart: these share few sets of any cache
 SAME_SET = 4096  # bytes: rows a multiple of them apart begin in one set of the first-level cache
 
 Loop = tuple[Expr, Expr, Expr]  # extent, and how far a step goes in each operand
@@ -94,7 +94,8 @@ class Product:
         self.n = self.extent[self.column]
         self.window = math.prod(self.extent[a] for a in self.inside)
         self.rows, self.columns = self._shape(target)
-        self.l1_bytes, self.l2_bytes, self.near_l3 = target.l1_bytes, target.l2_bytes, target.near_l3
+        self.l2_bytes, self.near_l3 = target.l2_bytes, target.near_l3
+        self.close_bytes = target.l1_bytes if target.near_l3 else max(target.l1_bytes, target.l2_bytes // 4)
         self.lhs_packed = self._packed_rows(lhs)
         self.lhs_step = strides(lhs, self.map.lhs, skip=self.lhs_packed)
         self.packed = self._packed(rhs)
@@ -170,7 +171,7 @@ class Product:
         group, run = calls(
             unit, pull.schedule, blocks, panels, apart, (depth, depth * self.columns * self.dtype.itemsize), bool(slow),
             self.streamed, (lhs_bytes, rhs_bytes), math.prod(self.extent[x] for x in r.batch),
-            (self.l1_bytes, self.l2_bytes), count=2, least=1,
+            (self.close_bytes, self.l2_bytes), count=2, least=1,
         )  # fmt: skip
         groups, runs = -(-blocks // group), -(-panels // run)
         m = pull.integer("rows", self.m)
@@ -221,7 +222,7 @@ class Product:
         )  # fmt: skip
         gathered: list[Stmt] = []
         if slow and self.streamed and len(levels) == 1:
-            full, gathered = self._gathered(full, slow[-1], depth, run, panelwise)
+            full, gathered = gathered_panels(self, full, slow[-1], depth, run, panelwise)
         one = asking(self, full, lhs, slow[0]) if both_apart(self, slow) else [self.sized(full)]
         row = Let("row", self.first_row(Var("block")))
         start, places = self._rows_at(rows_at, rows_from, lhs, extent)
@@ -245,32 +246,6 @@ class Product:
         tiles = math.prod(self.extent[x] for x in outer) * groups * runs
         flops = 2 * math.prod(self.extent.values())
         return finish(self.name, pull, [*stacks, *body], tiles=tiles, work=flops // 8)
-
-    def _gathered(
-        self, tile: Tile, slow: Loop, depth: int, run: int, panelwise: Callable[..., For]
-    ) -> tuple[Tile, list[Stmt]]:
-        """A tile that reads its panel from the stack, and what puts the panels of a run there, `depth` rows of each.
-
-        The rows are read as they lie, some pages at a time; a panel of them would be a line of each. Meanwhile each
-        tile brings one of the rows that follow to the second-level cache.
-        """
-        block = Buffer("b_block", self.dtype, (PAGE * 2 * STEPS * self.columns,), (1,))
-        (count, a_step, b_step), j = tile.levels[-1], Var(self.column) - Var("column")
-        ragged = bool(self.n % self.columns)
-        first = (Var("panel") - Var("first_panel")) * self.pull.integer("b_block_panel", depth * self.columns)
-        held = compute_dtype(self.dtype)
-        value = Load(flat(tile.b), (tile.b_at + Var("step") * b_step + j,), held)
-        put = Store(block, (first + Var("step") * self.columns + j,), value)
-        line = over_columns(self.column, self.columns, Var(f"n_{self.column}") if ragged else None, [put])
-        level = count, a_step, Const(self.columns, I64)
-        panel, run_of = Var("panel") - Var("first_panel"), Var("run")
-        number = (Var("block") - Var("first_block")) * run_of + panel
-        following = tile.b_at - panel * Var("b_panel") + slow[2] + number * b_step
-        step_ahead = self.pull.integer("ahead_step", -(-run * self.columns // depth))
-        moved = replace(
-            tile, b=block, b_at=first, levels=(*tile.levels[:-1], level), ahead=(tile.b, following, step_ahead)
-        )
-        return moved, [For("step", Const(0, I64), count, (panelwise(line),))]
 
     def first_row(self, block: Expr) -> Expr:
         """The first row of a block: `high` ones of all rows come before those of few."""
@@ -315,17 +290,16 @@ class Product:
         """Loops over k around the register tiles, those inside of them, and how many steps those are.
 
         Long sums run in pieces: few steps of a matrix that is streamed; else a panel of the right operand takes at most
-        twice `PANEL`, and an eighth of the second-level cache: over one image, or a row of a large one, in the gradient
-        of a convolution by its filter, whatever the number of images.
+        an eighth of the second-level cache, and twice `PANEL` if its rows are apart: over one image, or a row of a
+        large one, in the gradient of a convolution by its filter, whatever the number of images.
         """
-        size = min(PANEL, self.l2_bytes // 16)
+        size = self.l2_bytes // 16 if self.packed is not None else min(PANEL, self.l2_bytes // 16)
         usual = STEPS if self.streamed else size // (self.columns * self.dtype.itemsize)
         total = math.prod(size for size, *_ in levels)
         others: tuple[int, ...] = (usual // 4, usual // 2, *(() if self.streamed else (2 * usual, 4 * usual)))
         others = () if is_size(total) else tuple(n for n in others if 0 < n < total)
         piece = self.pull.schedule.choose("piece", usual, *others)
-        filters = self.node.op is conv  # their extents are the same at every call
-        inside = min(len(levels), LEVELS + filters)
+        inside = min(len(levels), LEVELS + (self.node.op is conv))  # a filter's extents are the same at every call
         while inside > 1 and math.prod(size for size, *_ in levels[-inside:]) > 2 * piece:
             inside -= 1
         slow: list[Loop] = [(n, a, b) for _, n, a, b in levels[:-inside]]
@@ -420,8 +394,6 @@ class Product:
         def rowwise(text: str, inner: For) -> list[Stmt]:
             return [Comment(text), For("r", Const(0, I64), last, (*lets, inner))]
 
-        elements, lines = epilogue_lines(stores, self.column, c)
-        first = Let(self.column, Var("column") + Var("line") * elements)
-        ask = For("line", Const(0, I64), Const(-(-self.columns // elements), I64), (first, *lines))
-        asked = [] if self.near_l3 or not lines else rowwise("lines that the epilogue will need", ask)
+        lines = None if self.near_l3 else epilogue_lines(stores, self.column, self.columns, c)
+        asked = rowwise("lines that the epilogue will need", lines) if lines else []
         return asked, rowwise("epilogue", columns)
