@@ -12,7 +12,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -509,8 +509,11 @@ def test_folded_columns_are_stored_in_panels(columns: int) -> None:
         np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
 
 
-def test_tiles_of_long_sums_ask_for_what_follows_in_both_operands() -> None:
-    """A gradient by weights reads two matrices as they lie; the tiles of a unit share the lines of the next piece."""
+def test_tiles_of_long_sums_ask_for_what_follows_in_both_operands(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A gradient by weights reads two matrices as they lie where the third-level cache is near; the tiles of a unit
+    share the lines of the next piece.
+    """
+    monkeypatch.setattr(get_backend("cpu"), "target", replace(CpuTarget.host(), near_l3=True))
     x, g = (np.ones((2048, n), np.float32) for n in (256, 128))
     (source,) = tgc.jit(lambda x, g: tnp.transpose(x) @ g).lower(x, g).kernels.values()
     assert re.search(r"if \(turn < \(run \* \d+\)\):", source)

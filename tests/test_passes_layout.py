@@ -111,6 +111,8 @@ def test_large_operands_are_packed(m: int, k: int, n: int, packed: bool) -> None
         (95, 256, 512, False),
         (96, 192, 512, False),  # each holds all of it,
         (96, 192, 500, True),  # but vectors lie across two lines
+        (192, 2048, 576, True),  # more than caches hold
+        (191, 2048, 576, False),
     ],
 )
 def test_wide_tiles_wait_for_what_lies_far(m: int, k: int, n: int, packed: bool) -> None:

@@ -15,10 +15,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from tgc.backends.loops.ir import Buffer, Expr, If, Let, Load, Prefetch, Stmt, Store, Tile, Var, walk
+from tgc.backends.loops.ir import Buffer, Const, Expr, For, If, Let, Load, Prefetch, Stmt, Store, Tile, Var, walk
 from tgc.backends.loops.pull import SCALAR
 from tgc.passes.tiles import QUAD
 from tgc.sizes import call
+from tgc.types import I64
 
 if TYPE_CHECKING:
     from tgc.backends.loops.contraction import Loop, Product
@@ -60,24 +61,25 @@ def _share(line: int, blocks: int, another: int, slow: bool) -> int:
     return -(-line // max(1, blocks)) if another or slow else 0
 
 
-def epilogue_lines(stores: Sequence[Store], column: str, c: Buffer) -> tuple[int, list[Stmt]]:
-    """What asks for the lines in which an element of a tile's results lies, and what is read for it from memory.
+def epilogue_lines(stores: Sequence[Store], column: str, columns: int, c: Buffer) -> For | None:
+    """A loop that asks for the lines in which a row of a tile's results lies, and for those that are read beside it.
 
-    Only arrays along whose fastest axis the tile's columns run; elsewhere each column has a line of its own.
+    Only of arrays along whose fastest axis the tile's columns run: elsewhere each column has a line of its own.
 
     Args:
-        stores: of the results, with the tile, `c`, among what they read.
-        column: the variable along columns.
-
-    Returns:
-        How many elements a line has, at least, and the statements.
+        stores: of a column's results, with the tile, `c`, among what they read.
+        column: the variable along columns, of which there are `columns` from the variable `column` on.
     """
     places: dict[tuple[Buffer, tuple[Expr, ...]], bool] = {(s.buffer, s.index): True for s in stores}
     for x in walk([s.value for s in stores]):
         if isinstance(x, Load) and x.buffer.name != c.name:
             places.setdefault((x.buffer, x.index), False)
     asked = [Prefetch(b, index, written) for (b, index), written in places.items() if _along(index, column)]
-    return LINE // max((ask.buffer.dtype.itemsize for ask in asked), default=LINE), list(asked)
+    if not asked:
+        return None
+    elements = LINE // max(ask.buffer.dtype.itemsize for ask in asked)
+    first = Let(column, Var("column") + Var("line") * elements)
+    return For("line", Const(0, I64), Const(-(-columns // elements), I64), (first, *asked))
 
 
 def _along(index: Sequence[Expr], column: str) -> bool:

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tgc.backends.loops.ahead import asking, both_apart, elements_between, epilogue_lines, next_panel
 from tgc.backends.loops.axes import Axis, collapse, unflatten
+from tgc.backends.loops.gathered import STEPS, gathered_panels, gathered_rows
 from tgc.backends.loops.ir import (
     Buffer,
     Comment,
@@ -29,7 +30,6 @@ from tgc.backends.loops.ir import (
     Kernel,
     Let,
     Load,
-    Rows,
     Stack,
     Stmt,
     Store,
@@ -54,15 +54,14 @@ from tgc.ir import Node
 from tgc.ops.contraction import conv
 from tgc.ops.kinds import AxisMap
 from tgc.ops.window import POOLS
-from tgc.passes.tiles import LINE, LOW, TILED, heights, in_quads, most_rows, row_bytes, tile_shape, windowed
+from tgc.passes.tiles import LOW, TILED, heights, in_quads, most_rows, tile_shape, windowed
 from tgc.sizes import call, calls, is_size, surely_divides
 from tgc.types import I64, TensorType
 
 LEVELS = 2  # loops over k inside of a register tile, at most, whatever their extents; slower ones run around it
 ALONE = 8  # vectors of a tile of one row: each of them is loaded for one multiply-add
 VECTORS, HEIGHTS = (1, 2, 3, 4), (4, 5, 6, 8, 12)  # of columns, and rows, that any other tile can have
-STEPS = 32  # of k that few rows go by at once where they meet a large matrix
-PANEL = 64 << 10  # bytes of a panel in a piece of a long sum: rows a power of two apart share few sets of any cache
+PANEL = 64 << 10  # bytes of a panel in a piece of a long sum, its rows apart: these share few sets of any cache
 SAME_SET = 4096  # bytes: rows a multiple of them apart begin in one set of the first-level cache
 
 Loop = tuple[Expr, Expr, Expr]  # extent, and how far a step goes in each operand
@@ -97,7 +96,8 @@ class Product:
         self.registers = quads and target.tile_registers
         self.low = TILED if self.registers else LOW
         self.rows, self.columns = self._shape(target)
-        self.l1_bytes, self.l2_bytes, self.near_l3 = target.l1_bytes, target.l2_bytes, target.near_l3
+        self.l2_bytes, self.near_l3 = target.l2_bytes, target.near_l3
+        self.close_bytes = target.l1_bytes if target.near_l3 else max(target.l1_bytes, target.l2_bytes // 4)
         self.lhs_packed = self._packed_rows(lhs)
         self.lhs_step = strides(lhs, self.map.lhs, skip=self.lhs_packed)
         self.packed = self._packed(rhs)
@@ -176,7 +176,7 @@ class Product:
         group, run = calls(
             unit, pull.schedule, blocks, panels, apart, (depth, depth * self.columns * self.dtype.itemsize), bool(slow),
             self.streamed, self.registers, (lhs_bytes, rhs_bytes), math.prod(self.extent[x] for x in r.batch),
-            (self.l1_bytes, self.l2_bytes), count=2, least=1,
+            (self.close_bytes, self.l2_bytes), count=2, least=1,
         )  # fmt: skip
         groups, runs = -(-blocks // group), -(-panels // run)
         m = pull.integer("rows", self.m)
@@ -228,9 +228,9 @@ class Product:
         gathered: list[Stmt] = []
         rows: list[Stmt] = []
         if self.registers:
-            full, rows = self._in_registers(full, deepest)
+            full, rows = gathered_rows(self, full, deepest)
         if slow and self.streamed and len(levels) == 1:
-            full, gathered = self._gathered(full, slow[-1], depth, run, panelwise)
+            full, gathered = gathered_panels(self, full, slow[-1], depth, run, panelwise)
         one = asking(self, full, lhs, slow[0]) if both_apart(self, slow) else [self.sized(full)]
         row = Let("row", self.first_row(Var("block")))
         start, places = self._rows_at(rows_at, rows_from, lhs, extent)
@@ -254,41 +254,6 @@ class Product:
         flops = 2 * math.prod(self.extent.values())
         return finish(self.name, pull, [*stacks, *body], tiles=tiles, work=flops // 8)
 
-    def _gathered(
-        self, tile: Tile, slow: Loop, depth: int, run: int, panelwise: Callable[..., For]
-    ) -> tuple[Tile, list[Stmt]]:
-        """A tile that reads its panel from the stack, and what puts the panels of a run there, `depth` rows of each.
-
-        The rows are read as they lie, some pages at a time; a panel of them would be a line of each. Meanwhile each
-        tile brings one of the rows that follow to the second-level cache.
-        """
-        block = Buffer("b_block", self.dtype, (PAGE * 2 * STEPS * self.columns,), (1,))
-        (count, a_step, b_step), j = tile.levels[-1], Var(self.column) - Var("column")
-        ragged = bool(self.n % self.columns)
-        first = (Var("panel") - Var("first_panel")) * self.pull.integer("b_block_panel", depth * self.columns)
-        held = compute_dtype(self.dtype)
-        value = Load(flat(tile.b), (tile.b_at + Var("step") * b_step + j,), held)
-        put = Store(block, (first + Var("step") * self.columns + j,), value)
-        line = over_columns(self.column, self.columns, Var(f"n_{self.column}") if ragged else None, [put])
-        level = count, a_step, Const(self.columns, I64)
-        panel, run_of = Var("panel") - Var("first_panel"), Var("run")
-        number = (Var("block") - Var("first_block")) * run_of + panel
-        following = tile.b_at - panel * Var("b_panel") + slow[2] + number * b_step
-        step_ahead = self.pull.integer("ahead_step", -(-run * self.columns // depth))
-        moved = replace(
-            tile, b=block, b_at=first, levels=(*tile.levels[:-1], level), ahead=(tile.b, following, step_ahead)
-        )
-        return moved, [For("step", Const(0, I64), count, (panelwise(line),))]
-
-    def _in_registers(self, tile: Tile, deepest: int) -> tuple[Tile, list[Stmt]]:
-        """A tile that reads rows of 8-bit integers from the stack, as tile registers take them, and what puts them
-        there for all panels.
-        """
-        assert tile.rows_at is not None
-        block = Buffer("a_block", tile.a.dtype, (self.rows * row_bytes(deepest) + LINE,), (1,))
-        rows = Rows(tile.a, tile.a_at, tile.rows_at, tile.rows_from, self._height(), tile.levels, block)
-        return replace(tile, a=block, a_at=Const(0, I64), rows_at=None, rows_from=Const(0, I64), ahead=None), [rows]
-
     def first_row(self, block: Expr) -> Expr:
         """The first row of a block: `high` ones of all rows come before those of few."""
         if not self.mixed:
@@ -300,7 +265,7 @@ class Product:
         """The tile, or one of few rows, as the block at hand has them."""
         return If(Var("block") < Var("high"), (tile,), (replace(tile, rows=self.low),)) if self.mixed else tile
 
-    def _height(self) -> Expr:
+    def height(self) -> Expr:
         """The number of rows of the block at hand."""
         rows = Const(self.rows, I64)
         return SCALAR.select(Var("block") < Var("high"), rows, Const(self.low, I64)) if self.mixed else rows
@@ -332,17 +297,16 @@ class Product:
         """Loops over k around the register tiles, those inside of them, and how many steps those are, here and at most.
 
         Long sums run in pieces: few steps of a matrix that is streamed; else a panel of the right operand takes at most
-        twice `PANEL`, and an eighth of the second-level cache: over one image, or a row of a large one, in the gradient
-        of a convolution by its filter, whatever the number of images.
+        an eighth of the second-level cache, and twice `PANEL` if its rows are apart: over one image, or a row of a
+        large one, in the gradient of a convolution by its filter, whatever the number of images.
         """
-        size = min(PANEL, self.l2_bytes // 16)
+        size = self.l2_bytes // 16 if self.packed is not None else min(PANEL, self.l2_bytes // 16)
         usual = STEPS if self.streamed else size // (self.columns * self.dtype.itemsize)
         total = math.prod(size for size, *_ in levels)
         others: tuple[int, ...] = (usual // 4, usual // 2, *(() if self.streamed else (2 * usual, 4 * usual)))
         others = () if is_size(total) else tuple(n for n in others if 0 < n < total)
         piece = self.pull.schedule.choose("piece", usual, *others)
-        filters = self.node.op is conv  # their extents are the same at every call
-        inside = min(len(levels), LEVELS + filters)
+        inside = min(len(levels), LEVELS + (self.node.op is conv))  # a filter's extents are the same at every call
         while inside > 1 and math.prod(size for size, *_ in levels[-inside:]) > 2 * piece:
             inside -= 1
         slow: list[Loop] = [(n, a, b) for _, n, a, b in levels[:-inside]]
@@ -379,7 +343,7 @@ class Product:
         else:
             place = Var("place")
             start, after = self._odometer(base, lhs, extent)
-        fill = For("r", Const(0, I64), self._height(), (Store(rows_at, (at + r,), place), *after))
+        fill = For("r", Const(0, I64), self.height(), (Store(rows_at, (at + r,), place), *after))
         return start, [Comment("places of the tile's rows in the left operand"), fill]
 
     def _odometer(
@@ -432,13 +396,11 @@ class Product:
             pull.integer(f"n_{axis.var}", axis.size)
         lets = [Let(v, x) for v, x in unflatten(axes, Var("row") // window + Var("r"))]
         columns = over_columns(self.column, self.columns, Var(f"n_{self.column}") if ragged else None, stores)
-        last = SCALAR.minimum(self._height() // window, (m - Var("row")) // window)
+        last = SCALAR.minimum(self.height() // window, (m - Var("row")) // window)
 
         def rowwise(text: str, inner: For) -> list[Stmt]:
             return [Comment(text), For("r", Const(0, I64), last, (*lets, inner))]
 
-        elements, lines = epilogue_lines(stores, self.column, c)
-        first = Let(self.column, Var("column") + Var("line") * elements)
-        ask = For("line", Const(0, I64), Const(-(-self.columns // elements), I64), (first, *lines))
-        asked = [] if self.near_l3 or not lines else rowwise("lines that the epilogue will need", ask)
+        lines = None if self.near_l3 else epilogue_lines(stores, self.column, self.columns, c)
+        asked = rowwise("lines that the epilogue will need", lines) if lines else []
         return asked, rowwise("epilogue", columns)

@@ -3,8 +3,8 @@
 A unit is a group of blocks of rows, beside each other, and a run of panels of columns. A run of panels fills half of
 the second-level cache and stays there while all groups of blocks pass by: the left operand is read once for each run,
 the right one once. Where the left operand stays there itself, a run fills half of the first level instead, unless sums
-are short: then results count, which are written to memory best in whole rows. All in pieces small enough to share among
-threads.
+are short: then results count, which are written to memory best in whole rows. They count more where the third level is
+far: there a run fills an eighth of the second. All in pieces small enough to share among threads.
 
 Where sums are long the results of a unit are held while both operands go by, a piece after the other. A large matrix
 that few rows meet goes by in whole rows, some pages at a time, as memory is read best: its panels would jump a row of
@@ -39,9 +39,9 @@ def unit(
         streamed: whether few rows meet a large matrix.
         gathered: whether a unit gathers its rows of the left operand: as few panels as fill the first level do not pay.
         operands: bytes of both.
-        caches: bytes of the first and the second level.
+        caches: bytes of the one of which a run fills half if the left operand stays, and of the second level.
     """
-    (lhs, rhs), (l1, l2), (depth, size), choose = operands, caches, panel, schedule.choose
+    (lhs, rhs), (close, l2), (depth, size), choose = operands, caches, panel, schedule.choose
     shares = FEW_SHARES if slow else GATHERED_SHARES if gathered else SHARES
     share = max(1, outer * blocks * panels // shares)
     share = share if slow else min(share, PIECE)
@@ -50,7 +50,7 @@ def unit(
         return blocks, choose("run", most, *(n for n in RUNS if n < most))
     held = min(HELD, share) if slow else share
     stays = not slow and not gathered and depth >= SHALLOW and lhs <= batches * l2 // 4
-    room = (l1 if stays else l2) // 2 // max(1, size)
+    room = (close if stays else l2) // 2 // max(1, size)
     most = max(1, min(panels, held, room))
 
     def traffic(run: int) -> int:  # bytes of both operands that go by

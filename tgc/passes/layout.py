@@ -219,11 +219,13 @@ def _rows_worth_packing(rhs: TensorType, matrix: int, target: Target) -> int:
     """For how many rows a right operand of contiguous columns, matrices of so many bytes, is packed in wide panels.
 
     Where the third-level cache is far, tiles hide only what the second level holds, in whole lines. What threads do not
-    hold in theirs is read from afar in any case: then fewer rows pay for the copy.
+    hold in theirs is read from afar in any case: then fewer rows pay for the copy, unless it goes through memory.
     """
     lines = surely_divides(LINE // rhs.dtype.itemsize, rhs.shape[-1])
     if target.near_l3 or (lines and matrix < target.l2_bytes):
         return WIDE_ROWS
+    if matrix > 8 * target.l2_bytes:
+        return 2 * ROWS
     return ROWS if matrix < 2 * target.l2_bytes else ROWS // 2
 
 
