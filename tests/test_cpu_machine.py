@@ -26,7 +26,8 @@ from tgc.backends.cpu import compile as compiler
 from tgc.backends.cpu import compile_many, workers
 from tgc.backends.cpu import loader as loading
 from tgc.backends.cpu import target as machines
-from tgc.backends.cpu.driver import Driver
+from tgc.backends.cpu.backend import CpuBackend
+from tgc.backends.cpu.driver import Driver, launch_loop
 from tgc.backends.cpu.loader import Loader, load_kernels
 from tgc.backends.cpu.lowering_rules import RAISED
 from tgc.backends.cpu.target import X86_LEVELS, CpuTarget, l3_is_near, thread_count
@@ -300,7 +301,25 @@ def test_forks_compile_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("TGC_COMPILE_PROCESSES", count)
         assert compile_many.compile_kernels(iter(SEVERAL), HOST) == alone
     waiting = workers.Workers(HOST, 2)
-    assert compile_many.compile_kernels(SEVERAL[:1], HOST, waiting) == alone[:1]
+    waiting.give(*SEVERAL[1])  # ahead of the others, and once
+    assert compile_many.compile_kernels(SEVERAL[:2], HOST, waiting) == alone[:2]
+    assert_no_forks()
+
+
+@forks
+def test_forks_begin_with_the_launch_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TGC_COMPILE_PROCESSES", "2")
+    graph = trace(lambda x: functools.reduce(lambda y, _: tnp.sin(y), range(80), x), [tensor_type("f32", (4,))])
+    given: list[str] = []
+    monkeypatch.setattr(workers.Workers, "give", lambda self, source, name: given.append(name))
+    for again in (False, True):
+        backend = CpuBackend()
+        backend.__dict__["cache"] = KernelCache(tmp_path)
+        with backend.ahead(graph):
+            pass
+        assert given == ["run", "lane", "helper"]  # the second time they are there
+        if not again:
+            load_kernels(launch_loop(), backend.target, backend.cache, Loader())
     assert_no_forks()
 
 

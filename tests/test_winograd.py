@@ -10,6 +10,9 @@ from test_passes import TARGET
 
 import tgc
 from tgc import nn
+from tgc.backends.cpu.emit import emit
+from tgc.backends.cpu.target import CpuTarget
+from tgc.backends.loops.lower import lower
 from tgc.errors import ShapeError
 from tgc.interpret import interpret
 from tgc.ir import Graph
@@ -116,6 +119,20 @@ def test_few_pixels_take_small_tiles() -> None:
         low = tgc.jit(lambda x, w=w: nn.conv(x, w, padding=1)).lower(normal(1, size, size, channels))
         products = [n for n in Winograd()(low.graph, TARGET).nodes if n.op is winograd.product]
         assert [n.operands[1].shape[0] for n in products] == [elements]
+
+
+def test_kernels_do_not_depend_on_what_stays_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filters of few channels stay in the second-level cache, those of many do not: the kernel is the same."""
+    monkeypatch.setenv("TGC_PIPELINE", PIPELINE.replace("winograd", "winograd{most=9.0}"))
+    found, asked = set(), set()
+    for c in (32, 2048):
+        low = tgc.jit(nn.conv).lower(normal(1, 18, 18, c), normal(3, 3, c, 64))
+        [node] = (n for n in low.compilation.result.nodes if n.attrs.get("kind") == "product")
+        [kernel] = lower(node, CpuTarget.host())
+        found.add(emit(kernel, CpuTarget.host()))
+        asked.add(kernel.values["stays"])
+    assert len(found) == 1
+    assert asked == {0, 1}
 
 
 @pytest.mark.parametrize("filtering", FILTERINGS.values(), ids=str)

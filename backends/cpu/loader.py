@@ -204,8 +204,13 @@ def kernel_key(source: str, name: str, target: CpuTarget) -> str:
     imports, the versions of the tools, and the target.
     """
     modules = _imported(source) | {_COMPILER}
-    tools = (f"{tool} {version}" for tool, version in toolchain())
-    return content_key(source, name, target.key, *tools, _text_key(frozenset(modules)))
+    return content_key(source, name, *_means(target), _text_key(frozenset(modules)))
+
+
+@functools.cache
+def _means(target: CpuTarget) -> tuple[str, ...]:
+    """What compiles kernels, and for what."""
+    return target.key, *(f"{tool} {version}" for tool, version in toolchain())
 
 
 def kernel_symbol(source: str, name: str, target: CpuTarget) -> str:
