@@ -285,6 +285,7 @@ import test_quads as t
 assert target.CpuTarget.host().byte_products != "amx"
 for kinds in t.KINDS:
     t.test_products_are_exact("mk,kn->mn", (17, 37), (37, 33), kinds)
+    t.test_products_are_exact("bmij,ibjn->bmn", (3, 20, 5, 12), (5, 3, 12, 37), kinds)
     t.test_convolutions_are_exact((2, 9, 10, 8), (3, 3, 8, 16), t.attributes(padding=1), kinds)
     t.test_convolutions_are_exact((1, 17, 19, 3), (7, 7, 3, 20), t.attributes(stride=2, padding=3), kinds)
 """

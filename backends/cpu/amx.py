@@ -22,7 +22,7 @@ from tgc.backends.cpu.micro import I32, I64, POINTER, micro_kernel
 from tgc.backends.cpu.tile import intrinsic, variable, while_at_least
 from tgc.passes.tiles import LINE, QUAD, TILED, row_bytes
 
-QUADS = LINE // QUAD  # of them
+QUADS = LINE // QUAD  # in a row of a tile register
 AHEAD = 2  # steps of 64 k by which B is asked for: it comes from the second-level cache, 2 KiB a step
 _I8 = ir.IntType(8)
 _A, _B = 4, 6  # the first tile registers of both operands; those of C come before

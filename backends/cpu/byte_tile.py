@@ -7,6 +7,8 @@ adds the inner product of both to the sum in every lane. All forms of a step are
     vpdpbusd   one instruction of AVX512-VNNI or AVX-VNNI, where one operand is unsigned and the other is not
     pmaddwd    x86 without it: products of the even and of the odd bytes, widened to 16 bits, summed in pairs
     mul        any machine: products of each of the four bytes, widened to 32 bits
+
+Machines with tile registers have other micro-kernels (`amx.py`), of the same operands.
 """
 
 import functools
