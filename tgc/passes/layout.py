@@ -181,6 +181,8 @@ ROWS = 96  # of a product for which its right operand is packed at each call: th
 WIDE = (
     256  # bytes of a panel's row: a tile then computes so long at each step of k that lines come from anywhere in time
 )
+LINE = 64  # bytes
+NEAR = 8  # times the second-level cache: of such matrices the copy is quick
 WIDE_ROWS = 1024  # of a product for which a right operand of contiguous columns is packed in such panels
 
 
@@ -193,7 +195,8 @@ def _worth_packing(
     A panel is read in one stream and stays in the second-level cache for all rows, if it fits; columns of a wide matrix
     cost a page a row, rows that are a power of two apart share few sets of the cache, and arrays that users pass do not
     begin at cache lines, so that vectors lie across two. Many matrices had better not go through memory once more.
-    Tiles with wide rows hide most of that; columns that are strided are copied in any case.
+    Tiles with wide rows hide most of that; columns that are strided are copied in any case. Where sums are so long that
+    a line for each step does not stay in the first-level cache, fewer rows pay for the copy of a small matrix.
     """
     lhs, rhs = (v.type for v in operands)
     axes = op.axis_map(lhs, rhs, **attrs)
@@ -206,7 +209,9 @@ def _worth_packing(
     _, width = tile_shape(target, rhs.dtype, rows, rhs.shape[columns])
     panel = summed * width * rhs.dtype.itemsize
     least = target.l2_bytes // (2 if batch else 8)
-    many = WIDE_ROWS if columns == rhs.rank - 1 and width * rhs.dtype.itemsize >= WIDE else ROWS
+    again = summed * LINE > target.l1_bytes and matrix <= NEAR * target.l2_bytes
+    narrow = ROWS // 2 if again else ROWS
+    many = WIDE_ROWS if columns == rhs.rank - 1 and width * rhs.dtype.itemsize >= WIDE else narrow
     return rows * times >= many and matrix >= least and panel <= target.l2_bytes
 
 

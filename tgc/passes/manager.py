@@ -36,6 +36,10 @@ class Target(Protocol):
         """Number of vector registers."""
 
     @property
+    def l1_bytes(self) -> int:
+        """First-level data cache of one core."""
+
+    @property
     def l2_bytes(self) -> int:
         """Second-level cache of one core."""
 
