@@ -183,6 +183,7 @@ ROWS = 96  # of a product for which its right operand is packed at each call: th
 WIDE = (
     256  # bytes of a panel's row: a tile then computes so long at each step of k that lines come from anywhere in time
 )
+NEAR = 8  # times the second-level cache: of such matrices the copy is quick
 WIDE_ROWS = 1024  # of a product for which a right operand of contiguous columns is packed in such panels
 LINE = 64  # bytes
 FAR_ROW = 1024  # bytes from one step of a sum to the next that wide tiles wait for where the third level is far
@@ -198,6 +199,8 @@ def _worth_packing(
     cost a page a row, rows that are a power of two apart share few sets of the cache, and arrays that users pass do not
     begin at cache lines, so that vectors lie across two. Many matrices had better not go through memory once more.
     Tiles with wide rows hide most of that, see `_rows_worth_packing`; columns that are strided are copied in any case.
+    Where sums are so long that a line for each step does not stay in the first-level cache, fewer rows of narrow tiles
+    pay for the copy of a small matrix.
     """
     lhs, rhs = (v.type for v in operands)
     axes = op.axis_map(lhs, rhs, **attrs)
@@ -211,7 +214,9 @@ def _worth_packing(
     panel = summed * width * rhs.dtype.itemsize
     least = target.l2_bytes // (2 if batch else 8)
     wide = columns == rhs.rank - 1 and width * rhs.dtype.itemsize >= WIDE
-    many = _rows_worth_packing(rhs, matrix, target) if wide else ROWS
+    again = summed * LINE > target.l1_bytes and matrix <= NEAR * target.l2_bytes
+    narrow = ROWS // 2 if again else ROWS
+    many = _rows_worth_packing(rhs, matrix, target) if wide else narrow
     return rows * times >= many and matrix >= least and panel <= target.l2_bytes
 
 
@@ -224,7 +229,7 @@ def _rows_worth_packing(rhs: TensorType, matrix: int, target: Target) -> int:
     lines = surely_divides(LINE // rhs.dtype.itemsize, rhs.shape[-1])
     if target.near_l3 or (lines and matrix < target.l2_bytes):
         return WIDE_ROWS
-    if matrix > 8 * target.l2_bytes:
+    if matrix > NEAR * target.l2_bytes:
         return 2 * ROWS
     return ROWS if matrix < 2 * target.l2_bytes else ROWS // 2
 

@@ -40,6 +40,10 @@ class Target(Protocol):
         """Whether 8-bit integers are multiplied in tile registers, of 16 rows of 64 bytes."""
 
     @property
+    def l1_bytes(self) -> int:
+        """First-level data cache of one core."""
+
+    @property
     def l2_bytes(self) -> int:
         """Second-level cache of one core."""
 
