@@ -216,6 +216,25 @@ def test_ill_formed_graphs_are_found_without_asking(check: str, monkeypatch: pyt
         tgc.jit(broken)(X, X)
 
 
+@pytest.mark.parametrize(
+    ("f", "x", "cause"),
+    [
+        (lambda x: tnp.take(X[:1], x, axis=0), np.zeros(9, int), "is out of bounds for axis 0 with size 1"),
+        (lambda x: tnp.linalg.cholesky(x @ x.T - tnp.eye(3)), 2 * np.eye(3), "not positive definite"),
+    ],
+    ids=["places", "matrices"],
+)
+def test_check_leaves_out_what_does_not_accept_made_up_data(
+    f: Any, x: np.ndarray, cause: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    want = tgc.jit(f)(x)
+    monkeypatch.setenv("TGC_CHECK", "1")
+    np.testing.assert_array_equal(tgc.jit(f)(x), want)
+    said = capsys.readouterr().err
+    assert "is not checked on @lambda, which does not accept made-up data: node" in said
+    assert cause in said
+
+
 def test_check_passes_what_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
     """A training step: contractions, gradients, random bits, integers, donation."""
     monkeypatch.setenv("TGC_CHECK", "1")
