@@ -2,8 +2,8 @@
 
 A page that is touched for the first time is cleared by the system, which takes longer than most kernels take to fill
 it. What a call has needed in an earlier process is cleared while Python still traces the call; what it needs for the
-first time, while its kernels compile. Pages are touched one
-by one: a system that is asked for many at once (MADV_POPULATE_WRITE) lets no other thread map memory meanwhile.
+first time, while its kernels compile. Pages are touched one by one: a system that is asked for many at once
+(MADV_POPULATE_WRITE) lets no other thread map memory meanwhile.
 """
 
 from __future__ import annotations
