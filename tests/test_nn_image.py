@@ -161,7 +161,7 @@ def test_sample(method: str, padding: str) -> None:
         (got,) = both(f, x, places)
         for b, i in np.ndindex(2, 7):
             close(got[b, i], interpolate(x[b], places[b, i], method, padding) + np.zeros(3))
-        inner = RNG.uniform(0.1, 0.9, places.shape)
+        inner = RNG.uniform(0.1, 0.4, places.shape) + RNG.choice([0, 0.5], places.shape)  # the nearest changes at 0.5
         check_gradients(f, x, inner)
 
 
