@@ -17,14 +17,12 @@ from typing import TYPE_CHECKING
 
 from tgc.backends.loops.ir import Buffer, Const, Expr, For, If, Let, Load, Prefetch, Stmt, Store, Tile, Var, walk
 from tgc.backends.loops.pull import SCALAR
-from tgc.passes.tiles import QUAD
+from tgc.passes.tiles import LINE, QUAD
 from tgc.sizes import call
 from tgc.types import I64
 
 if TYPE_CHECKING:
     from tgc.backends.loops.contraction import Loop, Product
-
-LINE = 64  # bytes
 
 
 def next_panel(

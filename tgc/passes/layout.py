@@ -25,7 +25,7 @@ from tgc.ops import contraction, movement, scan, winograd
 from tgc.ops.kinds import Contraction, Control
 from tgc.passes.manager import Target, refuse, register
 from tgc.passes.sink import Perm, made_by_transpose
-from tgc.passes.tiles import QUAD, quad_axis, tile_shape
+from tgc.passes.tiles import LINE, QUAD, quad_axis, tile_shape
 from tgc.sizes import surely_divides
 from tgc.types import TensorType
 
@@ -185,7 +185,6 @@ WIDE = (
 )
 NEAR = 8  # times the second-level cache: of such matrices the copy is quick
 WIDE_ROWS = 1024  # of a product for which a right operand of contiguous columns is packed in such panels
-LINE = 64  # bytes
 FAR_ROW = 1024  # bytes from one step of a sum to the next that wide tiles wait for where the third level is far
 
 

@@ -29,7 +29,7 @@ NARROWER = 0.02  # what each vector fewer costs: more tiles, and lines that are 
 LEAST = 6
 LOW = 4  # rows of the lower tiles that take what rows are left, where that pads fewer
 TILED = 16  # rows of a tile register, and columns of 32-bit sums in it
-LINE = 64  # bytes of a row of one
+LINE = 64  # bytes of a row of one, and of a line of any cache
 QUAD = 4  # 8-bit integers that lie together along what is summed: as many as a lane of 32 bits holds
 COST = 1.1  # of a row of a low tile, beside that of one of a high tile, where vectors of columns serve more rows
 
