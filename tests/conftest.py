@@ -1,12 +1,16 @@
-"""Shared by all tests: golden texts (``--update-golden``) and a Hypothesis profile in which no timing fails a test."""
+"""Shared by all tests: golden texts (``--update-golden``), draws that depend on the test alone, and a profile of
+Hypothesis in which no timing fails a test."""
 
 from __future__ import annotations
 
 import difflib
 import os
+import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -28,6 +32,23 @@ settings.load_profile("tgc")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write the golden files instead of comparing")
+
+
+GENERATORS: list[np.random.Generator] = []  # of all modules of tests and their helpers
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    here = os.path.dirname(__file__) + os.sep
+    modules = [m for m in sys.modules.values() if (getattr(m, "__file__", None) or "").startswith(here)]
+    GENERATORS[:] = [g for m in modules for g in vars(m).values() if isinstance(g, np.random.Generator)]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What a test draws depends on its name, not on the tests that this process ran before it."""
+    state = np.random.default_rng(zlib.crc32(item.nodeid.encode())).bit_generator.state
+    for generator in GENERATORS:
+        generator.bit_generator.state = state
 
 
 @pytest.fixture
