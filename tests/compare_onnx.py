@@ -5,8 +5,10 @@
 
 Outputs at batch 1 and 16 are compared with those of ONNX Runtime in the other interpreter, relative to the greatest
 magnitude; gradients by each weight with those that torch wrote. The exit status is 1 if one differs by more than 1e-4.
-A model in 8 bits rounds at each layer, where a difference in the last place may become one step, as between sessions of
-ONNX Runtime with and without optimizations: its bound, 1e-2, is above one step of the output and below two.
+So it is for models in 8 bits, which round at each layer, where ONNX Runtime computes them in integers: with activations
+in uint8 by default, with int8 on x86 where it is told that it may. If it is not, 11 of the 20 convolutions of
+`resnet18_qdq` are float32 there, whose sums are rounded as they come, and about one result in 10^5 falls to the other
+side of a tie: the bound of that session alone, 1e-2, is above one step of the output and below two.
 """
 
 from __future__ import annotations
@@ -20,12 +22,18 @@ from pathlib import Path
 import numpy as np
 
 BATCHES = (1, 16)
-BOUND, QUANTIZED = 1e-4, 1e-2
-PEER = """
+BOUND, FLOATS = 1e-4, 1e-2
+INT8 = ", int8 allowed"  # the sessions of models in 8 bits that have this option
+PEER = f"""
 import sys, numpy as np, onnxruntime
 model, inputs, outputs = sys.argv[1:]
-session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-made = {name: session.run(None, {"x": x})[0] for name, x in np.load(inputs).items()}
+made = {{}}
+for name in ["", "{INT8}"] if "_qdq" in model else [""]:
+    options = onnxruntime.SessionOptions()
+    if name:
+        options.add_session_config_entry("session.qdqisint8allowed", "1")
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    made |= {{f"{{batch}}{{name}}": session.run(None, {{"x": x}})[0] for batch, x in np.load(inputs).items()}}
 np.savez(outputs, **made)
 """
 
@@ -44,20 +52,20 @@ def difference(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def outputs(path: Path, python: str) -> Iterator[tuple[str, float]]:
-    """Differences from ONNX Runtime, by batch size."""
+    """Differences from ONNX Runtime, by batch size and session."""
     from tgc.frontends.onnx import load
 
     model = load(path)
     given = path.with_suffix(".inputs.npz")
     made = path.with_suffix(".outputs.npz")
     source = path.with_suffix(".npz")
-    x = np.load(source if source.exists() else path.with_name(f"{path.stem.removesuffix('_qdq')}.npz"))["x"]
+    x = np.load(source if source.exists() else path.with_name(f"{path.stem.partition('_qdq')[0]}.npz"))["x"]
     inputs = batches(x)
     np.savez(given, **inputs)
     subprocess.run([python, "-c", PEER, str(path), str(given), str(made)], check=True)
-    expected = np.load(made)
-    for name, value in inputs.items():
-        yield f"batch {name}", difference(model(value), expected[name])
+    results = {name: model(value) for name, value in inputs.items()}
+    for name, expected in np.load(made).items():
+        yield f"batch {name}", difference(results[name.removesuffix(INT8)], expected)
 
 
 def gradients(path: Path) -> Iterator[tuple[str, float]]:
@@ -98,9 +106,9 @@ def main() -> int:
         path = options.folder / f"{name}.onnx"
         rows = [*outputs(path, options.python), *(gradients(path) if path.with_suffix(".npz").exists() else ())]
         for what, value in rows:
-            bound = QUANTIZED if name.endswith("_qdq") else BOUND
+            bound = FLOATS if name == "resnet18_qdq" and not what.endswith(INT8) else BOUND
             failed |= not value <= bound
-            print(f"{name:20} {what:50} {value:.1e}{'' if value <= bound else '   above the bound'}", flush=True)
+            print(f"{name:28} {what:50} {value:.1e}{'' if value <= bound else '   above the bound'}", flush=True)
     return int(failed)
 
 

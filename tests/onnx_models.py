@@ -5,8 +5,8 @@ onnxscript and onnxruntime:
 
 writes NAME.onnx, and NAME.npz with inputs at batch 2 (`x`) and torch's output (`y`). Models to be trained are written
 once more, as NAME_weights.onnx, without torch's optimizations, which join weights; NAME_weights.npz then has the random
-`seed` of a loss sum(seed * y), and its gradients by each weight under the name that it has in the file. `resnet18_qdq`
-is `resnet18` quantized to 8 bits by onnxruntime.
+`seed` of a loss sum(seed * y), and its gradients by each weight under the name that it has in the file. NAME_qdq and
+NAME_qdq_uint8 are models quantized to 8 bits by onnxruntime, with activations in int8 and in uint8.
 """  # fmt: skip
 
 from __future__ import annotations
@@ -204,7 +204,11 @@ def export(model: nn.Module, x: torch.Tensor, path: Path, *, optimize: bool = Tr
     )  # fmt: skip
 
 
-def quantize(source: Path, target: Path) -> None:
+# name -> type of activations
+QUANTIZED = {"resnet18_qdq": "QInt8", "resnet18_qdq_uint8": "QUInt8", "mobilenet_v3_small_qdq_uint8": "QUInt8"}
+
+
+def quantize(source: Path, target: Path, activations: str) -> None:
     """Weights and activations in 8 bits, between operators QuantizeLinear and DequantizeLinear."""
     from onnxruntime import quantization as q
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -219,15 +223,18 @@ def quantize(source: Path, target: Path) -> None:
 
     ready = target.with_suffix(".ready.onnx")
     quant_pre_process(source, ready, skip_symbolic_shape=True)
-    q.quantize_static(ready, target, Reader(), quant_format=q.QuantFormat.QDQ, per_channel=True)
+    q.quantize_static(
+        ready, target, Reader(), quant_format=q.QuantFormat.QDQ, per_channel=True,
+        activation_type=q.QuantType[activations],
+    )  # fmt: skip
     ready.unlink()
 
 
 if __name__ == "__main__":
     place = Path(sys.argv[1])
     place.mkdir(exist_ok=True)
-    for chosen in sys.argv[2:] or [*MODELS, "resnet18_qdq"]:
-        if chosen == "resnet18_qdq":
-            quantize(place / "resnet18.onnx", place / "resnet18_qdq.onnx")
+    for chosen in sys.argv[2:] or [*MODELS, *QUANTIZED]:
+        if chosen in QUANTIZED:
+            quantize(place / f"{chosen.partition('_qdq')[0]}.onnx", place / f"{chosen}.onnx", QUANTIZED[chosen])
         else:
             write(chosen, place)

@@ -64,7 +64,7 @@ INFIX = {
 FLOAT_CALLS = {
     "maximum": "float_maximum", "minimum": "float_minimum", "floor": "floor", "ceil": "ceil", "trunc": "trunc",
     "round": "round_even", "sqrt": "sqrt", "mod": "mod_float", "floor_div": "floor_div_float",
-    "copysign": "copysign",
+    "copysign": "copysign", "fma": "fma_once",
 }  # fmt: skip
 INT_CALLS = {"floor_div": "floor_div_int", "mod": "mod_int", "pow": "pow_int", "gcd": "gcd_int"}
 LIBRARY = frozenset({*MATH, "pow", "atan2"})  # functions of `vmath`, one a float dtype

@@ -233,6 +233,23 @@ def copysign(x: Any, y: Any) -> Any:
     return np.copysign(x, y)
 
 
+def _fma_rule(x: Any, y: Any, z: Any) -> tuple[Any, Callable[..., Any]] | None:
+    if not x == y == z == types.float32:
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        target = getattr(context, "kernel_target", None) or CpuTarget.host()
+        return vmath_ops.fma_once(*(Emitted(builder, np.float32, value, target) for value in values)).value
+
+    return x(x, y, z), codegen
+
+
+@device(_fma_rule)
+def fma_once(x: Any, y: Any, z: Any) -> Any:
+    """x * y + z of float32, rounded once."""
+    return vmath_ops.fma_once(x, y, z)
+
+
 @scalar
 def mod_float(x: Any, y: Any) -> Any:
     """NumPy's remainder of floats: the sign of y, exact."""

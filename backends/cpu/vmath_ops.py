@@ -281,6 +281,23 @@ def narrow(x: Scalar) -> Scalar:
     return x.cast("fptrunc", np.float32) if x.kind is np.float64 else x.cast("trunc", np.int32)
 
 
+def fma_once(a: Scalar, b: Scalar, c: Scalar) -> Scalar:
+    """Return a * b + c of float32, rounded once for every target: for those without such an instruction the sum is
+    formed in float64, which holds the product, and rounded to odd (Boldo and Melquiond, "Emulation of FMA and correctly
+    rounded sums: proved algorithms using rounding to odd", 2008).
+    """
+    if fuses(a):
+        return fma(a, b, c)
+    c = widen(c)
+    product = widen(a) * widen(b)
+    total = product + c
+    part = total - product
+    rest = (product - (total - part)) + (c - part)  # what the sum lacks (Knuth)
+    near = bits(total)
+    toward_zero = select((rest > 0) ^ (total > 0), near - 1, near)
+    return narrow(from_bits(select(abs(rest) > 0, toward_zero | 1, near)))
+
+
 def to_float(i: Scalar) -> Scalar:
     """Convert an integer to the float of the same width, rounding."""
     return i.cast("sitofp", _SAME_WIDTH[i.kind]) if isinstance(i, Emitted) else _SAME_WIDTH[type(i)](i)

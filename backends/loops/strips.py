@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tgc.backends.loops.axes import Axis, ceil_div, nest
+from tgc.backends.loops.axes import ZERO, Axis, ceil_div, nest
 from tgc.backends.loops.ir import SQUARE, Buffer, Const, For, Let, Load, Stmt, Store, Var, walk
 from tgc.backends.loops.pull import SCALAR, compute_dtype
 from tgc.types import I64, is_complex
@@ -18,21 +18,44 @@ def loops(axes: Sequence[Axis], stores: Sequence[Store]) -> tuple[tuple[Stmt, ..
 
     Elements are computed in strips along the axis before the last one, where operands are contiguous along that, and
     put in their places from a local buffer: a loop over few elements is not vectorized, one that only moves is short.
+    Where the places of a strip follow each other in memory, its elements are first brought into their order in the
+    other half of the buffer, by steps that are numbers: such loops are permutations of vectors.
     """
     if not _short(axes, stores):
         return nest(axes, stores), None
     *outer, wide, last = axes
     (store,) = stores
-    dtype = store.buffer.dtype
-    strip = Buffer("strip", dtype, (SQUARE * STRIP,), (1,))
+    kind = compute_dtype(store.buffer.dtype)
+    strip = Buffer("strip", store.buffer.dtype, (2 * SQUARE * STRIP,), (1,))
     place, lane = Var(last.var) * STRIP + Var("lane"), Let(wide.var, Var("strip_first") + Var("lane"))
-    compute = Store(strip, (place,), store.value)
-    move = replace(store, value=Load(strip, (place,), compute_dtype(dtype)))
     count = SCALAR.minimum(wide.end - Var("strip_first"), Const(STRIP, I64))
+
+    def over_lanes(s: Store) -> For:
+        return For(last.var, last.lo, last.end, (For("lane", ZERO, count, (lane, s)),))
+
+    parts = [over_lanes(Store(strip, (place,), store.value))]
+    if _dense(wide, last, store):
+        ordered, n = SQUARE * STRIP, last.size
+        turned = [
+            Store(strip, (Var("lane") * n + (ordered + k),), Load(strip, (Var("lane") + k * STRIP,), kind))
+            for k in range(n)
+        ]
+        parts.append(For("lane", ZERO, Const(STRIP, I64), tuple(turned)))
+        index = (*store.index[:-2], Var("strip_first"), Var("moved"))
+        moved = replace(store, index=index, value=Load(strip, (Var("moved") + ordered,), kind))
+        parts.append(For("moved", ZERO, count * n, (moved,)))
+    else:
+        parts.append(over_lanes(replace(store, value=Load(strip, (place,), kind))))
     first = Let("strip_first", wide.lo + Var("strip_number") * STRIP)
-    parts = [For(last.var, last.lo, last.end, (For("lane", Const(0, I64), count, (lane, s)),)) for s in (compute, move)]
-    strips = For("strip_number", Const(0, I64), ceil_div(wide.end - wide.lo, STRIP), (first, *parts))
+    strips = For("strip_number", ZERO, ceil_div(wide.end - wide.lo, STRIP), (first, *parts))
     return nest(outer, (strips,)), strip
+
+
+def _dense(wide: Axis, last: Axis, store: Store) -> bool:
+    """Whether what is stored along both axes lies side by side, and the length of the last one is a plain number."""
+    known = type(last.size) is int and last.whole
+    places = Var(wide.var), Var(last.var)
+    return known and store.buffer.strides[-2:] == (last.size, 1) and store.index[-2:] == places
 
 
 def _short(axes: Sequence[Axis], stores: Sequence[Store]) -> bool:

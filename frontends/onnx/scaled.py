@@ -22,6 +22,8 @@ import numpy as np
 
 from tgc import numpy as tnp
 from tgc.frontends.onnx.values import Tensor
+from tgc.numpy.base import real_operands
+from tgc.ops.elementwise import fma
 from tgc.trace import Tracer
 from tgc.types import F32, I8, I32, U8
 
@@ -36,7 +38,7 @@ class Term:
 
     Attributes:
         integers: traced uint8 (int8 is shifted by 128, with its zero) or int32; known ones of any width.
-        scale, zero: float64 and int64 that broadcast to the integers.
+        scale, zero: float32 and int64 that broadcast to the integers.
     """
 
     integers: Tensor
@@ -57,7 +59,7 @@ class Term:
         """float32, as ONNX's DequantizeLinear."""
         y = tnp.astype(self.integers, F32)
         y = tnp.subtract(y, self.zero.astype(F32)) if self.zero.any() else y
-        return tnp.multiply(y, self.scale.astype(F32))
+        return tnp.multiply(y, self.scale)
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,20 +102,29 @@ class Scaled:
     def rounded(self, scale: float, zero: int, low: int, high: int) -> Tensor:
         """int32: the sum in units of `scale`, rounded to even, plus `zero`, from `low` to `high`.
 
+        The arithmetic is that of ONNX Runtime's kernels on x86 (QLinearConv, QGemm, QLinearAdd), whose results these
+        are to the bit: scales are multiplied and divided in float32, what is the same for all elements is subtracted
+        once, and a sum of several terms has the zero point in it when it is rounded.
         The limits of the sum become tighter ones of the integers: rounding keeps the order.
         """
-        y: Any = None
-        offset, most = self.offset / scale, 0.0
-        for t in self.terms:
-            ratio = t.scale / scale
-            offset = offset - t.zero * ratio
-            most += float(ratio.max()) * (2**8 if t.integers.dtype in CODES else 2**31)
-            part = tnp.multiply(tnp.astype(t.integers, F32), ratio.astype(F32))
-            y = part if y is None else tnp.add(y, part)
-        y = tnp.add(y, offset.astype(F32)) if offset.any() else y
+        unit = np.float32(scale)
         least, top = (min(max(float(np.rint(limit / scale)) + zero, low), high) for limit in (self.low, self.high))
+        terms = [(t, t.scale / unit) for t in reversed(self.terms)]
+        shift, most = np.zeros((), F32), 0.0
+        for t, ratio in terms:
+            shift = fma.reference(t.zero.astype(F32), ratio, shift)
+            most += float(ratio.max()) * (2**8 if t.integers.dtype in CODES else 2**31)
+        fixed = (self.offset / scale).astype(F32) - shift
+        if len(terms) > 1:
+            fixed, zero = fixed + np.float32(zero), 0
+        y: Any = fixed
+        for t, ratio in terms:
+            x = tnp.astype(t.integers, F32)
+            plain = y is fixed and not fixed.any()
+            y = tnp.multiply(x, ratio) if plain else fma(*real_operands("fma", x, ratio, y))
         y = tnp.rint(y)
-        if most + float(np.abs(offset).max()) + abs(zero) < WHOLE:  # integers are limited by fewer instructions
+        most += float(np.abs(fixed).max()) + abs(zero)
+        if most < WHOLE:  # integers are limited by fewer instructions
             y = tnp.astype(y, I32)
             return tnp.clip(tnp.add(y, zero) if zero else y, int(least), int(top))
         y = tnp.add(y, np.float32(zero)) if zero else y

@@ -113,6 +113,25 @@ mod = elementwise(
 )  # fmt: skip
 
 
+def _fma(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """In float64, which holds the product; the sum is rounded to odd, so that rounding it again is rounding it once.
+
+    Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008.
+    """
+    product = x.astype(F64) * y
+    total = product + z
+    part = total - product
+    rest = (product - (total - part)) + (z - part)  # what the sum lacks (Knuth)
+    inexact = (np.abs(rest) > 0) & (total.view(np.int64) & 1 == 0)
+    return np.asarray(np.where(inexact, np.nextafter(total, np.copysign(np.inf, rest)), total), F32)
+
+
+fma = elementwise(  # x * y + z, rounded once on every machine: where it decides how something is rounded then
+    "fma", arity=3, domain=frozenset({F32}), reference=_fma, grad=lambda g, x, y, z, *, out: (g * y, g * x, g),
+    samples=samples(reals(), reals(), reals()),
+)  # fmt: skip
+
+
 def _pow(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if x.dtype in INTS and np.any(y < 0):  # NumPy refuses whole arrays; a compiled kernel cannot
         one = np.where(x == 1, 1, np.where((x == -1) & (y % 2 != 0), -1, np.where(x == -1, 1, 0)))

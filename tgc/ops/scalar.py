@@ -18,6 +18,7 @@ LAST_PLACE = 2**63 - 1  # beyond every axis
 ARITHMETIC = ("add", "sub", "mul", "div", "floor_div", "mod", "pow", "maximum", "minimum", "atan2", "copysign")
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 BITWISE = ("bit_and", "bit_or", "bit_xor", "shift_left", "shift_right", "gcd")
+FUSED = ("fma",)
 UNARY = ("neg", "abs", "sign", "floor", "ceil", "round", "trunc", "bit_not")
 MATH = (
     "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sqrt", "rsqrt", "tanh", "sigmoid", "erf", "sin", "cos",
@@ -25,7 +26,7 @@ MATH = (
 )  # fmt: skip
 PREDICATES = ("is_nan", "is_inf", "is_finite")
 PARTS = ("real", "imag", "conj", "complex")
-PRIMITIVES = (*ARITHMETIC, *COMPARISONS, *BITWISE, *UNARY, *MATH, *PREDICATES, *PARTS, "select")
+PRIMITIVES = (*ARITHMETIC, *FUSED, *COMPARISONS, *BITWISE, *UNARY, *MATH, *PREDICATES, *PARTS, "select")
 
 
 class Scalars(Protocol):

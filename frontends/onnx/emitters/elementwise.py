@@ -10,7 +10,7 @@ import numpy as np
 from tgc.frontends.onnx.emitters.emission import Emission, NoOperatorError, Place, Shape, element_type, exports
 from tgc.ir import Node
 from tgc.sizes import is_size
-from tgc.types import BOOL, DType
+from tgc.types import BOOL, F64, DType
 
 Rule = Callable[..., str]  # of the emission, the dtype of operands, and their names
 
@@ -171,6 +171,13 @@ def cbrt(e: Emission, dtype: DType, x: str) -> str:
 def is_finite(e: Emission, dtype: DType, x: str) -> str:
     """Neither an infinity nor NaN."""
     return e.op("Not", e.op("Or", e.op("IsInf", x), e.op("IsNaN", x)))
+
+
+@composed("fma")
+def fma(e: Emission, dtype: DType, x: str, y: str, z: str) -> str:
+    """x * y + z, rounded to float32 after float64."""
+    x, y, z = (e.op("Cast", v, to=element_type(F64)) for v in (x, y, z))
+    return e.op("Cast", e.op("Add", e.op("Mul", x, y), z), to=element_type(dtype))
 
 
 @composed("copysign")

@@ -41,12 +41,12 @@ def _numbers(value: Any, x: Any, axis: int) -> np.ndarray | None:
 
 
 def _scale_and_zero(scale: Any, zero: Any, x: Any, axis: int) -> tuple[np.ndarray, np.ndarray] | None:
-    """float64 and int64, if they are known and of use: scales of float32 above 0."""
+    """float32 and int64, if they are known and of use: scales of float32 above 0."""
     units = _numbers(scale, x, axis)
     zeros = NOTHING if zero is None else _numbers(zero, x, axis)
     if units is None or zeros is None or units.dtype != F32 or not (np.isfinite(units) & (units > 0)).all():
         return None
-    return units.astype(np.float64), zeros.astype(np.int64)
+    return units, zeros.astype(np.int64)
 
 
 @on_scaled("DequantizeLinear")
@@ -85,7 +85,7 @@ def quantize_linear(
     shift = HALF if to == I8 else 0  # int8 is made of uint8, which is what operators that read it compute with
     unit, offset = found[0].item(), found[1].item() + shift
     held = x.codes
-    if held and held.uniform and to in CODES and held.zero.item() == offset and np.float32(held.scale) == unit:
+    if held and held.uniform and to in CODES and held.zero.item() == offset and held.scale == unit:
         y = held.integers
     else:
         info = np.iinfo(U8 if shift else to)
@@ -129,8 +129,7 @@ def _in_units(bias: Any, scale: np.ndarray) -> np.ndarray | None:
     if not isinstance(bias, Scaled) or not bias.known:
         return None
     (term,) = bias.terms
-    same = bool((term.scale.astype(F32) == scale.astype(F32)).all())
-    whole = term.integers.dtype == I32 and not term.zero.any() and same
+    whole = term.integers.dtype == I32 and not term.zero.any() and bool((term.scale == scale).all())
     return term.integers if whole and np.abs(term.integers.astype(np.int64)).max(initial=0) < LIMIT else None
 
 
@@ -172,7 +171,7 @@ def _product(a: Term, b: Term, bias: Any = None, alpha: float = 1.0, beta: float
     rank = b.integers.ndim
     if a.integers.ndim < 2 or rank < 2 or not _along(b, rank - 1) or not _fits(b, (rank - 2,)):
         return NotImplemented
-    scale = a.scale * b.scale.reshape(-1) * alpha
+    scale = np.float32(alpha) * a.scale * b.scale.reshape(-1)
     held = _in_units(bias, scale) if beta == 1 else None
     y = Scaled((Term(integers.matmul(_integers(a), _integers(b), held), scale),))
     return _plus(y, None if held is not None else settled(bias), beta)
