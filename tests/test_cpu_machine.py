@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 from machine import HOST, frame_of, run_script
@@ -239,6 +240,20 @@ def test_code_uses_the_whole_vector_register(features: frozenset[str], register:
     assembly = compiler.kernel_assembly(MANY, "kernel", CpuTarget.of(HOST.triple, features))
     widest = max(re.findall(r"%([xyz])mm\d+", assembly))
     assert f"{widest}mm" == register
+
+
+def test_strength_reduction_is_left_out_of_kernels_only() -> None:
+    if not HOST.triple.startswith("x86_64"):
+        pytest.skip("left in elsewhere")
+    source = "def kernel(x: f32[:], y: f32[:], n: i64, lo, hi, part):\n"
+    source += "    for i in range(lo, hi):\n        for j in range(n):\n"
+    source += "            y[i * n + j] = x[(i + 1) * n + j] + x[(i + 2) * n + 2 * j]\n"
+    machine = compiler._target_machine(HOST)
+    module = llvm.parse_assembly(compiler.kernel_llvm(source, "kernel", HOST))
+    before = machine.emit_assembly(module)
+    assert compiler.kernel_assembly(source, "kernel", HOST) != before
+    compiler.compile_kernel(source, "kernel", HOST)
+    assert machine.emit_assembly(module) == before
 
 
 def test_compiling_is_deterministic() -> None:
@@ -470,11 +485,14 @@ def test_the_key_covers_what_a_kernel_imports(tmp_path: Path, monkeypatch: pytes
     for name, text in texts.items():
         (package / f"{name}.py").write_text(text)
     monkeypatch.setattr(loading, "_ROOT", tmp_path)
-    loading._text_key.cache_clear()
     source = "from tgc.backends.cpu.used import f\ndef kernel(lo, hi, part): pass\n"
 
-    def key(source: str = source, name: str = "kernel", target: CpuTarget = HOST) -> str:
+    def forget() -> None:
         loading._text_key.cache_clear()
+        loading._text_of.cache_clear()
+
+    def key(source: str = source, name: str = "kernel", target: CpuTarget = HOST) -> str:
+        forget()
         return loading.kernel_key(source, name, target)
 
     keys = [key(), key(source + "\n"), key(name="other"), key(target=CpuTarget.of(LINUX, frozenset()))]
@@ -484,7 +502,7 @@ def test_the_key_covers_what_a_kernel_imports(tmp_path: Path, monkeypatch: pytes
     assert len(set(keys)) == len(keys)
     (package / "apart.py").write_text("X = 2\n")
     assert key() == keys[-1]
-    loading._text_key.cache_clear()
+    forget()
 
 
 def test_a_symbol_is_loaded_once(loader: Loader) -> None:

@@ -40,6 +40,7 @@ import functools
 import linecache
 import types as python_types
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,8 +94,10 @@ def kernel_llvm(source: str, name: str, target: CpuTarget, *, optimized: bool = 
 
 def kernel_assembly(source: str, name: str, target: CpuTarget) -> str:
     """The assembly of a kernel."""
-    module = _optimize(_lower(source, name, target), target)
-    return str(_target_machine(target).emit_assembly(module))
+    lowered = _lower(source, name, target)
+    module = _optimize(lowered, target)
+    with _emitting(lowered, target) as machine:
+        return str(machine.emit_assembly(module))
 
 
 def kernel_function(source: str, name: str) -> python_types.FunctionType:
@@ -126,12 +129,14 @@ class _Lowered:
     Attributes:
         links: symbols that it is linked with.
         libraries: of what Numba compiled for it.
+        micro: whether it is a micro-kernel.
     """
 
     symbol: str
     text: str
     links: frozenset[str] = frozenset()
     libraries: tuple[Any, ...] = ()
+    micro: bool = False
 
 
 def _lower(source: str, name: str, target: CpuTarget) -> _Lowered:
@@ -140,7 +145,7 @@ def _lower(source: str, name: str, target: CpuTarget) -> _Lowered:
     if made := getattr(function, "micro_kernel", None):
         module = context.create_module(symbol)
         made.define(module).name = symbol
-        return _Lowered(symbol, str(module))
+        return _Lowered(symbol, str(module), micro=True)
     parameters = (*_argument_types(function), types.int64, types.int64, types.int64)
     library = _Library(context.codegen(), symbol)
     with global_compiler_lock, context.push_code_library(library):
@@ -234,7 +239,7 @@ def _optimize(lowered: _Lowered, target: CpuTarget) -> Any:
     for library in lowered.libraries:
         module.link_in(library._get_module_for_linking(), preserve=True)
     module.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options = llvm.create_pipeline_tuning_options(speed_level=1)  # more finds nothing in kernels' plain loops
     options.loop_vectorization = options.slp_vectorization = True
     options.loop_unrolling = False  # kernels unroll what it is worth for; a tenth of the time of compilations
     builder = llvm.create_pass_builder(machine, options)
@@ -247,5 +252,27 @@ def _optimize(lowered: _Lowered, target: CpuTarget) -> Any:
     return module
 
 
+@contextmanager
+def _emitting(lowered: _Lowered, target: CpuTarget) -> Iterator[Any]:
+    """The target machine, for what has been optimized; without LLVM's strength reduction for kernels on x86.
+
+    That takes two fifths of the time to emit code, to find cheaper ways to the places of a loop. An access on x86 adds
+    a base and a scaled index anyway, and kernels gain nothing; micro-kernels, which have many rows at once, do. LLVM
+    has one option for all code of the process: what else Numba compiles waits.
+    """
+    machine = _target_machine(target)
+    if lowered.micro or not target.triple.startswith("x86_64"):
+        yield machine
+        return
+    with global_compiler_lock:
+        llvm.set_option("", "-disable-lsr")
+        try:
+            yield machine
+        finally:
+            llvm.set_option("", "-disable-lsr=false")
+
+
 def _emit(lowered: _Lowered, target: CpuTarget) -> bytes:
-    return bytes(_target_machine(target).emit_object(_optimize(lowered, target)))
+    module = _optimize(lowered, target)
+    with _emitting(lowered, target) as machine:
+        return bytes(machine.emit_object(module))
