@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import llvmlite.binding as llvm
 import numpy as np
 import pytest
 from machine import HOST, frame_of, run_script
@@ -242,18 +241,23 @@ def test_code_uses_the_whole_vector_register(features: frozenset[str], register:
     assert f"{widest}mm" == register
 
 
-def test_strength_reduction_is_left_out_of_kernels_only() -> None:
-    if not HOST.triple.startswith("x86_64"):
-        pytest.skip("left in elsewhere")
-    source = "def kernel(x: f32[:], y: f32[:], n: i64, lo, hi, part):\n"
+def test_strength_reduction_is_left_out_of_plain_loops_with_avx512() -> None:
+    source = "from tgc.backends.cpu.vmath import exp_f32\ndef kernel(x: f32[:], y: f32[:], n: i64, lo, hi, part):\n"
     source += "    for i in range(lo, hi):\n        for j in range(n):\n"
-    source += "            y[i * n + j] = x[(i + 1) * n + j] + x[(i + 2) * n + 2 * j]\n"
-    machine = compiler._target_machine(HOST)
-    module = llvm.parse_assembly(compiler.kernel_llvm(source, "kernel", HOST))
-    before = machine.emit_assembly(module)
-    assert compiler.kernel_assembly(source, "kernel", HOST) != before
-    compiler.compile_kernel(source, "kernel", HOST)
-    assert machine.emit_assembly(module) == before
+    source += "            y[i * n + j] = x[(i + 1) * n + j] + {}(x[(i + 2) * n + 2 * j])\n"
+
+    def is_left_out(call: str, target: CpuTarget) -> bool:
+        lowered = compiler._lower(source.format(call), "kernel", target)
+        module, machine = compiler._optimize(lowered, target), compiler._target_machine(target)
+        before = machine.emit_assembly(module)
+        found = compiler.kernel_assembly(source.format(call), "kernel", target)
+        assert machine.emit_assembly(module) == before
+        return found != before
+
+    wide, narrow = (CpuTarget.of(LINUX, features) for features in (V4, V3))
+    assert is_left_out("", wide)
+    assert not is_left_out("exp_f32", wide)
+    assert not is_left_out("", narrow)
 
 
 def test_compiling_is_deterministic() -> None:

@@ -51,7 +51,7 @@ from numba.core.codegen import CPUCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 
 from tgc.backends.cpu.loader import kernel_symbol, units_of
-from tgc.backends.cpu.lowering import lower
+from tgc.backends.cpu.lowering import HINT, lower
 from tgc.backends.cpu.lowering_rules import contexts
 from tgc.backends.cpu.target import CpuTarget
 from tgc.errors import BackendError
@@ -129,14 +129,14 @@ class _Lowered:
     Attributes:
         links: symbols that it is linked with.
         libraries: of what Numba compiled for it.
-        micro: whether it is a micro-kernel.
+        dense: whether its loops do much with what they read: micro-kernels, and those that call functions of `vmath`.
     """
 
     symbol: str
     text: str
     links: frozenset[str] = frozenset()
     libraries: tuple[Any, ...] = ()
-    micro: bool = False
+    dense: bool = False
 
 
 def _lower(source: str, name: str, target: CpuTarget) -> _Lowered:
@@ -145,7 +145,7 @@ def _lower(source: str, name: str, target: CpuTarget) -> _Lowered:
     if made := getattr(function, "micro_kernel", None):
         module = context.create_module(symbol)
         made.define(module).name = symbol
-        return _Lowered(symbol, str(module), micro=True)
+        return _Lowered(symbol, str(module), dense=True)
     parameters = (*_argument_types(function), types.int64, types.int64, types.int64)
     library = _Library(context.codegen(), symbol)
     with global_compiler_lock, context.push_code_library(library):
@@ -159,7 +159,8 @@ def _lower(source: str, name: str, target: CpuTarget) -> _Lowered:
     for link, declared in links.items():
         if declared is not None:
             declared.name = link
-    return _Lowered(symbol, str(body.module), frozenset(links), tuple(dict.fromkeys(library.linked)))
+    text = str(body.module)
+    return _Lowered(symbol, text, frozenset(links), tuple(dict.fromkeys(library.linked)), dense=HINT in text)
 
 
 def _argument_types(function: python_types.FunctionType) -> Iterator[Any]:
@@ -261,7 +262,7 @@ def _emitting(lowered: _Lowered, target: CpuTarget) -> Iterator[Any]:
     has one option for all code of the process: what else Numba compiles waits.
     """
     machine = _target_machine(target)
-    if lowered.micro or not target.triple.startswith("x86_64"):
+    if lowered.dense or target.vector_bits < 512:
         yield machine
         return
     with global_compiler_lock:
