@@ -241,6 +241,25 @@ def test_code_uses_the_whole_vector_register(features: frozenset[str], register:
     assert f"{widest}mm" == register
 
 
+def test_strength_reduction_is_left_out_of_plain_loops_with_avx512() -> None:
+    source = "from tgc.backends.cpu.vmath import exp_f32\ndef kernel(x: f32[:], y: f32[:], n: i64, lo, hi, part):\n"
+    source += "    for i in range(lo, hi):\n        for j in range(n):\n"
+    source += "            y[i * n + j] = x[(i + 1) * n + j] + {}(x[(i + 2) * n + 2 * j])\n"
+
+    def is_left_out(call: str, target: CpuTarget) -> bool:
+        lowered = compiler._lower(source.format(call), "kernel", target)
+        module, machine = compiler._optimize(lowered, target), compiler._target_machine(target)
+        before = machine.emit_assembly(module)
+        found = compiler.kernel_assembly(source.format(call), "kernel", target)
+        assert machine.emit_assembly(module) == before
+        return found != before
+
+    wide, narrow = (CpuTarget.of(LINUX, features) for features in (V4, V3))
+    assert is_left_out("", wide)
+    assert not is_left_out("exp_f32", wide)
+    assert not is_left_out("", narrow)
+
+
 def test_compiling_is_deterministic() -> None:
     first = compiler.compile_kernel(MANY, "kernel", HOST)
     assert compiler.compile_kernel(MANY, "kernel", HOST) == first
@@ -470,11 +489,14 @@ def test_the_key_covers_what_a_kernel_imports(tmp_path: Path, monkeypatch: pytes
     for name, text in texts.items():
         (package / f"{name}.py").write_text(text)
     monkeypatch.setattr(loading, "_ROOT", tmp_path)
-    loading._text_key.cache_clear()
     source = "from tgc.backends.cpu.used import f\ndef kernel(lo, hi, part): pass\n"
 
-    def key(source: str = source, name: str = "kernel", target: CpuTarget = HOST) -> str:
+    def forget() -> None:
         loading._text_key.cache_clear()
+        loading._text_of.cache_clear()
+
+    def key(source: str = source, name: str = "kernel", target: CpuTarget = HOST) -> str:
+        forget()
         return loading.kernel_key(source, name, target)
 
     keys = [key(), key(source + "\n"), key(name="other"), key(target=CpuTarget.of(LINUX, frozenset()))]
@@ -484,7 +506,7 @@ def test_the_key_covers_what_a_kernel_imports(tmp_path: Path, monkeypatch: pytes
     assert len(set(keys)) == len(keys)
     (package / "apart.py").write_text("X = 2\n")
     assert key() == keys[-1]
-    loading._text_key.cache_clear()
+    forget()
 
 
 def test_a_symbol_is_loaded_once(loader: Loader) -> None:

@@ -40,6 +40,7 @@ import functools
 import linecache
 import types as python_types
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,7 @@ from numba.core.codegen import CPUCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
 
 from tgc.backends.cpu.loader import kernel_symbol, units_of
-from tgc.backends.cpu.lowering import lower
+from tgc.backends.cpu.lowering import HINT, lower
 from tgc.backends.cpu.lowering_rules import contexts
 from tgc.backends.cpu.target import CpuTarget
 from tgc.errors import BackendError
@@ -93,8 +94,10 @@ def kernel_llvm(source: str, name: str, target: CpuTarget, *, optimized: bool = 
 
 def kernel_assembly(source: str, name: str, target: CpuTarget) -> str:
     """The assembly of a kernel."""
-    module = _optimize(_lower(source, name, target), target)
-    return str(_target_machine(target).emit_assembly(module))
+    lowered = _lower(source, name, target)
+    module = _optimize(lowered, target)
+    with _emitting(lowered, target) as machine:
+        return str(machine.emit_assembly(module))
 
 
 def kernel_function(source: str, name: str) -> python_types.FunctionType:
@@ -126,12 +129,14 @@ class _Lowered:
     Attributes:
         links: symbols that it is linked with.
         libraries: of what Numba compiled for it.
+        dense: whether its loops do much with what they read: micro-kernels, and those that call functions of `vmath`.
     """
 
     symbol: str
     text: str
     links: frozenset[str] = frozenset()
     libraries: tuple[Any, ...] = ()
+    dense: bool = False
 
 
 def _lower(source: str, name: str, target: CpuTarget) -> _Lowered:
@@ -140,7 +145,7 @@ def _lower(source: str, name: str, target: CpuTarget) -> _Lowered:
     if made := getattr(function, "micro_kernel", None):
         module = context.create_module(symbol)
         made.define(module).name = symbol
-        return _Lowered(symbol, str(module))
+        return _Lowered(symbol, str(module), dense=True)
     parameters = (*_argument_types(function), types.int64, types.int64, types.int64)
     library = _Library(context.codegen(), symbol)
     with global_compiler_lock, context.push_code_library(library):
@@ -154,7 +159,8 @@ def _lower(source: str, name: str, target: CpuTarget) -> _Lowered:
     for link, declared in links.items():
         if declared is not None:
             declared.name = link
-    return _Lowered(symbol, str(body.module), frozenset(links), tuple(dict.fromkeys(library.linked)))
+    text = str(body.module)
+    return _Lowered(symbol, text, frozenset(links), tuple(dict.fromkeys(library.linked)), dense=HINT in text)
 
 
 def _argument_types(function: python_types.FunctionType) -> Iterator[Any]:
@@ -234,7 +240,7 @@ def _optimize(lowered: _Lowered, target: CpuTarget) -> Any:
     for library in lowered.libraries:
         module.link_in(library._get_module_for_linking(), preserve=True)
     module.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options = llvm.create_pipeline_tuning_options(speed_level=1)  # more finds nothing in kernels' plain loops
     options.loop_vectorization = options.slp_vectorization = True
     options.loop_unrolling = False  # kernels unroll what it is worth for; a tenth of the time of compilations
     builder = llvm.create_pass_builder(machine, options)
@@ -247,5 +253,27 @@ def _optimize(lowered: _Lowered, target: CpuTarget) -> Any:
     return module
 
 
+@contextmanager
+def _emitting(lowered: _Lowered, target: CpuTarget) -> Iterator[Any]:
+    """The target machine, for what has been optimized; without LLVM's strength reduction for kernels on x86.
+
+    That takes two fifths of the time to emit code, to find cheaper ways to the places of a loop. An access on x86 adds
+    a base and a scaled index anyway, and kernels gain nothing; micro-kernels, which have many rows at once, do. LLVM
+    has one option for all code of the process: what else Numba compiles waits.
+    """
+    machine = _target_machine(target)
+    if lowered.dense or target.vector_bits < 512:
+        yield machine
+        return
+    with global_compiler_lock:
+        llvm.set_option("", "-disable-lsr")
+        try:
+            yield machine
+        finally:
+            llvm.set_option("", "-disable-lsr=false")
+
+
 def _emit(lowered: _Lowered, target: CpuTarget) -> bytes:
-    return bytes(_target_machine(target).emit_object(_optimize(lowered, target)))
+    module = _optimize(lowered, target)
+    with _emitting(lowered, target) as machine:
+        return bytes(machine.emit_object(module))

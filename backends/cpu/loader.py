@@ -257,14 +257,21 @@ def source_key() -> str:
 def _text_key(modules: frozenset[str]) -> str:
     """A hash of the text of modules of tgc.backends and of all those that they import."""
     texts: dict[str, str] = {}
-    queue = sorted(modules)
+    queue = list(modules)
     while queue:
         module = queue.pop()
         if module not in texts:
-            path = _module_file(module)
-            texts[module] = path.read_text(encoding="utf-8") if path else ""
-            queue += _imported(texts[module])
+            texts[module], imported = _text_of(module)
+            queue += imported
     return content_key(*(part for item in sorted(texts.items()) for part in item))
+
+
+@functools.cache
+def _text_of(module: str) -> tuple[str, frozenset[str]]:
+    """A hash of a module's text, and what it imports: kernels import many sets of few modules."""
+    path = _module_file(module)
+    text = path.read_text(encoding="utf-8") if path else ""
+    return content_key(text), frozenset(_imported(text))
 
 
 def _imported(source: str) -> set[str]:

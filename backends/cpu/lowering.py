@@ -43,6 +43,7 @@ from tgc.backends.cpu.lowering_rules import RAISED, contexts
 from tgc.errors import BackendError
 
 INTERLEAVED = 2  # vectors
+HINT = "llvm.loop.interleave.count"  # the metadata that says so
 
 _I64 = ir.IntType(64)
 
@@ -287,7 +288,7 @@ class _Walk(Expressions):
 
 def _hint(module: Any) -> Any:
     """Metadata of one loop: its first operand is itself, which makes it distinct from that of other loops."""
-    count = module.add_metadata(["llvm.loop.interleave.count", ir.IntType(32)(INTERLEAVED)])
+    count = module.add_metadata([HINT, ir.IntType(32)(INTERLEAVED)])
     node = ir.MDValue(module, (), str(len(module.metadata)))
     node.operands = (node, count)
     return node
