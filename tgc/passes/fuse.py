@@ -88,7 +88,11 @@ class Partition:
 
     def __init__(self, graph: Graph, options: Fuse) -> None:
         self.graph, self.options = graph, options
-        self.order = {node: i for i, node in enumerate(graph.nodes)}
+        self.order: dict[Node, int] = {}
+        for i, node in enumerate(graph.nodes):
+            if any(v.node is not None and v.node not in self.order for v in node.operands):
+                raise PassError(f"fuse: node {i} of @{graph.name}, {node!r}, reads what is computed later")
+            self.order[node] = i
         self.outputs = frozenset(graph.outputs)
         self.group: dict[Node, Group] = {}
         self.copies: dict[Node, set[Group]] = {}
@@ -169,8 +173,12 @@ class Partition:
                         self._try(other, self.group[node])
 
     def _join_siblings(self) -> None:
-        """Merge maps of one shape, and folds of one shape along the same axes, that read the same tensor: once."""
-        for v in (*self.graph.inputs, *(r for n in self.graph.nodes for r in n.results)):
+        """Merge maps of one shape, and folds of one shape along the same axes, that read the same tensor: once.
+
+        Tensors that lie in memory, that is: to fill one with a number again costs nothing.
+        """
+        made = (r for n in self.graph.nodes if n in self.group for r in n.results)
+        for v in (*self.graph.inputs, *made):
             alike: dict[tuple[object, ...], list[Group]] = {}
             for g in self.readers(v) if v.type.size > 1 else ():
                 if key := self._likeness(g):
@@ -261,18 +269,24 @@ class Partition:
                     yield from self._each_reader(r)
 
     def parts(self, group: Group) -> tuple[list[Node], list[Value]]:
-        """The nodes that a group's results need, in order, and the results."""
+        """The nodes that a group's results need, and the results.
+
+        Nodes come right before what reads them first, wherever in the graph they are: regions that are alike are equal.
+        """
         results = self.results(group.nodes)
+        own = set(self.closure([*group.nodes, *group.again]))
         needed: dict[Node, None] = {}
-        inside = self.closure([*group.nodes, *group.again])
-        own = set(inside)
-        stack = [v.node for v in results]
+        stack = [v.node for v in reversed(results)]
         while stack:
-            node = stack.pop()
-            if node in own and node not in needed and node is not None:
+            node = stack[-1]
+            assert node is not None
+            below = next((v.node for v in computed(node) if v.node in own and v.node not in needed), None)
+            if below is None:
                 needed[node] = None
-                stack += [v.node for v in computed(node)]
-        return [n for n in inside if n in needed], results
+                stack.pop()
+            else:
+                stack.append(below)
+        return list(needed), results
 
     # ---------------------------------------------------------------------------------------------------- templates
 
@@ -321,7 +335,7 @@ class Partition:
             if group in done:
                 return
             done.add(group)
-            for node in self.parts(group)[0] or group.nodes:
+            for node in sorted(self.parts(group)[0], key=self.order.__getitem__) or group.nodes:
                 for v in node.operands:
                     provide(v, {*group.nodes, *group.again})
             if not self.kind(group.nodes):
