@@ -173,10 +173,7 @@ class Partition:
                         self._try(other, self.group[node])
 
     def _join_siblings(self) -> None:
-        """Merge maps of one shape, and folds of one shape along the same axes, that read the same tensor: once.
-
-        Tensors that lie in memory, that is: to fill one with a number again costs nothing.
-        """
+        """Merge maps of one shape, and folds of one shape along the same axes, that read the same memory: once."""
         made = (r for n in self.graph.nodes if n in self.group for r in n.results)
         for v in (*self.graph.inputs, *made):
             alike: dict[tuple[object, ...], list[Group]] = {}
@@ -201,15 +198,13 @@ class Partition:
         return self._likenesses[group]
 
     def _try(self, producer: Group, consumer: Group) -> None:
-        what = (
-            f"{'+'.join(n.op.name for n in producer.nodes[-3:])} into {'+'.join(n.op.name for n in consumer.nodes[:3])}"
-        )
         nodes = sorted({*producer.nodes, *consumer.nodes}, key=self.order.__getitem__)
         again = (producer.again | consumer.again) - set(nodes)
         around = path_around(producer, consumer)
         reason = "another kernel runs between the two" if around else self.unfit(nodes, again)
         if reason:
-            refuse("fuse", what, reason)
+            last, first = producer.nodes[-3:], consumer.nodes[:3]
+            refuse("fuse", f"{'+'.join(n.op.name for n in last)} into {'+'.join(n.op.name for n in first)}", reason)
             return
         merged = Group(nodes)
         merge(merged, producer, consumer)
@@ -303,17 +298,26 @@ class Partition:
             return f"the region would have {len(closure)} ops"
         if len(inputs_of(closure)) > self.options.limit:
             return f"the region would have {len(inputs_of(closure))} operands"
-        places: dict[Node, Places] = {}
-        for n in closure:
-            places[n] = _places(n, places)
-            if len(places[n]) > self.options.places:
-                return f"{n.op.name} would look at more than {self.options.places} places for each element"
+        if wide := self._wide(closure):
+            return f"{wide.op.name} would look at more than {self.options.places} places for each element"
         results = self.results(nodes)
         if first:
             return unfit_contraction(first[0], nodes, closure, results)
         if Reduce in kinds:
             return unfit_reduce(nodes, closure, results)
         return unfit_map(closure, results)
+
+    def _wide(self, closure: Sequence[Node]) -> Node | None:
+        """The first node of a region that looks at too many places."""
+        looks = (n.op.loads(**n.attrs) for n in closure if isinstance(n.op, Movement) and n.operands)
+        if len(closure) <= self.options.places and all(k <= 1 for k in looks):
+            return None  # each node is one place
+        places: dict[Node, Places] = {}
+        for n in closure:
+            places[n] = _places(n, places)
+            if len(places[n]) > self.options.places:
+                return n
+        return None
 
     def kind(self, nodes: Sequence[Node]) -> str:
         """The template of a region; none for what stays between regions."""
@@ -335,7 +339,8 @@ class Partition:
             if group in done:
                 return
             done.add(group)
-            for node in sorted(self.parts(group)[0], key=self.order.__getitem__) or group.nodes:
+            closure, results = self.parts(group)
+            for node in sorted(closure, key=self.order.__getitem__) or group.nodes:
                 for v in node.operands:
                     provide(v, {*group.nodes, *group.again})
             if not self.kind(group.nodes):
@@ -348,8 +353,8 @@ class Partition:
                 else:
                     made = builder.emit(node.op, [env[v] for v in node.operands], node.attrs, node.loc)
                 env.update(zip(node.results, made, strict=True))
-            else:
-                self._region(builder, env, group)
+            elif results:  # somebody needs it
+                _region(builder, env, closure, results, self.kind(closure))
 
         def provide(v: Value, own: set[Node]) -> None:
             """Make sure that `v` is in memory, if a region reads it from there."""
@@ -363,22 +368,20 @@ class Partition:
             provide(v, set())
         return builder.build([env[v] for v in self.graph.outputs])
 
-    def _region(self, builder: Builder, env: dict[Value, Value], group: Group) -> None:
-        closure, results = self.parts(group)
-        if not results:
-            return  # nobody needs it
-        inputs = inputs_of(closure)
-        body = Builder(_name(closure))
-        local: dict[Value, Value] = {v: body.input(v.type, f"x{k}") for k, v in enumerate(inputs)}
-        for node in closure:
-            operands = [local[v] for v in node.operands]
-            made = body.emit(node.op, operands, node.attrs, node.loc, types=[r.type for r in node.results])
-            local.update(zip(node.results, made, strict=True))
-        graph = body.build([local[r] for r in results])
-        loc = tuple(dict.fromkeys(place for node in closure for place in node.loc))[:4]
-        attrs: dict[str, Any] = {"body": graph, "kind": self.kind(closure), "places": ()}
-        made = builder.emit(fused, [env[v] for v in inputs], attrs, loc)
-        env.update(zip(results, made, strict=True))
+
+def _region(
+    builder: Builder, env: dict[Value, Value], closure: Sequence[Node], results: Sequence[Value], kind: str
+) -> None:
+    """Emit a region of the nodes of a closure; `env` has what it reads, and gets its results."""
+    inputs = inputs_of(closure)
+    body = Builder(_name(closure))
+    local: dict[Value, Value] = {v: body.input(v.type, f"x{k}") for k, v in enumerate(inputs)}
+    for node in closure:
+        local.update(zip(node.results, body.again(node, tuple(local[v] for v in node.operands)), strict=True))
+    graph = body.build([local[r] for r in results])
+    loc = tuple(dict.fromkeys(place for node in closure for place in node.loc))[:4]
+    attrs: dict[str, Any] = {"body": graph, "kind": kind, "places": ()}
+    env.update(zip(results, builder.emit(fused, [env[v] for v in inputs], attrs, loc), strict=True))
 
 
 def _name(closure: Sequence[Node]) -> str:
