@@ -52,10 +52,12 @@ MADE = {
     ("model", "pipeline", "launches", "megabytes"),
     [
         ("cnn", DIRECT, 26, 29.7),
-        ("resnet18", DIRECT, 339, 2180.6),  # strided convolutions: a launch for each phase of the gradient
+        # strided convolutions: a launch for each phase of the gradient; sums that share no memory are not one kernel,
+        # which would be one more to compile
+        ("resnet18", DIRECT, 348, 2157.1),
         ("transformer", DIRECT, 215, 1441),
         ("cnn", PIPELINE, 34, 43.9),  # a quarter of the multiplications for transforms through memory
-        ("resnet18", PIPELINE, 437, 3622),
+        ("resnet18", PIPELINE, 446, 3597.6),
     ],
 )
 def test_launches_and_bytes(model: str, pipeline: str, launches: int, megabytes: float) -> None:

@@ -212,6 +212,23 @@ def test_folds_of_one_tensor() -> None:
     assert fused(both)[0] == ["reduce"]
 
 
+def test_fills_join_nothing() -> None:
+    """Kernels that have no more in common than a number stay apart, and so alike."""
+    g = trace(lambda x, y: [(x.sum(0) + 1) * 2, (y.sum(0) + 1) * 2], [f32(40, 300), f32(40, 300)])
+    assert fused(g)[0] == ["reduce", "reduce"]
+
+
+def test_alike_regions_are_equal() -> None:
+    """Wherever the graph has their nodes: here `b - c` comes first, there what it is added to."""
+
+    def f(a: Any, b: Any, c: Any, d: Any, e: Any, f: Any) -> Any:
+        shifted, scaled = b - c, d * d
+        return [a * a + shifted, scaled + (e - f)]
+
+    one, other = applied(Fuse(), trace(f, [f32(40, 300)] * 6))[0].nodes
+    assert one.body == other.body
+
+
 def test_transposed_results() -> None:
     """A contraction stores transposes of what its epilogue computes; the value itself too, if somebody reads it."""
     g = trace(lambda x, y: [(h := OPS["relu"](x @ y)).T, h], [f32(9, 8), f32(8, 40)])

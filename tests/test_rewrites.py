@@ -58,6 +58,12 @@ def pooled(name: str, rank: int = 3) -> Callable[..., Any]:
     return op(name, window=size, stride=size, padding=padding, dilation=each)
 
 
+def pad(low: int, high: int, interior: int = 0, value: float = 0.0) -> Callable[..., Any]:
+    """Around the middle one of three axes."""
+    ends = {name: (0, n, 0) for name, n in (("low", low), ("high", high), ("interior", interior))}
+    return op("pad", **ends, value=value)
+
+
 # --------------------------------------------------------------------------------------------------------- simplify
 
 NOTHING = [
@@ -104,6 +110,10 @@ SIMPLER = [
     (lambda x: x[:, :, 1:3].reshape(2, 3, 1, 2), ["reshape", "slice"], (X,)),
     (lambda x: x[:, ::2].reshape(2, 2, 2, 2), ["slice", "reshape"], (X,)),
     (lambda x: tnp.exp(x)[:, 1:2].reshape(2, 4), ["exp", "slice", "reshape"], (X,)),  # one row of them is computed
+    (lambda x: pad(2, 1)(pad(0, 1)(x)), ["pad"], (X,)),
+    (lambda x: pad(2, 1, value=-0.0)(pad(0, 1)(x)), ["pad", "pad"], (X,)),
+    (lambda x: pad(2, -1)(pad(0, 1)(x)), ["pad", "pad"], (X,)),
+    (lambda x: pad(2, 1)(pad(0, 1, interior=1)(x)), ["pad", "pad"], (X,)),
     (lambda x: x.astype(I64).astype(F32), ["cast", "cast"], (X,)),
     (lambda x: x.astype(np.int8).astype(I64), ["cast", "cast"], ("i64[3]",)),
     (lambda x: x.astype(np.int8).astype(np.int16), ["cast", "cast"], ("u8[3]",)),

@@ -67,6 +67,21 @@ class Value:
         return f"<{self.name or (self.node.op.name if self.node else 'value')}: {self.type}>"
 
 
+class _Numbered:
+    """What equal applications of an op have in common, with its hash: passes ask for that of a node over and over."""
+
+    __slots__ = ("_hash", "_parts")
+
+    def __init__(self, *parts: object) -> None:
+        self._parts, self._hash = parts, hash(parts)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Numbered) and self._parts == other._parts
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
     """An op applied to operands. `results` are created with the node and refer back to it."""
@@ -77,6 +92,7 @@ class Node:
     loc: Loc = ()
     results: tuple[Value, ...] = ()
     _attrs_key: object = None
+    _number: _Numbered | None = None
 
     @staticmethod
     def make(
@@ -95,6 +111,16 @@ class Node:
     def attrs_key(self) -> object:
         """A hashable key, equal only for attributes that mean the same."""
         return attrs_key(self.attrs) if self._attrs_key is None else self._attrs_key
+
+    @property
+    def number(self) -> _Numbered:
+        """A hashable key, equal only for nodes that apply the same op to the same values under the same attributes."""
+        if self._number is None:
+            types = tuple(r.type for r in self.results)
+            key = _Numbered(self.op.name, tuple(map(id, self.operands)), self.attrs_key, types)
+            object.__setattr__(self, "_number", key)
+        assert self._number is not None
+        return self._number
 
     @property
     def result(self) -> Value:
@@ -317,8 +343,7 @@ class Builder:
         The results have their types unless those of operands differ.
         """
         if operands == node.operands and node in self._shared:
-            key = node.op.name, tuple(map(id, operands)), node.attrs_key, tuple(r.type for r in node.results)
-            known = self._numbering.setdefault(key, node)
+            known = self._numbering.setdefault(node.number, node)
             if known is node:
                 self._nodes.append(node)
             return known.results
@@ -336,10 +361,11 @@ class Builder:
         loc: Loc,
         unique: bool = False,
     ) -> tuple[Value, ...]:
-        key = op.name, tuple(map(id, operands)), attrs_key, types
+        key = _Numbered(op.name, tuple(map(id, operands)), attrs_key, types)
         node = None if unique else self._numbering.get(key)
         if node is None:
             node = Node.make(op, operands, attrs, types, loc, attrs_key)
+            object.__setattr__(node, "_number", key)
             self._nodes.append(node)
             if not unique:
                 self._numbering[key] = node
@@ -355,6 +381,7 @@ class Builder:
         more = tuple(Value(t, node, i) for i, t in enumerate(types) if i >= len(node.results))
         object.__setattr__(node, "attrs", MappingProxyType(dict(attrs)))
         object.__setattr__(node, "_attrs_key", None)
+        object.__setattr__(node, "_number", None)
         object.__setattr__(node, "results", node.results + more)
         return node.results
 

@@ -16,16 +16,20 @@ from tgc.sizes import Size
 from tgc.types import SHORT_NAMES, Layout, TensorType
 
 
-def verify(graph: Graph) -> None:
+def verify(graph: Graph, known: set[object] | None = None) -> None:
     """Check that `graph` and its regions are well-formed.
 
     Every value is defined once and before its use; every node applies a registered op under canonical attributes and
     has the results that the op's type rule gives (layouts may differ); constants have the data that their types and
     digests say, unless that data is unknown; a region takes the operands of its node and returns its results.
 
+    Args:
+        known: applications of ops that have been found to follow their rules, which layers that are alike repeat.
+
     Raises:
         VerifyError: names the graph, the node, its results and its places in user code.
     """
+    known = set() if known is None else known
     defined: set[Value] = set()
     sources = [(f"input {i}", v) for i, v in enumerate(graph.inputs)]
     sources += [(f"constant {c.digest}", c.value) for c in graph.constants]
@@ -41,7 +45,7 @@ def verify(graph: Graph) -> None:
     for i, node in enumerate(graph.nodes):
         try:
             _check_uses(node.operands, defined, "operand")
-            _check_node(node)
+            _check_node(node, known)
             for r in node.results:
                 _define(r, defined)
         except (TgcError, TypeError, ValueError, IndexError) as error:  # type rules may trip over ill-formed attributes
@@ -93,12 +97,23 @@ def _is_layout(layout: Layout, rank: int) -> bool:
     )
 
 
-def _check_node(node: Node) -> None:
+def _check_node(node: Node, known: set[object]) -> None:
+    for i, r in enumerate(node.results):
+        if r.node is not node or r.index != i:
+            raise VerifyError(f"result {i} says that it is result {r.index} of {r.node!r}")
+    for body in node.regions:
+        verify(body, known)
+    types = tuple(v.type for v in node.operands), tuple(r.type for r in node.results)
+    key = None if node.regions or node._attrs_key is None else (node.op, node._attrs_key, *types)
+    if key is None or key not in known:
+        _check_application(node)
+        known.add(key)
+
+
+def _check_application(node: Node) -> None:
     op = node.op
     if not isinstance(op, Primitive) or REGISTRY.get(op.name) is not op:
         raise VerifyError(f"{op!r} is not the op that is registered under its name")
-    for body in node.regions:
-        verify(body)
     for key, attr in node.attrs.items():
         known = key in op.attrs or key in op.optional
         if known and attr_key(canonical := op.check_of(key)(attr)) != attr_key(attr):
@@ -109,9 +124,6 @@ def _check_node(node: Node) -> None:
     if not same or (isinstance(op, Region) and types != tuple(r.type for r in node.results)):
         got = ", ".join(str(r.type) for r in node.results)
         raise VerifyError(f"its results are ({got}), its operands make them ({', '.join(map(str, types))})")
-    for i, r in enumerate(node.results):
-        if r.node is not node or r.index != i:
-            raise VerifyError(f"result {i} says that it is result {r.index} of {r.node!r}")
 
 
 # Arrays that had these digests: a pipeline verifies its graph after every pass, and weights are large.

@@ -39,6 +39,9 @@ from tgc.types import I64
 DEPTH = 6  # operations nested in one line of a kernel's text
 
 
+LEAVES = (Const, Var)  # tests of tuples are quicker than those of unions
+
+
 class _Names:
     """Names for expressions that several places of one block use, or that would make a line too long.
 
@@ -61,17 +64,19 @@ class _Names:
             self._count(x)
 
     def _count(self, x: Expr) -> None:
-        self.uses[x] = self.uses.get(x, 0) + 1
-        if self.uses[x] == 1 and x not in self.named:
+        if isinstance(x, LEAVES):
+            return  # they get no names
+        uses = self.uses[x] = self.uses.get(x, 0) + 1
+        if uses == 1 and x not in self.named:
             for child in (x.condition,) if isinstance(x, Guard) else children(x):
                 self._count(child)
 
     def visit(self, x: Expr) -> Expr:
         """`x` with named parts replaced; gives the names that it needs first."""
-        if x in self.named:
-            return self.named[x]
-        if isinstance(x, Const | Var):
+        if isinstance(x, LEAVES):
             return x
+        if (known := self.named.get(x)) is not None:
+            return known
         if isinstance(x, Guard):
             new = self._guarded(x)
         elif isinstance(x, Load):

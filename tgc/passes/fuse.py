@@ -88,7 +88,11 @@ class Partition:
 
     def __init__(self, graph: Graph, options: Fuse) -> None:
         self.graph, self.options = graph, options
-        self.order = {node: i for i, node in enumerate(graph.nodes)}
+        self.order: dict[Node, int] = {}
+        for i, node in enumerate(graph.nodes):
+            if any(v.node is not None and v.node not in self.order for v in node.operands):
+                raise PassError(f"fuse: node {i} of @{graph.name}, {node!r}, reads what is computed later")
+            self.order[node] = i
         self.outputs = frozenset(graph.outputs)
         self.group: dict[Node, Group] = {}
         self.copies: dict[Node, set[Group]] = {}
@@ -169,8 +173,9 @@ class Partition:
                         self._try(other, self.group[node])
 
     def _join_siblings(self) -> None:
-        """Merge maps of one shape, and folds of one shape along the same axes, that read the same tensor: once."""
-        for v in (*self.graph.inputs, *(r for n in self.graph.nodes for r in n.results)):
+        """Merge maps of one shape, and folds of one shape along the same axes, that read the same memory: once."""
+        made = (r for n in self.graph.nodes if n in self.group for r in n.results)
+        for v in (*self.graph.inputs, *made):
             alike: dict[tuple[object, ...], list[Group]] = {}
             for g in self.readers(v) if v.type.size > 1 else ():
                 if key := self._likeness(g):
@@ -193,15 +198,13 @@ class Partition:
         return self._likenesses[group]
 
     def _try(self, producer: Group, consumer: Group) -> None:
-        what = (
-            f"{'+'.join(n.op.name for n in producer.nodes[-3:])} into {'+'.join(n.op.name for n in consumer.nodes[:3])}"
-        )
         nodes = sorted({*producer.nodes, *consumer.nodes}, key=self.order.__getitem__)
         again = (producer.again | consumer.again) - set(nodes)
         around = path_around(producer, consumer)
         reason = "another kernel runs between the two" if around else self.unfit(nodes, again)
         if reason:
-            refuse("fuse", what, reason)
+            last, first = producer.nodes[-3:], consumer.nodes[:3]
+            refuse("fuse", f"{'+'.join(n.op.name for n in last)} into {'+'.join(n.op.name for n in first)}", reason)
             return
         merged = Group(nodes)
         merge(merged, producer, consumer)
@@ -261,18 +264,24 @@ class Partition:
                     yield from self._each_reader(r)
 
     def parts(self, group: Group) -> tuple[list[Node], list[Value]]:
-        """The nodes that a group's results need, in order, and the results."""
+        """The nodes that a group's results need, and the results.
+
+        Nodes come right before what reads them first, wherever in the graph they are: regions that are alike are equal.
+        """
         results = self.results(group.nodes)
+        own = set(self.closure([*group.nodes, *group.again]))
         needed: dict[Node, None] = {}
-        inside = self.closure([*group.nodes, *group.again])
-        own = set(inside)
-        stack = [v.node for v in results]
+        stack = [v.node for v in reversed(results)]
         while stack:
-            node = stack.pop()
-            if node in own and node not in needed and node is not None:
+            node = stack[-1]
+            assert node is not None
+            below = next((v.node for v in computed(node) if v.node in own and v.node not in needed), None)
+            if below is None:
                 needed[node] = None
-                stack += [v.node for v in computed(node)]
-        return [n for n in inside if n in needed], results
+                stack.pop()
+            else:
+                stack.append(below)
+        return list(needed), results
 
     # ---------------------------------------------------------------------------------------------------- templates
 
@@ -289,17 +298,26 @@ class Partition:
             return f"the region would have {len(closure)} ops"
         if len(inputs_of(closure)) > self.options.limit:
             return f"the region would have {len(inputs_of(closure))} operands"
-        places: dict[Node, Places] = {}
-        for n in closure:
-            places[n] = _places(n, places)
-            if len(places[n]) > self.options.places:
-                return f"{n.op.name} would look at more than {self.options.places} places for each element"
+        if wide := self._wide(closure):
+            return f"{wide.op.name} would look at more than {self.options.places} places for each element"
         results = self.results(nodes)
         if first:
             return unfit_contraction(first[0], nodes, closure, results)
         if Reduce in kinds:
             return unfit_reduce(nodes, closure, results)
         return unfit_map(closure, results)
+
+    def _wide(self, closure: Sequence[Node]) -> Node | None:
+        """The first node of a region that looks at too many places."""
+        looks = (n.op.loads(**n.attrs) for n in closure if isinstance(n.op, Movement) and n.operands)
+        if len(closure) <= self.options.places and all(k <= 1 for k in looks):
+            return None  # each node is one place
+        places: dict[Node, Places] = {}
+        for n in closure:
+            places[n] = _places(n, places)
+            if len(places[n]) > self.options.places:
+                return n
+        return None
 
     def kind(self, nodes: Sequence[Node]) -> str:
         """The template of a region; none for what stays between regions."""
@@ -321,7 +339,8 @@ class Partition:
             if group in done:
                 return
             done.add(group)
-            for node in self.parts(group)[0] or group.nodes:
+            closure, results = self.parts(group)
+            for node in sorted(closure, key=self.order.__getitem__) or group.nodes:
                 for v in node.operands:
                     provide(v, {*group.nodes, *group.again})
             if not self.kind(group.nodes):
@@ -334,8 +353,8 @@ class Partition:
                 else:
                     made = builder.emit(node.op, [env[v] for v in node.operands], node.attrs, node.loc)
                 env.update(zip(node.results, made, strict=True))
-            else:
-                self._region(builder, env, group)
+            elif results:  # somebody needs it
+                _region(builder, env, closure, results, self.kind(closure))
 
         def provide(v: Value, own: set[Node]) -> None:
             """Make sure that `v` is in memory, if a region reads it from there."""
@@ -349,22 +368,20 @@ class Partition:
             provide(v, set())
         return builder.build([env[v] for v in self.graph.outputs])
 
-    def _region(self, builder: Builder, env: dict[Value, Value], group: Group) -> None:
-        closure, results = self.parts(group)
-        if not results:
-            return  # nobody needs it
-        inputs = inputs_of(closure)
-        body = Builder(_name(closure))
-        local: dict[Value, Value] = {v: body.input(v.type, f"x{k}") for k, v in enumerate(inputs)}
-        for node in closure:
-            operands = [local[v] for v in node.operands]
-            made = body.emit(node.op, operands, node.attrs, node.loc, types=[r.type for r in node.results])
-            local.update(zip(node.results, made, strict=True))
-        graph = body.build([local[r] for r in results])
-        loc = tuple(dict.fromkeys(place for node in closure for place in node.loc))[:4]
-        attrs: dict[str, Any] = {"body": graph, "kind": self.kind(closure), "places": ()}
-        made = builder.emit(fused, [env[v] for v in inputs], attrs, loc)
-        env.update(zip(results, made, strict=True))
+
+def _region(
+    builder: Builder, env: dict[Value, Value], closure: Sequence[Node], results: Sequence[Value], kind: str
+) -> None:
+    """Emit a region of the nodes of a closure; `env` has what it reads, and gets its results."""
+    inputs = inputs_of(closure)
+    body = Builder(_name(closure))
+    local: dict[Value, Value] = {v: body.input(v.type, f"x{k}") for k, v in enumerate(inputs)}
+    for node in closure:
+        local.update(zip(node.results, body.again(node, tuple(local[v] for v in node.operands)), strict=True))
+    graph = body.build([local[r] for r in results])
+    loc = tuple(dict.fromkeys(place for node in closure for place in node.loc))[:4]
+    attrs: dict[str, Any] = {"body": graph, "kind": kind, "places": ()}
+    env.update(zip(results, builder.emit(fused, [env[v] for v in inputs], attrs, loc), strict=True))
 
 
 def _name(closure: Sequence[Node]) -> str:

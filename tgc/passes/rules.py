@@ -50,6 +50,12 @@ class Rule:
         assert node is not None
         return node.op
 
+    @cached_property
+    def _inner(self) -> frozenset[Op]:
+        """The ops whose results the root of the pattern reads."""
+        node = self._scalar(min(self.dtypes, key=str)).outputs[0].node
+        return frozenset(v.node.op for v in node.operands if v.node) if node is not None else frozenset()
+
     def _scalar(self, dtype: DType) -> Graph:
         if dtype not in self._graphs:
             self._graphs[dtype] = self.graph(dtype)
@@ -57,13 +63,13 @@ class Rule:
 
     def apply(self, builder: Builder, root: Value) -> Value | None:
         """What replaces `root`, emitted into the builder, or None where the pattern does not match."""
-        if _dtype(root) not in self.dtypes:
+        assert root.node is not None
+        if _dtype(root) not in self.dtypes or not self._inner <= {v.node.op for v in root.node.operands if v.node}:
             return None
         graph = self._scalar(_dtype(root))
         env: dict[Value, Value] = {}
         if not _match(graph.outputs[0], root, set(graph.inputs), env):
             return None
-        assert root.node is not None
         return _emit(graph.outputs[1], env, builder, root, root.node.loc)
 
 

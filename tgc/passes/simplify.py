@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
 
-from tgc.ir import Attr, Builder, Graph, Node, Value, transform
+from tgc.ir import Attr, Builder, Graph, Node, Value, attr_key, transform
 from tgc.ops import elementwise, movement, window
 from tgc.ops.creation import full
 from tgc.ops.kinds import Contraction, Elementwise, Primitive, Reduce
@@ -192,9 +193,21 @@ def _add(builder: Builder, node: Node) -> Value | None:
     return _emit(builder, node, movement.pad, (both,), **{**first.attrs, "high": high})
 
 
+def _pad(builder: Builder, node: Node) -> Value | None:
+    """pad(pad(x)) by one number, the outer one around all -> pad(x); padding by nothing -> nothing."""
+    a, inner = node.attrs, _inner(node, movement.pad)
+    if inner and attr_key(inner.attrs["value"]) == attr_key(a["value"]) and _surrounds(a) and _surrounds(inner.attrs):
+        ends = {end: tuple(map(operator.add, inner.attrs[end], a[end])) for end in ("low", "high")}
+        return _emit(builder, node, movement.pad, inner.operands, **{**inner.attrs, **ends})
+    return _nothing_moved(builder, node)
+
+
+def _surrounds(pad: Mapping[str, Any]) -> bool:
+    return min((*pad["low"], *pad["high"]), default=0) >= 0 and not any(pad["interior"])
+
+
 def _is_frame_of_zeros(pad: Node) -> bool:
-    around = (*pad.attrs["low"], *pad.attrs["high"])
-    return min(around, default=0) >= 0 and not any(pad.attrs["interior"]) and _is_plus_zero(pad)
+    return _surrounds(pad.attrs) and _is_plus_zero(pad)
 
 
 def _is_plus_zero(node: Node) -> bool:
@@ -240,12 +253,11 @@ STRUCTURAL: Mapping[str, Rewrite] = {
     "transpose": _transpose,
     "reshape": _reshape,
     "broadcast": _broadcast,
-    **dict.fromkeys(
-        ("slice", "pad", "reverse", "identity", "stop_gradient", "window_sum", "window_max"), _nothing_moved
-    ),
+    **dict.fromkeys(("slice", "reverse", "identity", "stop_gradient", "window_sum", "window_max"), _nothing_moved),
     "cast": _cast,
     "add": _add,
     "concat": _concat,
+    "pad": _pad,
     **dict.fromkeys(("prod", "max", "min", "any", "all"), _reduce),
     "sum": _sum,
     "select": _select,
