@@ -241,16 +241,21 @@ def test_code_uses_the_whole_vector_register(features: frozenset[str], register:
     assert f"{widest}mm" == register
 
 
-def test_strength_reduction_is_left_out_of_plain_loops_with_avx512() -> None:
-    source = "from tgc.backends.cpu.vmath import exp_f32\ndef kernel(x: f32[:], y: f32[:], n: i64, lo, hi, part):\n"
-    source += "    for i in range(lo, hi):\n        for j in range(n):\n"
-    source += "            y[i * n + j] = x[(i + 1) * n + j] + {}(x[(i + 2) * n + 2 * j])\n"
+STEPS = """
+from tgc.backends.cpu.vmath import exp_f32
+def kernel(x: f32[:], y: f32[:], n: i64, lo, hi, part):
+    for i in range(lo, hi):
+        for j in range(n):
+            y[i * n + j] = x[(i + 1) * n + j] + {}(x[(i + 2) * n + 2 * j])
+"""
 
+
+def test_strength_reduction_is_left_out_of_plain_loops_with_avx512() -> None:
     def is_left_out(call: str, target: CpuTarget) -> bool:
-        lowered = compiler._lower(source.format(call), "kernel", target)
+        lowered = compiler._lower(STEPS.format(call), "kernel", target)
         module, machine = compiler._optimize(lowered, target), compiler._target_machine(target)
         before = machine.emit_assembly(module)
-        found = compiler.kernel_assembly(source.format(call), "kernel", target)
+        found = compiler.kernel_assembly(STEPS.format(call), "kernel", target)
         assert machine.emit_assembly(module) == before
         return found != before
 
@@ -258,6 +263,18 @@ def test_strength_reduction_is_left_out_of_plain_loops_with_avx512() -> None:
     assert is_left_out("", wide)
     assert not is_left_out("exp_f32", wide)
     assert not is_left_out("", narrow)
+
+
+def test_threads_leave_out_no_strength_reduction_of_each_other() -> None:
+    target = CpuTarget.of(LINUX, V4)
+    plain, dense = (compiler._lower(STEPS.format(call), "kernel", target) for call in ("", "exp_f32"))
+    want, found = compiler._emit(dense, target), []
+    other = threading.Thread(target=lambda: found.append(compiler._emit(dense, target)))
+    with compiler._emitting(plain, target):
+        other.start()
+        other.join(1.0)
+    other.join()
+    assert found == [want]
 
 
 def test_compiling_is_deterministic() -> None:

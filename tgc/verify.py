@@ -16,20 +16,21 @@ from tgc.sizes import Size
 from tgc.types import SHORT_NAMES, Layout, TensorType
 
 
-def verify(graph: Graph, known: set[object] | None = None) -> None:
+def verify(graph: Graph) -> None:
     """Check that `graph` and its regions are well-formed.
 
     Every value is defined once and before its use; every node applies a registered op under canonical attributes and
     has the results that the op's type rule gives (layouts may differ); constants have the data that their types and
     digests say, unless that data is unknown; a region takes the operands of its node and returns its results.
 
-    Args:
-        known: applications of ops that have been found to follow their rules, which layers that are alike repeat.
-
     Raises:
         VerifyError: names the graph, the node, its results and its places in user code.
     """
-    known = set() if known is None else known
+    _verify(graph, set())
+
+
+def _verify(graph: Graph, known: set[object]) -> None:
+    """`known` has the applications of ops that have been found to follow their rules: layers alike repeat them."""
     defined: set[Value] = set()
     sources = [(f"input {i}", v) for i, v in enumerate(graph.inputs)]
     sources += [(f"constant {c.digest}", c.value) for c in graph.constants]
@@ -102,7 +103,7 @@ def _check_node(node: Node, known: set[object]) -> None:
         if r.node is not node or r.index != i:
             raise VerifyError(f"result {i} says that it is result {r.index} of {r.node!r}")
     for body in node.regions:
-        verify(body, known)
+        _verify(body, known)
     types = tuple(v.type for v in node.operands), tuple(r.type for r in node.results)
     key = None if node.regions or node._attrs_key is None else (node.op, node._attrs_key, *types)
     if key is None or key not in known:

@@ -259,16 +259,13 @@ def _emitting(lowered: _Lowered, target: CpuTarget) -> Iterator[Any]:
 
     That takes two fifths of the time to emit code, to find cheaper ways to the places of a loop. An access on x86 adds
     a base and a scaled index anyway, and kernels gain nothing; micro-kernels, which have many rows at once, do. LLVM
-    has one option for all code of the process: what else Numba compiles waits.
+    has one option for all code of the process: other kernels, and what else Numba compiles, wait.
     """
-    machine = _target_machine(target)
-    if lowered.dense or target.vector_bits < 512:
-        yield machine
-        return
+    plain = not lowered.dense and target.vector_bits >= 512
     with global_compiler_lock:
-        llvm.set_option("", "-disable-lsr")
+        llvm.set_option("", f"-disable-lsr={str(plain).lower()}")
         try:
-            yield machine
+            yield _target_machine(target)
         finally:
             llvm.set_option("", "-disable-lsr=false")
 

@@ -54,20 +54,20 @@ def float_minimum(x: Any, y: Any) -> Any:
     return x if x < y or x != x else y
 
 
+def _appended(body: Callable[..., Emitted], x: Any, *others: Any) -> tuple[Any, Callable[..., Any]] | None:
+    """What a rule says of floats of one type: `body` is appended, for the target of the kernel."""
+    if not isinstance(x, types.Float) or any(other != x for other in others):
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        target = getattr(context, "kernel_target", None) or CpuTarget.host()
+        return body(*(Emitted(builder, NUMPY[x], value, target) for value in values)).value
+
+    return x(x, *others), codegen
+
+
 def _rounding(body: Callable[[Emitted], Emitted]) -> Rule:
-    """Rule of a function of one float that `body` appends, for the target of the kernel."""
-
-    def rule(x: Any) -> tuple[Any, Callable[..., Any]] | None:
-        if not isinstance(x, types.Float):
-            return None
-
-        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            target = getattr(context, "kernel_target", None) or CpuTarget.host()
-            return body(Emitted(builder, NUMPY[x], values[0], target)).value
-
-        return x(x), codegen
-
-    return rule
+    return lambda x: _appended(body, x)
 
 
 @device(_rounding(vmath_ops.floor))
@@ -233,18 +233,7 @@ def copysign(x: Any, y: Any) -> Any:
     return np.copysign(x, y)
 
 
-def _fma_rule(x: Any, y: Any, z: Any) -> tuple[Any, Callable[..., Any]] | None:
-    if not x == y == z == types.float32:
-        return None
-
-    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        target = getattr(context, "kernel_target", None) or CpuTarget.host()
-        return vmath_ops.fma_once(*(Emitted(builder, np.float32, value, target) for value in values)).value
-
-    return x(x, y, z), codegen
-
-
-@device(_fma_rule)
+@device(lambda x, y, z: _appended(vmath_ops.fma_once, x, y, z) if x == types.float32 else None)
 def fma_once(x: Any, y: Any, z: Any) -> Any:
     """x * y + z of float32, rounded once."""
     return vmath_ops.fma_once(x, y, z)

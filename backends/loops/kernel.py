@@ -37,8 +37,6 @@ from tgc.backends.loops.words import drawn
 from tgc.types import I64
 
 DEPTH = 6  # operations nested in one line of a kernel's text
-
-
 LEAVES = (Const, Var)  # tests of tuples are quicker than those of unions
 
 
