@@ -14,6 +14,7 @@ from traced import both, graph_of
 import tgc
 import tgc.numpy as tnp
 from tgc.errors import DTypeError
+from tgc.types import F8E5M2
 
 RNG = np.random.default_rng(0)
 Z = (RNG.uniform(-2, 2, (3, 4)) + 1j * RNG.uniform(-2, 2, (3, 4))).astype(np.complex64)
@@ -129,7 +130,14 @@ def test_complex_values_do_not_fit_real_tensors() -> None:
         graph_of(lambda x, z: x.at[0].set(z[0]), X, Z)
 
 
-@pytest.mark.parametrize("convert", [lambda z: tnp.astype(z, np.float32), lambda z: tnp.asarray(z, dtype=np.int64)])
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda z: tnp.astype(z, np.float32),
+        lambda z: tnp.astype(z, F8E5M2),
+        lambda z: tnp.asarray(z, dtype=np.int64),
+    ],
+)
 def test_imaginary_parts_are_not_dropped(convert: Callable[[Any], Any]) -> None:
     z = np.ones(3, np.complex64)
     for f in (convert, tgc.jit(convert)):

@@ -97,7 +97,7 @@ def as_tensor(x: Any, dtype: DType) -> Any:
     Raises:
         DTypeError: it would lose imaginary parts.
     """
-    if dtype in REALS and is_complex(dtype_of(x)):
+    if dtype in REALS | FLOAT8S and is_complex(dtype_of(x)):
         raise DTypeError(f"{dtype_of(x)} does not become {dtype}, without imaginary parts: take real or abs of it")
     if hasattr(x, "trace") and not isinstance(x, np.ndarray | np.generic):  # arrays have a method of that name
         return x if x.dtype == dtype else elementwise.cast(x, dtype=dtype)

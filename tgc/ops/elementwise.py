@@ -19,6 +19,7 @@ from tgc.types import (
     F16,
     F32,
     F64,
+    FLOAT8S,
     FLOATS,
     INEXACT,
     INTS,
@@ -296,7 +297,7 @@ select: Elementwise = elementwise(
 )  # fmt: skip
 cast: Elementwise = elementwise(
     "cast", arity=1, domain=ALL, result=lambda x, *, dtype: dtype, attrs={"dtype": dtype},
-    reference=lambda x, *, dtype: (np.real(x) if is_complex(x.dtype) and dtype in REALS else x).astype(dtype),
+    reference=lambda x, *, dtype: (np.real(x) if is_complex(x.dtype) and dtype in REALS | FLOAT8S else x).astype(dtype),
     scalar=lambda s, x, *, dtype: s.cast(x, dtype),
     grad=lambda g, x, *, out, dtype: (cast(g, dtype=x.dtype),),
     samples=samples(reals(0, 99), cases=tuple(case((3, 5), dtype=d) for d in SHORT_NAMES)),  # in range of them all
