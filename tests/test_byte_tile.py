@@ -27,10 +27,10 @@ def kernel(rows: int, vectors: int, lanes: int, levels: int, signed: tuple[bool,
     a_pointer, b_pointer = (ptr_i8 if s else ptr_u8 for s in signed)
 
     @njit(error_model="numpy")
-    def run(a, rows_at, a_strides, b, b_strides, extents, c, c_row, accumulate):
+    def run(a, rows_at, a_strides, b, b_strides, extents, c, c_rows, accumulate):
         micro_kernel(
-            a_pointer(a), ptr_i64(rows_at), a_strides, b_pointer(b), b_strides, extents, ptr_i32(c), c_row, 0,
-            accumulate, b_pointer(b), 1 << 40,
+            a_pointer(a), ptr_i64(rows_at), a_strides, b_pointer(b), b_strides, extents, ptr_i32(c), ptr_i64(c_rows),
+            ptr_i32(c), ptr_i64(c_rows), 0, accumulate, b_pointer(b), 1 << 40,
         )  # fmt: skip
 
     return run
@@ -58,7 +58,8 @@ def check(
     sums = np.einsum("mki,kni->mn", quads_of_a, quads_of_b)
     want[:, :width] = (sums + want[:, :width].astype(np.int64) * accumulate).astype(np.int32)
     run = kernel(rows, vectors, lanes, levels, signed, by)
-    arguments = rows_at.ctypes.data, a_strides, b.ctypes.data, b_strides, extents, c.ctypes.data, width + ROW
+    c_rows = np.arange(rows) * (width + ROW)
+    arguments = rows_at.ctypes.data, a_strides, b.ctypes.data, b_strides, extents, c.ctypes.data, c_rows.ctypes.data
     with np.errstate(over="ignore"):
         (run if compiled else run.py_func)(a.ctypes.data, *arguments, accumulate)
     np.testing.assert_array_equal(c, want)

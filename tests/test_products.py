@@ -8,6 +8,7 @@ import pytest
 from test_passes import TARGET, traced
 
 import tgc
+import tgc.numpy as tnp
 from tgc.backends.loops.ir import Prefetch
 from tgc.backends.loops.lower import lower
 from tgc.backends.loops.statements import statements
@@ -93,6 +94,37 @@ def test_short_sums_ask_for_what_they_need_at_their_ends(
         (kernel,) = lower(node, target)
         found = {(s.buffer.name, s.written) for s in statements(kernel.body) if isinstance(s, Prefetch)}
         assert found == (set() if near_l3 else asked)
+
+
+@pytest.mark.parametrize("rows", [1, 5, 13, 64, 101])
+@pytest.mark.parametrize("columns", [1, 64, 100, 192])
+def test_tiles_add_their_sums_to_what_lies_in_memory(rows: int, columns: int) -> None:
+    """Alone, to a bias, to a residual in place and elsewhere, to the same row again; stored in rows or turned."""
+    rng = np.random.default_rng(0)
+    x, w, y, z = (
+        rng.integers(-4, 5, s).astype(np.float32) for s in ((2, rows, 7), (7, columns), columns, (2, rows, columns))
+    )
+    residual = z * 2
+
+    def f(x: Any, w: Any, y: Any, z: Any) -> Any:
+        return x @ w, x @ w + y, z * 2 + x @ w, (x @ w + z).transpose(1, 0, 2), x @ w + x @ w, x @ w + z[:, ::-1]
+
+    wanted = f(x, w, y, z)
+    jitted = tgc.jit(f)
+    for got, want in zip(jitted(x, w, y, z), wanted, strict=True):
+        np.testing.assert_array_equal(got, want)
+    constants = tgc.jit(lambda x: f(x, w, y, z))
+    for got, want in zip(constants(x), wanted, strict=True):
+        np.testing.assert_array_equal(got, want)
+    donated = tgc.jit(lambda x, w, z: z + x @ w, donate=("z",))
+    np.testing.assert_array_equal(donated(x, w, residual), x @ w + z * 2)
+
+
+def test_sums_that_are_only_stored_do_not_lie_on_the_stack_first() -> None:
+    x, w, b = (np.ones(shape, np.float32) for shape in ((12, 5), (5, 64), 64))
+    for f, direct in ((lambda x, w, b: x @ w + b, True), (lambda x, w, b: tnp.maximum(x @ w + b, 0), False)):
+        (source,) = (s for name, s in tgc.jit(f).lower(x, w, b).kernels.items() if "contraction" in name)
+        assert ("tile_c" in source) is not direct
 
 
 def test_parts_of_a_long_sum_share_no_lines() -> None:

@@ -37,10 +37,10 @@ def kernel(shape: Shape) -> Any:
     pointer = {"f32": ptr_f32, "f64": ptr_f64}[shape.dtype]
 
     @njit(error_model="numpy")
-    def run(a, rows_at, a_strides, b, b_strides, extents, c, c_row, n_valid, accumulate):
+    def run(a, rows_at, a_strides, b, b_strides, extents, c, c_rows, onto, onto_rows, n_valid, add):
         micro_kernel(
-            pointer(a), ptr_i64(rows_at), a_strides, pointer(b), b_strides, extents, pointer(c), c_row, n_valid,
-            accumulate, pointer(b), 1 << 40,
+            pointer(a), ptr_i64(rows_at), a_strides, pointer(b), b_strides, extents, pointer(c), ptr_i64(c_rows),
+            pointer(onto), ptr_i64(onto_rows), n_valid, add, pointer(b), 1 << 40,
         )  # fmt: skip
 
     return run
@@ -52,8 +52,12 @@ def check(
     accumulate: bool,
     n_valid: int | None = None,
     run: Callable[..., None] | None = None,
+    beside: bool = False,
 ) -> None:
-    """Run one tile on random strides and row offsets, B and C off every alignment, and compare all of C's buffer."""
+    """Run one tile on random strides and row offsets, B and C off every alignment, and compare all of C's buffer.
+
+    It adds to what is in C, or to rows `beside` it, whose order is another one and of which one comes twice.
+    """
     rng = np.random.default_rng([shape.rows, *extents])
     dtype = {"f32": np.float32, "f64": np.float64}[shape.dtype]
     n_valid = shape.width if n_valid is None else n_valid
@@ -72,13 +76,34 @@ def check(
     expected = c.copy()
     valid = expected[1:-1].reshape(shape.rows, c_row)[:, : min(n_valid, shape.width) if shape.masked else shape.width]
     sums = a[margin + rows_at[:, None] + a_at] @ b[margin + b_at[:, None] + np.arange(valid.shape[1])]
-    valid[...] = valid + sums if accumulate else sums
+    c_rows = np.arange(shape.rows) * c_row
+    onto, onto_rows = (rng.integers(-4, 5, c.size).astype(dtype), c_rows[::-1] // 2) if beside else (c.copy(), c_rows)
+    first = onto[1 + onto_rows[:, None] + np.arange(valid.shape[1])]
+    valid[...] = first + sums if accumulate else sums
 
     (run or kernel(shape))(
         a[margin:].ctypes.data, rows_at.ctypes.data, a_strides, b[margin:].ctypes.data, b_strides, extents,
-        c[1:].ctypes.data, c_row, n_valid, accumulate,
+        c[1:].ctypes.data, c_rows.ctypes.data, (onto if beside else c)[1:].ctypes.data, onto_rows.ctypes.data, n_valid,
+        accumulate,
     )  # fmt: skip
     np.testing.assert_array_equal(c, expected)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_sums_are_added_to_other_rows(masked: bool) -> None:
+    for accumulate in (False, True):
+        check(Shape(6, 2, 4, 1, masked=masked), (5,), accumulate, 7, beside=True)
+
+
+def test_a_row_may_come_twice_where_sums_are_added_in_place() -> None:
+    """As rows past the end do, which repeat the last one: all are read before any is written."""
+    a, b, c = (np.ones(n, np.float32) for n in (2, 8, 8))
+    rows_at, c_rows = np.zeros(3, np.int64), np.zeros(3, np.int64)
+    kernel(Shape(3, 2, 4, 1))(
+        a.ctypes.data, rows_at.ctypes.data, (1,), b.ctypes.data, (0,), (2,), c.ctypes.data, c_rows.ctypes.data,
+        c.ctypes.data, c_rows.ctypes.data, 8, True,
+    )  # fmt: skip
+    np.testing.assert_array_equal(c, np.full(8, 3))
 
 
 @pytest.mark.parametrize("levels", [1, 2, 3])
@@ -138,7 +163,8 @@ def test_masked_touches_nothing_beyond_the_valid_columns() -> None:
             c[-n_valid:] = 1
             kernel(Shape(1, 2, 4, 1, masked=True))(
                 a.ctypes.data, rows_at.ctypes.data, (1,), b[-n_valid:].ctypes.data, (8,), (1,),
-                c[-n_valid:].ctypes.data, 8, n_valid, accumulate,
+                c[-n_valid:].ctypes.data, rows_at.ctypes.data, c[-n_valid:].ctypes.data, rows_at.ctypes.data, n_valid,
+                accumulate,
             )  # fmt: skip
             np.testing.assert_array_equal(c[-n_valid:], b[-n_valid:] + accumulate)
     finally:
@@ -151,8 +177,9 @@ def test_nan_and_infinity_propagate() -> None:
     b = np.array([[np.nan, np.inf, 1, 2], [0, 1, -1, 3], [5, 6, np.inf, np.nan]], np.float32)
     c, rows_at = np.zeros(4, np.float32), np.zeros(1, np.int64)
     kernel(Shape(1, 1, 4, 1))(
-        a.ctypes.data, rows_at.ctypes.data, (1,), b.ctypes.data, (4,), (3,), c.ctypes.data, 4, 4, False
-    )
+        a.ctypes.data, rows_at.ctypes.data, (1,), b.ctypes.data, (4,), (3,), c.ctypes.data, rows_at.ctypes.data,
+        c.ctypes.data, rows_at.ctypes.data, 4, False,
+    )  # fmt: skip
     with np.errstate(invalid="ignore"):
         np.testing.assert_array_equal(c, a @ b)
 
@@ -167,7 +194,9 @@ def test_convolution_without_im2col() -> None:
     @njit
     def convolve(x, w, y):
         source, weights, result = ptr_f32(x), ptr_f32(w), ptr_f32(y)
-        rows_at, scratch = stack(6, int64), stack(48, float32)
+        rows_at, y_rows, scratch = stack(6, int64), stack(6, int64), stack(48, float32)
+        for m in range(rows):
+            y_rows[m] = m * filters
         for first in range(0, pixels, rows):
             for m in range(rows):
                 pixel = min(first + m, pixels - 1)
@@ -176,7 +205,8 @@ def test_convolution_without_im2col() -> None:
             last = first + rows > pixels
             micro_kernel(
                 source, rows_at, (width * channels, 1), weights, (3 * channels * filters, filters), (3, 3 * channels),
-                scratch if last else offset(result, first * filters), filters, filters, False, weights, 0,
+                scratch if last else offset(result, first * filters), y_rows, result, y_rows, filters, False,
+                weights, 0,
             )  # fmt: skip
             if last:
                 for i in range((pixels - first) * filters):
@@ -242,12 +272,12 @@ def test_wrong_arguments_are_named() -> None:
     @njit
     def wrong_table(p):
         q = ptr_f32(p)
-        micro_kernel(q, q, (1, 2), q, (1, 2), (1, 2), q, 4, 4, False, q, 0)
+        micro_kernel(q, q, (1, 2), q, (1, 2), (1, 2), q, ptr_i64(p), q, ptr_i64(p), 4, False, q, 0)
 
     @njit
     def wrong_levels(p):
         q = ptr_f32(p)
-        micro_kernel(q, ptr_i64(p), (1, 2), q, (1,), (1, 2), q, 4, 4, False, q, 0)
+        micro_kernel(q, ptr_i64(p), (1, 2), q, (1,), (1, 2), q, ptr_i64(p), q, ptr_i64(p), 4, False, q, 0)
 
     with pytest.raises(TypingError, match=r"tile_2x4_k2: rows_at must be int64\*, not float32\*"):
         wrong_table(0)
@@ -261,8 +291,8 @@ def test_calls_of_one_tile_share_its_code() -> None:
     @njit
     def twice(p, n):
         q, rows = ptr_f32(p), ptr_i64(p)
-        micro_kernel(q, rows, (1,), q, (4,), (n,), q, 4, 4, False, q, 0)
-        micro_kernel(q, rows, (n,), q, (8,), (3,), q, 8, 4, True, q, 0)
+        micro_kernel(q, rows, (1,), q, (4,), (n,), q, rows, q, rows, 4, False, q, 0)
+        micro_kernel(q, rows, (n,), q, (8,), (3,), q, rows, q, rows, 4, True, q, 0)
 
     twice.compile((int64, int64))
     (text,) = twice.inspect_llvm().values()

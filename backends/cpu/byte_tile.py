@@ -61,35 +61,39 @@ def byte_tile(
 ) -> Callable[..., None]:
     """The micro-kernel of one shape, a device function (see ``pointers.device``)::
 
-        byte_tile(a, rows_at, a_strides, b, b_strides, extents, c, c_row, n_valid, accumulate, ahead, ahead_step)
+        byte_tile(a, rows_at, a_strides, b, b_strides, extents, c, c_rows, onto, onto_rows, n_valid, add, ahead,
+                  ahead_step)
 
-        c[m * c_row + n] (+)= sum over k, i of a[rows_at[m] + k . a_strides + i] * b[k . b_strides + n * QUAD + i]
+        c[c_rows[m] + n] = (add: onto[onto_rows[m] + n]) + sum over k, i of a[rows_at[m] + k . a_strides + i]
+                                                                            * b[k . b_strides + n * QUAD + i]
 
     for m in [0, rows), n in [0, vectors * lanes), i in [0, QUAD) and k in the box ``extents``. ``a`` and ``b`` are
-    pointers to int8 or uint8, ``c`` is one to int32, whose sums wrap around. The other parameters are those of
-    ``tile``; offsets and strides count elements, ``n_valid`` is ignored, and no operand need be aligned.
+    pointers to int8 or uint8, ``c`` and ``onto`` are some to int32, whose sums wrap around. The other parameters are
+    those of ``tile``; offsets and strides count elements, ``n_valid`` is ignored, and no operand need be aligned.
 
     ``lanes`` is the number of int32 in the target's vector register. ValueError for a shape that cannot be.
     """
     shape = ByteShape(rows, vectors, lanes, levels, dtype="i32", signed=(a_signed, b_signed), by=by)  # type: ignore[arg-type]
     a_type, b_type = (types.CPointer(types.int8 if signed else types.uint8) for signed in shape.signed)
-    index = types.int64
-    levelled = types.UniTuple(index, levels)
+    index, sums = types.int64, types.CPointer(types.int32)
+    table, levelled = types.CPointer(index), types.UniTuple(index, levels)
     signature = types.void(
-        a_type, types.CPointer(index), levelled, b_type, levelled, levelled, types.CPointer(types.int32), index, index,
-        types.boolean, b_type, index,
+        a_type, table, levelled, b_type, levelled, levelled, sums, table, sums, table, index, types.boolean, b_type,
+        index,
     )  # fmt: skip
 
     def twin(
         a: Any, rows_at: Any, a_strides: tuple[int, ...], b: Any, b_strides: tuple[int, ...],
-        extents: tuple[int, ...], c: Any, c_row: int, n_valid: int, accumulate: bool, ahead: Any, ahead_step: int,
+        extents: tuple[int, ...], c: Any, c_rows: Any, onto: Any, onto_rows: Any, n_valid: int, add: bool, ahead: Any,
+        ahead_step: int,
     ) -> None:  # fmt: skip
-        for m, n in itertools.product(range(rows), range(shape.width)):
-            total = int(c[m * c_row + n]) if accumulate else 0
+        places = itertools.product(range(rows), range(shape.width))
+        first = {(m, n): int(onto[onto_rows[m] + n]) if add else 0 for m, n in places}
+        for (m, n), total in first.items():
             for *k, i in itertools.product(*map(range, extents), range(QUAD)):
                 a_at, b_at = (sum(x * stride for x, stride in zip(k, s, strict=True)) for s in (a_strides, b_strides))
                 total += int(a[rows_at[m] + a_at + i]) * int(b[b_at + n * QUAD + i])
-            c[m * c_row + n] = total
+            c[c_rows[m] + n] = total
 
     twin.__doc__ = f"The micro-kernel of {shape}; see ``byte_tile``."
     return micro_kernel(shape.symbol, signature, twin, functools.partial(body, shape, _STEPS[by]), OPTIONS)

@@ -289,12 +289,13 @@ class Emitter:
         extents, a, b = self.levels(s)
         lhs, rhs, out = self.moved(s.a, s.a_at), self.moved(s.b, s.b_at), self.moved(s.c, s.c_at)
         if s.rows_at is None:
-            c_row = s.columns if s.c_row is None else self.expr(s.c_row)
-            return [f"{name}({lhs}, {rhs}, {b}, {extents}, {out}, {c_row}, {s.accumulate})"]
+            return [f"{name}({lhs}, {rhs}, {b}, {extents}, {out}, {s.columns}, {s.onto is not None})"]
+        onto, onto_at, onto_rows = s.onto or (s.c, Const(0, I64), s.c_rows)
+        added = f"{self.moved(onto, onto_at)}, {onto_rows.name}"
         ahead, place, step = s.ahead or (s.b, s.b_at, Const(0, I64))
         return [
             f"{name}({lhs}, {self.moved(s.rows_at, s.rows_from)}, {a}, {rhs}, {b}, {extents},",
-            f"    {out}, {s.columns if s.c_row is None else self.expr(s.c_row)}, {self.expr(s.valid)}, {s.accumulate},",
+            f"    {out}, {s.c_rows.name}, {added}, {self.expr(s.valid)}, {s.onto is not None},",
             f"    {self.moved(ahead, place)}, {self.expr(step)})",
         ]
 

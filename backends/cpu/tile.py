@@ -74,17 +74,19 @@ def tile(
 ) -> Callable[..., None]:
     """The micro-kernel of one shape, a device function (see ``pointers.device``) named like ``tile_14x32_k2``::
 
-        tile(a, rows_at, a_strides, b, b_strides, extents, c, c_row, n_valid, accumulate, ahead, ahead_step)
+        tile(a, rows_at, a_strides, b, b_strides, extents, c, c_rows, onto, onto_rows, n_valid, add, ahead, ahead_step)
 
-        c[m * c_row + n] (+)= sum over k of a[rows_at[m] + k . a_strides] * b[k . b_strides + n]
+        c[c_rows[m] + n] = (add: onto[onto_rows[m] + n]) + sum over k of a[rows_at[m] + k . a_strides]
+                                                                         * b[k . b_strides + n]
 
-    for m in [0, rows), n in [0, vectors * lanes) and k in the box ``extents``. ``a``, ``b`` and ``c`` are pointers to
-    ``dtype``, ``rows_at`` points to ``rows`` int64 offsets. ``a_strides``, ``b_strides`` and ``extents`` are tuples of
-    ``levels`` (1 to 3) integers, outermost level first. All offsets and strides count elements and may be zero or
-    negative; B and C need no alignment; C must not overlap A, B or the table.
+    for m in [0, rows), n in [0, vectors * lanes) and k in the box ``extents``. ``a``, ``b``, ``c`` and ``onto`` are
+    pointers to ``dtype``; ``rows_at``, ``c_rows`` and ``onto_rows`` point to ``rows`` int64 offsets. ``a_strides``,
+    ``b_strides`` and ``extents`` are tuples of ``levels`` (1 to 3) integers, outermost level first. All offsets and
+    strides count elements and may be zero or negative; B and C need no alignment; C must not overlap A, B or a table.
 
-    ``accumulate`` (boolean) adds to C instead of overwriting it. With an extent of zero the sum is zero. A ``masked``
-    tile neither reads nor writes the columns n >= ``n_valid`` (not negative) of B and C; other tiles ignore it.
+    ``add`` (boolean) adds the sums to the rows of ``onto``, all of which are read before C is written: it may be C
+    itself, or only one row, again and again. With an extent of zero the sum is zero. A ``masked`` tile neither reads
+    nor writes the columns n >= ``n_valid`` (not negative) of B, C and ``onto``; other tiles ignore it.
 
     Every other step of k asks for a line of memory to come to the second-level cache: the one at ``ahead``, a pointer,
     and ``ahead_step`` elements further for each step. It may point anywhere.
@@ -97,19 +99,23 @@ def tile(
     element, index = types.CPointer(SCALARS[dtype][0]), types.int64
     table, levelled = types.CPointer(index), types.UniTuple(index, levels)
     signature = types.void(
-        element, table, levelled, element, levelled, levelled, element, index, index, types.boolean, element, index
+        element, table, levelled, element, levelled, levelled, element, table, element, table, index, types.boolean,
+        element, index,
     )  # fmt: skip
 
     def twin(
         a: Any, rows_at: Any, a_strides: tuple[int, ...], b: Any, b_strides: tuple[int, ...],
-        extents: tuple[int, ...], c: Any, c_row: int, n_valid: int, accumulate: bool, ahead: Any, ahead_step: int,
+        extents: tuple[int, ...], c: Any, c_rows: Any, onto: Any, onto_rows: Any, n_valid: int, add: bool, ahead: Any,
+        ahead_step: int,
     ) -> None:  # fmt: skip
-        for m, n in itertools.product(range(rows), range(min(n_valid, shape.width) if masked else shape.width)):
+        columns = min(n_valid, shape.width) if masked else shape.width
+        first = {(m, n): onto[onto_rows[m] + n] if add else 0.0 for m in range(rows) for n in range(columns)}
+        for m, n in first:
             total = 0.0
             for k in itertools.product(*map(range, extents)):
                 a_at, b_at = (sum(i * stride for i, stride in zip(k, s, strict=True)) for s in (a_strides, b_strides))
                 total += a[rows_at[m] + a_at] * b[b_at + n]
-            c[m * c_row + n] = c[m * c_row + n] + total if accumulate else total
+            c[c_rows[m] + n] = first[m, n] + total
 
     twin.__doc__ = f"The micro-kernel of {shape}; see ``tile``."
     return micro_kernel(shape.symbol, signature, twin, functools.partial(body, shape, _step), OPTIONS)
@@ -119,8 +125,8 @@ def body(shape: Shape, step_of: Step, function: Any) -> None:
     """Append the code of a tile to its LLVM function (llvmlite.ir); `step_of` appends that of one step of k.
 
     The parameters are those of the tile with the tuples spread out: (a, rows_at, a_strides..., b, b_strides...,
-    extents..., c, c_row, n_valid, accumulate, ahead, ahead_step). Accumulators and places are variables on the stack,
-    which LLVM turns into registers.
+    extents..., c, c_rows, onto, onto_rows, n_valid, add, ahead, ahead_step). Accumulators and places are variables on
+    the stack, which LLVM turns into registers.
     """
     arguments = iter(function.args)
     a, rows_at = itertools.islice(arguments, 2)
@@ -128,12 +134,11 @@ def body(shape: Shape, step_of: Step, function: Any) -> None:
     b = next(arguments)
     b_strides = list(itertools.islice(arguments, shape.levels))
     extents = list(itertools.islice(arguments, shape.levels))
-    c, c_row, n_valid, accumulate, ahead, ahead_step = arguments
+    c, c_rows, onto, onto_rows, n_valid, add, ahead, ahead_step = arguments
 
     builder = ir.IRBuilder(function.append_basic_block("entry"))
     columns = Columns(builder, shape, n_valid)
-    offsets = [builder.load(builder.gep(rows_at, [I64(m)], source_etype=I64), typ=I64) for m in range(shape.rows)]
-    row_starts = [columns.place(a, offset) for offset in offsets]
+    row_starts = [columns.place(a, offset) for offset in offsets(builder, rows_at, shape.rows)]
     sums = [variable(builder, ir.Constant(columns.vector, None)) for _ in range(shape.rows * shape.vectors)]
     line = variable(builder, ahead)
     fetch = intrinsic(function.module, "llvm.prefetch.p0", ir.VoidType(), [POINTER, I32, I32, I32])
@@ -161,8 +166,15 @@ def body(shape: Shape, step_of: Step, function: Any) -> None:
                 builder.store(builder.sub(builder.load(left), I64(size)), left)
 
     over(0, I64(0), I64(0))
-    write(columns, c, c_row, accumulate, sums)
+    with builder.if_then(add):
+        add_rows(columns, [columns.address(onto, offset) for offset in offsets(builder, onto_rows, shape.rows)], sums)
+    write_rows(columns, [columns.address(c, offset) for offset in offsets(builder, c_rows, shape.rows)], sums)
     builder.ret_void()
+
+
+def offsets(builder: Any, table: Any, rows: int) -> list[Any]:
+    """The integers in a table of rows."""
+    return [builder.load(builder.gep(table, [I64(m)], source_etype=I64), typ=I64) for m in range(rows)]
 
 
 def variable(builder: Any, value: Any) -> Any:
@@ -192,16 +204,18 @@ def while_at_least(builder: Any, left: Any, least: int) -> Iterator[None]:
     builder.position_at_end(after)
 
 
-def write(columns: "Columns", c: Any, c_row: Any, accumulate: Any, sums: list[Any]) -> None:
-    """Store the sums, variables on the stack, to the rows of C, or add them to what is there."""
-    builder, shape = columns.builder, columns.shape
-    rows_of_c = [columns.address(c, builder.mul(c_row, I64(m))) for m in range(shape.rows)]
-    targets = list(zip(itertools.product(rows_of_c, range(shape.vectors)), sums, strict=True))
-    with builder.if_then(accumulate):
-        for target, total in targets:
-            builder.store(columns.add(columns.load(*target), builder.load(total)), total)
-    for target, total in targets:
-        columns.store(builder.load(total), *target)
+def add_rows(columns: "Columns", rows: list[Any], sums: list[Any]) -> None:
+    """Add what lies at the addresses of some rows to the sums, variables on the stack."""
+    builder, places = columns.builder, itertools.product(rows, range(columns.shape.vectors))
+    for place, total in zip(places, sums, strict=True):
+        builder.store(columns.add(columns.load(*place), builder.load(total)), total)
+
+
+def write_rows(columns: "Columns", rows: list[Any], sums: list[Any]) -> None:
+    """Store the sums at the addresses of some rows."""
+    places = itertools.product(rows, range(columns.shape.vectors))
+    for place, total in zip(places, sums, strict=True):
+        columns.store(columns.builder.load(total), *place)
 
 
 def _step(columns: "Columns", scalars_at: list[Any], row_of_b: Any, sums: list[Any]) -> None:

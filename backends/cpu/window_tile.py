@@ -20,7 +20,17 @@ from llvmlite import ir
 from numba import types
 
 from tgc.backends.cpu.micro import I64, micro_kernel
-from tgc.backends.cpu.tile import OPTIONS, SCALARS, Columns, Shape, intrinsic, variable, while_at_least, write
+from tgc.backends.cpu.tile import (
+    OPTIONS,
+    SCALARS,
+    Columns,
+    Shape,
+    add_rows,
+    intrinsic,
+    variable,
+    while_at_least,
+    write_rows,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +144,10 @@ def _body(shape: WindowShape, function: Any) -> None:
                     builder.store(builder.add(builder.load(x), builder.mul(step, I64(size))), x)
 
     over(0, I64(0), I64(0))
-    write(columns, c, c_row, accumulate, sums)
+    rows_of_c = [columns.address(c, builder.mul(c_row, I64(m))) for m in range(shape.rows)]
+    with builder.if_then(accumulate):
+        add_rows(columns, rows_of_c, sums)
+    write_rows(columns, rows_of_c, sums)
     builder.ret_void()
 
 

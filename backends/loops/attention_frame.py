@@ -291,8 +291,7 @@ class Frame:
         wide, panel = self.width(k), Var("p") * b.columns
         tile = Tile(
             b.rows, b.columns, x, Var("at") * wide, self.rows_at(wide), columns, panel, to, number(b.columns),
-            ((self.extent(k), ONE, number(b.pitch)),), accumulate=False,
-            c_at=Var("at") * b.queries + panel, c_row=number(b.queries),
+            ((self.extent(k), ONE, number(b.pitch)),), self.rows_at(b.queries), Var("at") * b.queries + panel,
         )  # fmt: skip
         return For("p", Var("p0"), Var("p1"), (tile,))
 
@@ -307,10 +306,11 @@ class Frame:
         across, along = (1, b.queries) if by_query else (b.queries, 1)
         lo, hi = self.seen_keys(Var("at")) if by_query else self.seen_queries()
         wide, panel = self.width(k), Var("panel") * b.columns
+        place, rows = first * wide + panel, self.rows_at(wide)
         tile = Tile(
             b.rows, b.columns, block, Var("at") * across + least * along, self.rows_at(across), x, least * wide + panel,
-            to, number(b.columns), ((Var("most") - least, number(along), number(wide)),), accumulate=accumulate,
-            c_at=first * wide + panel, c_row=number(wide),
+            to, number(b.columns), ((Var("most") - least, number(along), number(wide)),), rows, place,
+            onto=(to, place, rows) if accumulate else None,
         )  # fmt: skip
         return [Let("least", lo), Let("most", hi), loop("panel", ceil_div(self.extent(k), b.columns), tile)]
 

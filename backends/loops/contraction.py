@@ -7,7 +7,8 @@ operands, summed). One tile is `rows` points of the flattened m axes by `columns
     c[r, :]    = sum over k of lhs[rows_at[r] + k] * rhs[k, columns]        in registers
     out        = epilogue(c)                      from a tile-sized stack buffer, still in the first cache level
 
-Rows past the end repeat the last one and are not stored; columns past the end are masked.
+An epilogue that only stores sums, or adds an element of memory to each, is the tile's own (`direct.py`). Rows past the
+end repeat the last one; columns past the end are masked.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from dataclasses import replace
 
 from tgc.backends.loops.ahead import asking, both_apart, elements_between, epilogue_lines, next_panel
 from tgc.backends.loops.axes import Axis, collapse, unflatten
+from tgc.backends.loops.direct import Direct
 from tgc.backends.loops.gathered import STEPS, gathered_panels, gathered_rows
 from tgc.backends.loops.ir import (
     Buffer,
@@ -47,6 +49,7 @@ from tgc.backends.loops.tiled import (
     over_columns,
     roles,
     strides,
+    table,
 )
 from tgc.backends.loops.units import HELD, PAGE, turns, unit
 from tgc.errors import BackendError
@@ -220,11 +223,15 @@ class Product:
         c_from: Expr = (mine * Var("run") + Var("panel") - first_panel) * c_size if slow else Const(0, I64)
         next_matrix = self.rhs_step[r.batch[-1]] if r.batch else 0
         another = call(elements_between, runs, groups, run * panel_step, next_matrix, bool(slow), least=0)
+        asked, epilogue, direct = self._epilogue(c, c_from, m, one_piece=not slow)
+        c_rows = Buffer("c_rows", I64, (self.rows,), (1,))
         full = Tile(
-            self.rows, self.columns, a, a_at, rows_at, b, b_at, c, valid, levels,
-            accumulate=bool(slow), c_at=c_from, rows_from=rows_from,
+            self.rows, self.columns, a, a_at, rows_at, b, b_at, c, valid, levels, c_rows, c_from,
+            onto=(c, c_from, c_rows) if slow else None, rows_from=rows_from,
             ahead=next_panel(self, b, b_at, slow, depth, blocks=group if slow else blocks, another=another),
         )  # fmt: skip
+        if direct:
+            full = replace(full, c=direct.store.buffer, c_at=Var("column"), onto=direct.onto)
         gathered: list[Stmt] = []
         rows: list[Stmt] = []
         if self.registers:
@@ -234,9 +241,10 @@ class Product:
         one = asking(self, full, lhs, slow[0]) if both_apart(self, slow) else [self.sized(full)]
         row = Let("row", self.first_row(Var("block")))
         start, places = self._rows_at(rows_at, rows_from, lhs, extent)
+        if direct:
+            places = [*places, *direct.places(self.height())]
         if start:
             body += [Let("row", self.first_row(first_block)), *start]
-        asked, epilogue = self._epilogue(c, c_from, m)
         if slow:  # all results of the unit are at hand while what is summed goes by once
             zero = Store(flat(c), (Var("z"),), SCALAR.const(0, self.dtype))
             loops: list[Stmt] = [*gathered, blockwise(*rows, panelwise(*one))]
@@ -248,7 +256,12 @@ class Product:
         else:
             body.append(blockwise(row, *places, *rows, panelwise(*asked, *one, *epilogue)))
         most = HELD if slow else 1
-        stacks: list[Stmt] = [Stack(rows_at, most * self.rows), Stack(flat(c), most * c_size)]
+        stacks: list[Stmt] = [Stack(rows_at, most * self.rows)]
+        if direct:
+            stacks += direct.stacks()
+        else:
+            stacks.append(Stack(flat(c), most * c_size))
+            stacks += [] if self.registers else table(c_rows, self.columns)
         stacks += [Stack(x, x.sizes[0]) for x in (*([full.b] if gathered else []), *([full.a] if rows else []))]
         tiles = math.prod(self.extent[x] for x in outer) * groups * runs
         flops = 2 * math.prod(self.extent.values())
@@ -365,8 +378,11 @@ class Product:
             wheels = tuple(turn)
         return [*start, Let("place", base)], (If(Var("row") + Var("r") + 1 < Var("rows"), wheels),)
 
-    def _epilogue(self, c: Buffer, c_from: Expr, m: Expr) -> tuple[list[Stmt], list[Stmt]]:
-        """Store what the region makes of the tile: a point for each of its rows, or for each window of rows.
+    def _epilogue(
+        self, c: Buffer, c_from: Expr, m: Expr, *, one_piece: bool
+    ) -> tuple[list[Stmt], list[Stmt], Direct | None]:
+        """Store what the region makes of the tile: a point for each of its rows, or for each window of rows; or how a
+        tile whose sum is in `one_piece` does it.
 
         Also what asks for the lines of memory that this takes, where they would not come at once.
         """
@@ -394,13 +410,22 @@ class Product:
         axes, _, stores = collapse([Axis(names[a], self.extent[a]) for a in names], [s.value for s in stores], stores)
         for axis in axes:
             pull.integer(f"n_{axis.var}", axis.size)
-        lets = [Let(v, x) for v, x in unflatten(axes, Var("row") // window + Var("r"))]
+
+        def lets(row: Expr) -> list[Stmt]:
+            return [Let(v, x) for v, x in unflatten(axes, row)]
+
         columns = over_columns(self.column, self.columns, Var(f"n_{self.column}") if ragged else None, stores)
         last = SCALAR.minimum(self.height() // window, (m - Var("row")) // window)
 
         def rowwise(text: str, inner: For) -> list[Stmt]:
-            return [Comment(text), For("r", Const(0, I64), last, (*lets, inner))]
+            return [Comment(text), For("r", Const(0, I64), last, (*lets(Var("row") // window + r), inner))]
 
         lines = None if self.near_l3 else epilogue_lines(stores, self.column, self.columns, c)
         asked = rowwise("lines that the epilogue will need", lines) if lines else []
-        return asked, rowwise("epilogue", columns)
+        padded = ragged and self.packed is not None  # of tiles with columns that no result has
+        if one_piece and window == 1 and not padded and not self.registers:
+            clamped = lets(SCALAR.minimum(Var("row") + r, m - 1))
+            direct = Direct.of(stores, self.column, c, clamped, self.rows)
+            if direct:
+                return asked, [], direct
+        return asked, rowwise("epilogue", columns), None

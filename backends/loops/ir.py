@@ -293,8 +293,9 @@ class Tile:
 
     `rows_at` is a local i64 buffer with the place in `a` of each row, from `rows_from` on; `levels` hold (extent,
     stride in a, stride in b) of each loop over k, outermost first; places and strides count elements. Columns from
-    `valid` on are not touched. The rows of `c` lie `c_row` elements apart (None: one behind the other) from `c_at` on.
-    Without `rows_at`, `a` is a block of rows in tile registers' form (`Rows`).
+    `valid` on are not touched. `c_rows` is a local i64 buffer with the place in `c`, from `c_at` on, of each row; what
+    they are added to is an operand, a place in it and such a buffer: `c` itself, or what is read before it is written.
+    Without `rows_at`, `a` is a block of rows in tile registers' form (`Rows`), and the rows of `c` lie `columns` apart.
 
     `ahead` is an operand, a place in it, which need not be inside, and how much further each step of k goes: what lies
     there will be needed soon.
@@ -310,10 +311,10 @@ class Tile:
     c: Buffer
     valid: Expr
     levels: tuple[tuple[Expr, Expr, Expr], ...]
-    accumulate: bool  # whether to add to what is in c
+    c_rows: Buffer
     c_at: Expr = Const(0, I64)
+    onto: tuple[Buffer, Expr, Buffer] | None = None
     rows_from: Expr = Const(0, I64)
-    c_row: Expr | None = None
     ahead: tuple[Buffer, Expr, Expr] | None = None
 
 

@@ -197,7 +197,8 @@ def finish(name: str, pull: Pull, stmts: Sequence[Stmt], *, tiles: int, work: in
             case Prefetch():
                 addresses.append((stmt.index, stmt.buffer))
             case Tile() | WindowTile():
-                found |= {buffer.name: buffer for buffer in (stmt.a, stmt.b, stmt.c)}
+                onto = stmt.onto[:1] if isinstance(stmt, Tile) and stmt.onto else ()
+                found |= {buffer.name: buffer for buffer in (stmt.a, stmt.b, stmt.c, *onto)}
             case Rows():
                 found[stmt.a.name] = stmt.a
             case Turn():

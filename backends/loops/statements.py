@@ -19,9 +19,9 @@ def expressions(stmt: Stmt) -> tuple[Expr, ...]:
         case Store():
             return (*stmt.index, stmt.value)
         case Tile():
-            row = () if stmt.c_row is None else (stmt.c_row,)
+            onto = () if stmt.onto is None else (stmt.onto[1],)
             ahead = () if stmt.ahead is None else stmt.ahead[1:]
-            own: tuple[Expr, ...] = (stmt.rows_from, *row, *ahead)
+            own: tuple[Expr, ...] = (stmt.rows_from, *onto, *ahead)
         case WindowTile():
             own = stmt.unit, stmt.c_row
         case Rows():

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from tgc.backends.loops.ir import Buffer, Const, Expr, For, Let, Store, Var
+from tgc.backends.loops.ir import Buffer, Const, Expr, For, Let, Stack, Stmt, Store, Var
 from tgc.backends.loops.pull import SCALAR, Pull, physical
 from tgc.ir import Value
 from tgc.ops.kinds import AxisMap
@@ -104,6 +104,12 @@ def _transposed(v: Value, index: tuple[Expr, ...]) -> tuple[Expr, ...]:
     if v.node is not None and v.node.op is transpose:
         return tuple(index[a] for a in v.node.attrs["perm"])
     return index
+
+
+def table(rows: Buffer, step: int) -> list[Stmt]:
+    """A local table of places, `step` elements apart, and what fills it."""
+    (count,), r = rows.sizes, Var("r")
+    return [Stack(rows, count), For("r", Const(0, I64), Const(count, I64), (Store(rows, (r,), r * step),))]
 
 
 def flat(c: Buffer) -> Buffer:

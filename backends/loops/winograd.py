@@ -36,7 +36,7 @@ from tgc.backends.loops.ir import (
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull
 from tgc.backends.loops.schedule import Schedule
-from tgc.backends.loops.tiled import TileTarget, block_step, epilogue_stores, even, flat, over_columns
+from tgc.backends.loops.tiled import TileTarget, block_step, epilogue_stores, even, flat, over_columns, table
 from tgc.backends.loops.units import SHARES
 from tgc.errors import BackendError
 from tgc.ir import Node
@@ -218,6 +218,7 @@ class _Product:
         self.products = Buffer("products", self.dtype, (GROUP * self.elements * self.held,), (1,))
         self.sums = Buffer("sums", self.dtype, (self.size**2 * self.columns,), (1,))
         self.rows_at = Buffer("rows_at", I64, (GROUP * self.rows,), (1,))
+        self.c_rows = Buffer("c_rows", I64, (self.rows,), (1,))
 
     def kernel(self) -> Kernel:
         pull, tile, r = self.pull, Var("tile"), Var("r")
@@ -233,6 +234,7 @@ class _Product:
             Stack(self.rows_at, GROUP * self.rows),
             Stack(self.products, GROUP * self.elements * self.held),
             Stack(self.sums, self.size**2 * self.columns),
+            *table(self.c_rows, self.columns),
             Let("first_block", tile % pull.integer("groups", groups) * pull.integer("group", self.group)),
             Let("panel", tile // Var("groups")),
             Let("column", Var("panel") * self.columns),
@@ -262,8 +264,8 @@ class _Product:
         b_at = Var("panel") * b_panel + q * depth * b_row
         rows, step = Const(self.rows, I64), pull.integer("ahead_step", -(-self.columns // self.group))
         tile = Tile(
-            self.rows, self.columns, x, q * a_q, self.rows_at, w, b_at, self.products, valid, levels, accumulate=False,
-            c_at=(block * self.elements + q) * self.held, rows_from=block * self.rows,
+            self.rows, self.columns, x, q * a_q, self.rows_at, w, b_at, self.products, valid, levels, self.c_rows,
+            (block * self.elements + q) * self.held, rows_from=block * self.rows,
         )  # fmt: skip
         of_windows = x, q * a_q + (Var("first_block") + block + Var("group")) * depth * rows, rows
         of_filters = w, b_at + depth * b_row + block * depth * step, step
