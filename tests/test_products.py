@@ -99,25 +99,31 @@ def test_short_sums_ask_for_what_they_need_at_their_ends(
 @pytest.mark.parametrize("rows", [1, 5, 13, 64, 101])
 @pytest.mark.parametrize("columns", [1, 64, 100, 192])
 def test_tiles_add_their_sums_to_what_lies_in_memory(rows: int, columns: int) -> None:
-    """Alone, to a bias, to a residual in place and elsewhere, to the same row again; stored in rows or turned."""
+    """Alone, to a bias or a number, to a residual in place and elsewhere, to the same row again; in rows or turned."""
     rng = np.random.default_rng(0)
-    x, w, y, z = (
-        rng.integers(-4, 5, s).astype(np.float32) for s in ((2, rows, 7), (7, columns), columns, (2, rows, columns))
-    )
-    residual = z * 2
+    shapes = (2, rows, 7), (7, columns), (columns,), (2, rows, columns), ()
+    x, w, y, z, one = (np.asarray(rng.integers(-4, 5, shape), np.float32) for shape in shapes)
 
-    def f(x: Any, w: Any, y: Any, z: Any) -> Any:
-        return x @ w, x @ w + y, z * 2 + x @ w, (x @ w + z).transpose(1, 0, 2), x @ w + x @ w, x @ w + z[:, ::-1]
+    def f(x: Any, w: Any, y: Any, z: Any, one: Any) -> Any:
+        z_of_rows, turned = z[:, :, :1], (x @ w + z).transpose(1, 0, 2)
+        return (
+            x @ w,
+            x @ w + y,
+            x @ w + one,
+            x @ w + z_of_rows,
+            z * 2 + x @ w,
+            turned,
+            x @ w + x @ w,
+            x @ w + z[:, ::-1],
+        )
 
-    wanted = f(x, w, y, z)
-    jitted = tgc.jit(f)
-    for got, want in zip(jitted(x, w, y, z), wanted, strict=True):
-        np.testing.assert_array_equal(got, want)
-    constants = tgc.jit(lambda x: f(x, w, y, z))
-    for got, want in zip(constants(x), wanted, strict=True):
-        np.testing.assert_array_equal(got, want)
+    wanted = f(x, w, y, z, one)
+    constants = tgc.jit(lambda x: f(x, w, y, z, one))
+    for results in (tgc.jit(f)(x, w, y, z, one), constants(x)):
+        for got, want in zip(results, wanted, strict=True):
+            np.testing.assert_array_equal(got, want)
     donated = tgc.jit(lambda x, w, z: z + x @ w, donate=("z",))
-    np.testing.assert_array_equal(donated(x, w, residual), x @ w + z * 2)
+    np.testing.assert_array_equal(donated(x, w, z * 2), x @ w + z * 2)
 
 
 def test_sums_that_are_only_stored_do_not_lie_on_the_stack_first() -> None:

@@ -73,10 +73,10 @@ class Direct:
         return [text, For("r", Const(0, I64), height, (*self.lets, *stores))]
 
 
-def _in_rows(index: Sequence[Expr], column: str) -> bool:
+def _in_rows(index: tuple[Expr, ...], column: str) -> bool:
     """Whether columns lie side by side, and each row where its number says."""
     known = not any(isinstance(x, Load) or x == Var(column) for x in walk(index[:-1]))
-    return known and index[-1] == Var(column)
+    return known and index[-1:] == (Var(column),)
 
 
 def _first(place: Store | Load) -> Expr:
