@@ -1,5 +1,6 @@
 """Products whose work is divided by blocks, panels and pieces: sizes where there is none, or just one too many."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -104,24 +105,21 @@ def test_tiles_add_their_sums_to_what_lies_in_memory(rows: int, columns: int) ->
     shapes = (2, rows, 7), (7, columns), (columns,), (2, rows, columns), ()
     x, w, y, z, one = (np.asarray(rng.integers(-4, 5, shape), np.float32) for shape in shapes)
 
-    def f(x: Any, w: Any, y: Any, z: Any, one: Any) -> Any:
-        z_of_rows, turned = z[:, :, :1], (x @ w + z).transpose(1, 0, 2)
-        return (
-            x @ w,
-            x @ w + y,
-            x @ w + one,
-            x @ w + z_of_rows,
-            z * 2 + x @ w,
-            turned,
-            x @ w + x @ w,
-            x @ w + z[:, ::-1],
-        )
-
-    wanted = f(x, w, y, z, one)
-    constants = tgc.jit(lambda x: f(x, w, y, z, one))
-    for results in (tgc.jit(f)(x, w, y, z, one), constants(x)):
-        for got, want in zip(results, wanted, strict=True):
-            np.testing.assert_array_equal(got, want)
+    functions: list[Callable[..., Any]] = [
+        lambda w, x: x @ w,
+        lambda w, x, y=y: x @ w + y,
+        lambda w, x, one=one: x @ w + one,
+        lambda w, x, z=z: x @ w + z[:, :, :1],
+        lambda w, x, z=z: z + x @ w,
+        lambda w, x, z=z: (x @ w + z).transpose(1, 0, 2),
+        lambda w, x, z=z: x @ w + z[:, ::-1],
+        lambda w, x, z=z: x @ w + z.transpose(0, 2, 1).reshape(z.shape),
+    ]
+    for f in functions:
+        more = f.__defaults__ or ()
+        wanted = f(w, x, *more)
+        np.testing.assert_array_equal(tgc.jit(f)(w, x, *more), wanted)
+        np.testing.assert_array_equal(tgc.jit(lambda x, f=f: f(w, x))(x), wanted)
     donated = tgc.jit(lambda x, w, z: z + x @ w, donate=("z",))
     np.testing.assert_array_equal(donated(x, w, z * 2), x @ w + z * 2)
 
