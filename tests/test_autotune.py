@@ -317,6 +317,17 @@ def test_noise_chooses_nothing(tuner: Tuner, monkeypatch: pytest.MonkeyPatch) ->
     assert "others are no quicker" in low.explain()
 
 
+def test_a_schedule_that_leaves_results_out_is_an_error(tuner: Tuner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the usual schedule has left in memory is no result of another one."""
+    f, args, _ = CASES["product"]
+    run = autotune._Trial._run
+    monkeypatch.setattr(
+        autotune._Trial, "_run", lambda self, v: 1.0 if v.schedule.chosen.get("rows") == 5 else run(self, v)
+    )
+    with pytest.raises(BackendError, match=r"autotune: result 0 of @dot_add_relu is another with rows=5"):
+        low_of(f, args).compile()
+
+
 def test_a_schedule_with_other_results_is_an_error(tuner: Tuner, monkeypatch: pytest.MonkeyPatch) -> None:
     f, args, _ = CASES["product"]
     run = autotune._Trial._run

@@ -6,16 +6,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_golden import compiled_for
 from test_passes import TARGET, traced
 
 import tgc
 import tgc.numpy as tnp
+from tgc.backends.cpu.target import CpuTarget
 from tgc.backends.loops.ir import Prefetch
 from tgc.backends.loops.lower import lower
 from tgc.backends.loops.statements import statements
 from tgc.backends.loops.tiled import even
 from tgc.ops import contraction
 from tgc.passes import PIPELINE, parse_pipeline, run
+from tgc.passes.memory import planned
 
 
 @pytest.mark.parametrize("number", range(12))
@@ -54,6 +57,16 @@ def test_products_of_few_and_many_steps(x: tuple[int, ...], y: tuple[int, ...]) 
     rng = np.random.default_rng(0)
     a, b = (rng.integers(-4, 5, shape).astype(np.float32) for shape in (x, y))
     np.testing.assert_array_equal(tgc.jit(lambda a, b: a @ b)(a, b), a @ b)
+
+
+@pytest.mark.parametrize("near_l3", [True, False])
+def test_a_thread_takes_many_units_of_a_long_sum(near_l3: bool) -> None:
+    """As of gradients by weights, where both operands are read as they lie."""
+    target = replace(CpuTarget.host(), threads=1, near_l3=near_l3)
+    made = run(parse_pipeline(PIPELINE), traced(lambda x, y: x.T @ y, "f32[2048,256]", "f32[2048,512]"), target).result
+    x, y = (np.random.default_rng(0).integers(-4, 5, (2048, n)).astype(np.float32) for n in (256, 512))
+    (got,) = compiled_for(target).compile(planned(made, {}), ())([x, y])
+    np.testing.assert_array_equal(got, x.T @ y)
 
 
 @pytest.mark.parametrize("columns", [7, 16, 64, 200])
@@ -137,4 +150,4 @@ def test_parts_of_a_long_sum_share_no_lines() -> None:
     """
     made = run(parse_pipeline(PIPELINE), traced(lambda x, y: x @ y, "f32[64,65536]", "f32[65536,64]"), TARGET).result
     (kernel,) = (k for node in made.nodes if node.attrs.get("kind") == "contraction" for k in lower(node, TARGET))
-    assert kernel.values["groups"] == 1
+    assert kernel.values["group"] == kernel.values["blocks"]

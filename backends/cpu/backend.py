@@ -131,8 +131,12 @@ class CpuBackend:
         """
         return list(self._launches(graph, {}))
 
-    def _launches(self, graph: Graph, known: dict[object, list[tuple[Kernel, str]]]) -> Iterator[Launch]:
-        """The same, equal regions (of layers that are alike) lowered once: `known` holds the kernels of each."""
+    def _launches(
+        self, graph: Graph, known: dict[object, list[tuple[Kernel, str]]], *, alone: bool = False
+    ) -> Iterator[Launch]:
+        """The same, equal regions (of layers that are alike) lowered once: `known` holds the kernels of each. In a lane
+        a thread is `alone`.
+        """
         from tgc.backends.cpu.emit import emit
         from tgc.backends.cpu.places import overwritten
         from tgc.backends.loops.lower import lower
@@ -140,13 +144,14 @@ class CpuBackend:
         overwrites = overwritten(graph)
         for node in graph.nodes:
             if isinstance(node.op, Control):
+                lane = alone or node.attrs.get("lanes", 1) > 1
                 for body in node.regions:
-                    yield from self._launches(body, known)
+                    yield from self._launches(body, known, alone=lane)
             elif node in overwrites:
                 over = overwrites[node]
-                key = node.body, node.attrs["kind"], node.attrs.get("schedule"), tuple(sorted(over.items()))
+                key = node.body, node.attrs["kind"], node.attrs.get("schedule"), tuple(sorted(over.items())), alone
                 if key not in known:
-                    known[key] = [(k, emit(k, self.target)) for k in lower(node, self.target, over)]
+                    known[key] = [(k, emit(k, self.target)) for k in lower(node, self.target, over, alone=alone)]
                 for k in known[key]:
                     yield Launch(node, *k)
             elif node.op is not fused and node.op is not reshape:

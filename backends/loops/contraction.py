@@ -179,22 +179,24 @@ class Product:
         group, run = calls(
             unit, pull.schedule, blocks, panels, apart, (depth, depth * self.columns * self.dtype.itemsize), bool(slow),
             self.streamed, self.registers, (lhs_bytes, rhs_bytes), math.prod(self.extent[x] for x in r.batch),
-            (self.close_bytes, self.l2_bytes), count=2, least=1,
+            (self.close_bytes, self.l2_bytes), pull.alone, count=2, least=1,
         )  # fmt: skip
         groups, runs = -(-blocks // group), -(-panels // run)
         m = pull.integer("rows", self.m)
-        count = pull.integer("groups", groups) * pull.integer("runs", runs)
+        count = pull.integer("units", groups * runs)
         first_block, first_panel = Var("first_block"), Var("first_panel")
-        number, batch = tile % count, tile // count
+        number, batch = (tile % count, tile // count) if outer else (tile, Const(0, I64))
         if self._interleaved():  # what a unit reads and writes shares its lines of the cache with others of the batch
             others = pull.integer("batch", math.prod(self.extent[a] for a in outer))
             number, batch = tile // others, tile % others
         body: list[Stmt] = [Let(v, x) for v, x in unflatten([Axis(a, self.extent[a]) for a in outer], batch)]
-        after = calls(turns, groups, runs, rhs_bytes, self.l2_bytes, count=2, least=1)
-        of_panels, of_blocks = map(pull.integer, ("panel_turn", "block_turn"), after)
+        by_panels, cycle = calls(turns, groups, runs, rhs_bytes, self.l2_bytes, count=2, least=0)
+        by = SCALAR.ne(pull.integer("by_panels", by_panels), Const(0, I64))
         body += [
-            Let("first_panel", number // of_panels % Var("runs") * pull.integer("run", run)),
-            Let("first_block", number // of_blocks % Var("groups") * pull.integer("group", group)),
+            Let("slow_one", number // pull.integer("cycle", cycle)),
+            Let("fast_one", number - Var("slow_one") * Var("cycle")),
+            Let("first_panel", SCALAR.select(by, Var("fast_one"), Var("slow_one")) * pull.integer("run", run)),
+            Let("first_block", SCALAR.select(by, Var("slow_one"), Var("fast_one")) * pull.integer("group", group)),
         ]
         a, b = (pull.buffers[v] for v in self.node.operands)
         c_size = self.rows * self.columns
@@ -242,7 +244,7 @@ class Product:
         row = Let("row", self.first_row(Var("block")))
         start, places = self._rows_at(rows_at, rows_from, lhs, extent)
         if direct:
-            places = [*places, *direct.places(self.height())]
+            places = [*places, *direct.places()]
         if start:
             body += [Let("row", self.first_row(first_block)), *start]
         if slow:  # all results of the unit are at hand while what is summed goes by once
@@ -347,6 +349,7 @@ class Product:
             base = base + Var(axis) * lhs[axis]
         start: list[Stmt] = []
         after: tuple[Stmt, ...] = ()
+        count: Expr = Const(self.rows, I64)  # a loop of a known number of turns: some places may be of no use
         if self.lhs_packed is not None:
             block = self.pull.integer("a_block", block_step(self.node.operands[0].type, self.lhs_packed))
             place = base + Var("block") * block + r
@@ -354,9 +357,9 @@ class Product:
             last = lhs[self.roles.m[-1]] if self.roles.m else Const(0, I64)
             place = base + SCALAR.minimum(Var("row") + r, Var("rows") - 1) * last
         else:
-            place = Var("place")
+            place, count = Var("place"), self.height()
             start, after = self._odometer(base, lhs, extent)
-        fill = For("r", Const(0, I64), self.height(), (Store(rows_at, (at + r,), place), *after))
+        fill = For("r", Const(0, I64), count, (Store(rows_at, (at + r,), place), *after))
         return start, [Comment("places of the tile's rows in the left operand"), fill]
 
     def _odometer(

@@ -63,14 +63,14 @@ class Direct:
         """The tables."""
         return [Stack(table, self.rows) for table in (self.c_rows, *([self.onto[2]] if self.onto else []))]
 
-    def places(self, height: Expr) -> list[Stmt]:
-        """What fills the tables for a tile of that height."""
+    def places(self) -> list[Stmt]:
+        """What fills the tables."""
         r = Var("r")
         stores = [Store(self.c_rows, (r,), _first(self.store))]
         if self.added and self.onto:
             stores.append(Store(self.onto[2], (r,), _first(self.added)))
         text = Comment("places of the tile's rows in what they are added to, and in the result")
-        return [text, For("r", Const(0, I64), height, (*self.lets, *stores))]
+        return [text, For("r", Const(0, I64), Const(self.rows, I64), (*self.lets, *stores))]
 
 
 def _in_rows(index: tuple[Expr, ...], column: str) -> bool:

@@ -31,6 +31,8 @@ def lower(
     target: TileTarget,
     overwrites: Mapping[int, int] = MappingProxyType({}),
     schedule: Schedule | None = None,
+    *,
+    alone: bool = False,
 ) -> list[Kernel]:
     """The kernels that compute a `fused` node, in order.
 
@@ -39,13 +41,14 @@ def lower(
         target: the machine.
         overwrites: result -> operand for results that are written over one.
         schedule: decisions, which it notes; None: the node's.
+        alone: whether all of a launch is one thread's, as in a lane of a scan.
 
     Raises:
         BackendError: the kind of region is unknown, or there is no such schedule for it.
     """
     if schedule is None:
         schedule = Schedule.parse(node.attrs.get("schedule", ""))
-    kernels = _kernels(Pull(node.body, overwrites, schedule), node.attrs["kind"], target)
+    kernels = _kernels(Pull(node.body, overwrites, schedule, alone=alone), node.attrs["kind"], target)
     schedule.check()
     return kernels
 

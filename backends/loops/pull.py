@@ -190,6 +190,7 @@ class Pull:
         body: the region.
         overwrites: result -> operand for results that are written over an operand: they share one buffer.
         schedule: takes the decisions of the template.
+        alone: whether all of a launch is one thread's: nothing has to be cut in parts.
 
     Attributes:
         sources: where values that are not inlined come from: the region's inputs, and whatever a template keeps in
@@ -197,9 +198,14 @@ class Pull:
     """
 
     def __init__(
-        self, body: Graph, overwrites: Mapping[int, int] = MappingProxyType({}), schedule: Schedule | None = None
+        self,
+        body: Graph,
+        overwrites: Mapping[int, int] = MappingProxyType({}),
+        schedule: Schedule | None = None,
+        *,
+        alone: bool = False,
     ) -> None:
-        self.body, self.overwrites, self.schedule = body, overwrites, schedule or Schedule()
+        self.body, self.overwrites, self.schedule, self.alone = body, overwrites, schedule or Schedule(), alone
         self.values: dict[str, int] = {}
         self.scalars: dict[str, Const] = {}
         self.buffers: dict[Value, Buffer] = {}

@@ -28,7 +28,7 @@ GATHERED_SHARES = 16  # where each gathers its rows of the left operand
 
 def unit(
     schedule: Schedule, blocks: int, panels: int, outer: int, panel: tuple[int, int], slow: bool, streamed: bool,
-    gathered: bool, operands: tuple[int, int], batches: int, caches: tuple[int, int],
+    gathered: bool, operands: tuple[int, int], batches: int, caches: tuple[int, int], alone: bool,
 ) -> tuple[int, int]:  # fmt: skip
     """Blocks of rows and panels of columns of a unit.
 
@@ -40,6 +40,7 @@ def unit(
         gathered: whether a unit gathers its rows of the left operand: as few panels as fill the first level do not pay.
         operands: bytes of both.
         caches: bytes of the one of which a run fills half if the left operand stays, and of the second level.
+        alone: whether one thread computes the product, whose right operand stays in its second-level cache.
     """
     (lhs, rhs), (close, l2), (depth, size), choose = operands, caches, panel, schedule.choose
     shares = FEW_SHARES if slow else GATHERED_SHARES if gathered else SHARES
@@ -51,6 +52,8 @@ def unit(
     held = min(HELD, share) if slow else share
     stays = not slow and not gathered and depth >= SHALLOW and lhs <= batches * l2 // 4
     room = (close if stays else l2) // 2 // max(1, size)
+    if alone and not slow:  # nothing to share: each unit would only cost what it takes to begin
+        held, room = blocks * panels, panels
     most = max(1, min(panels, held, room))
 
     def traffic(run: int) -> int:  # bytes of both operands that go by
@@ -65,12 +68,12 @@ def unit(
 
 
 def turns(groups: int, runs: int, rhs: int, l2: int) -> tuple[int, int]:
-    """After how many units there are other panels, and other blocks of rows.
+    """Whether other panels come with each unit (else other blocks of rows), and how many units until all have been.
 
     The first half of the units is one thread's. Panels that all stay in the second-level cache every thread reads:
     these share the rows, which kernels before and behind this one also share so, and find what they made themselves.
     """
-    return (1, runs) if 2 * rhs <= l2 else (groups, 1)
+    return (1, runs) if 2 * rhs <= l2 else (0, groups)
 
 
 __all__ = ["HELD", "PAGE", "SHARES", "turns", "unit"]
