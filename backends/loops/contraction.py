@@ -40,6 +40,7 @@ from tgc.backends.loops.ir import (
 )
 from tgc.backends.loops.kernel import finish
 from tgc.backends.loops.pull import SCALAR, Pull, compute_dtype
+from tgc.backends.loops.rows import places_of_rows
 from tgc.backends.loops.tiled import (
     TileTarget,
     affine,
@@ -242,7 +243,7 @@ class Product:
             full, gathered = gathered_panels(self, full, slow[-1], depth, run, panelwise)
         one = asking(self, full, lhs, slow[0]) if both_apart(self, slow) else [self.sized(full)]
         row = Let("row", self.first_row(Var("block")))
-        start, places = self._rows_at(rows_at, rows_from, lhs, extent)
+        start, places = places_of_rows(self, rows_at, rows_from, lhs, extent)
         if direct:
             places = [*places, *direct.places()]
         if start:
@@ -335,51 +336,6 @@ class Product:
             fast[0] = SCALAR.minimum(Var("piece"), n - first), a, b
             depth = piece
         return slow, tuple(fast), depth, 2 * piece
-
-    def _rows_at(
-        self, rows_at: Buffer, at: Expr, lhs: Mapping[str, Expr], extent: Mapping[str, Expr]
-    ) -> tuple[list[Stmt], list[Stmt]]:
-        """What to do before the first block, and what fills the table of row places for each block after the other.
-
-        Rows past the end repeat the last one, or are padding of a packed operand.
-        """
-        r, step = Var("r"), self.lhs_step
-        base: Expr = Const(0, I64)
-        for axis in self.roles.batch:
-            base = base + Var(axis) * lhs[axis]
-        start: list[Stmt] = []
-        after: tuple[Stmt, ...] = ()
-        count: Expr = Const(self.rows, I64)  # a loop of a known number of turns: some places may be of no use
-        if self.lhs_packed is not None:
-            block = self.pull.integer("a_block", block_step(self.node.operands[0].type, self.lhs_packed))
-            place = base + Var("block") * block + r
-        elif all(step[a] == step[b] * self.extent[b] for a, b in itertools.pairwise(self.roles.m)):
-            last = lhs[self.roles.m[-1]] if self.roles.m else Const(0, I64)
-            place = base + SCALAR.minimum(Var("row") + r, Var("rows") - 1) * last
-        else:
-            place, count = Var("place"), self.height()
-            start, after = self._odometer(base, lhs, extent)
-        fill = For("r", Const(0, I64), count, (Store(rows_at, (at + r,), place), *after))
-        return start, [Comment("places of the tile's rows in the left operand"), fill]
-
-    def _odometer(
-        self, base: Expr, lhs: Mapping[str, Expr], extent: Mapping[str, Expr]
-    ) -> tuple[list[Stmt], tuple[Stmt, ...]]:
-        """Statements that set `place` to that of row `row`, and that advance it, without dividing again."""
-        m_axes = self.roles.m
-        start: list[Stmt] = []
-        for axis, x in unflatten([Axis(a, self.extent[a]) for a in m_axes], Var("row")):
-            start.append(Let(f"at_{axis}", x))
-            base = base + Var(f"at_{axis}") * lhs[axis]
-        wheels: tuple[Stmt, ...] = ()
-        for k, axis in enumerate(m_axes):  # the fastest wheel last, hence outermost
-            turn: list[Stmt] = [Let(f"at_{axis}", Var(f"at_{axis}") + 1), Let("place", Var("place") + lhs[axis])]
-            if k:
-                back = Let("place", Var("place") - extent[axis] * lhs[axis])
-                carry: tuple[Stmt, ...] = (Let(f"at_{axis}", Const(0, I64)), back, *wheels)
-                turn.append(If(SCALAR.ge(Var(f"at_{axis}"), extent[axis]), carry))
-            wheels = tuple(turn)
-        return [*start, Let("place", base)], (If(Var("row") + Var("r") + 1 < Var("rows"), wheels),)
 
     def _epilogue(
         self, c: Buffer, c_from: Expr, m: Expr, *, one_piece: bool
