@@ -62,6 +62,30 @@ def test_scan_is_a_loop(reverse: bool) -> None:
     check(lambda x, h: tgc.scan(step, h, x, reverse=reverse), X, H, want=python_scan(step, H, X, reverse))
 
 
+@pytest.mark.parametrize("length", [1, 2, 5])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_last_step_leaves_out_what_nobody_reads(length: int, reverse: bool) -> None:
+    """The product by which steps of a gradient hand on that of the carry, if nobody asks for that of the first one."""
+    x, h, u = (np.random.default_rng(0).standard_normal(s).astype(np.float32) for s in ((length, 4, 5), (4, 5), (5, 5)))
+
+    def layer(x: Any, h: Any, u: Any) -> Any:
+        def step(h: Any, r: Any) -> Any:
+            h = tnp.tanh(r + h @ u)
+            return h, h
+
+        return tgc.scan(step, h, x, reverse=reverse)[1]
+
+    for asked, f in (
+        (1, lambda x, h, u: tgc.vjp(layer, x, h, u)),
+        (0, lambda x, h, u: tgc.vjp(lambda x: layer(x, h, u), x)),
+    ):
+        gradient = tgc.jit(lambda x, h, u, f=f: f(x, h, u)[1](tnp.cos(x)))
+        for got, want in zip(gradient(x, h, u), interpret(gradient.lower(x, h, u).graph, x, h, u), strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-5)
+        handed_on = [r.launches for r in gradient.profile(x, h, u).rows if r.name.startswith("dot_contraction")]
+        assert handed_on[-1:] == [length - 1 + asked][: length - 1 + asked]
+
+
 def test_scan_takes_pytrees_and_lengths() -> None:
     def step(c: Any, x: Any) -> Any:
         return {"n": c["n"] + 1, "s": c["s"] + x["a"] * x["b"][0]}, {"sum": c["s"]}

@@ -7,7 +7,7 @@ tensors are, which of two buffers holds a carry, how often a loop has run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -98,12 +98,28 @@ class Flattener:
         """Rows and arguments of the frame; kernels are given by `STEERING` and their number."""
         return Table.of(self._rows, LAUNCH_WORDS), Table.of(self._arguments, 2)
 
-    def graph(self, graph: Graph, inputs: Sequence[Place], outputs: Sequence[Place], arena: int = 0) -> None:
-        """The rows of a graph whose inputs and outputs lie at the given places, its memory at byte `arena`."""
+    def graph(
+        self,
+        graph: Graph,
+        inputs: Sequence[Place],
+        outputs: Sequence[Place],
+        arena: int = 0,
+        last: tuple[int, int, int] | None = None,
+    ) -> None:
+        """The rows of a graph whose inputs and outputs lie at the given places, its memory at byte `arena`.
+
+        `last` is the number of a node, a word and an integer: nodes from that one on run while the word is less.
+        """
+        first, *least = last or (len(graph.nodes), ZERO, 1)
         place: dict[Value, Place] = dict(zip(graph.inputs, inputs, strict=True))
+        read = {*graph.outputs, *graph.uses}
+        skips: list[int] = []
         for c in graph.constants:
             place[c.value] = self._constant(c)
-        for node in graph.nodes:
+        for k, node in enumerate(graph.nodes):
+            if k == first:
+                self._row(BRANCH, *least, len(self._rows) + 2)
+                skips.append(self._row(BRANCH, ZERO, 1))
             operands = [place[v] for v in node.operands]
             if node.op is reshape:
                 place[node.result] = operands[0]
@@ -122,9 +138,12 @@ class Flattener:
                         raise BackendError(f"{where!r} is no place in memory")
             place.update(zip(node.results, places, strict=False))
             if isinstance(node.op, Control):
-                _CONTROL[node.op](self, node, operands, places[:-1], places[-1][1])
+                unread = {k for k, v in enumerate(node.results) if v not in read}
+                _CONTROL[node.op](self, node, operands, places[:-1], places[-1][1], unread)
             else:
                 self.launch(node, operands, places)
+        for row in skips:
+            self._rows[row][3] = len(self._rows)
         for v, target in zip(graph.outputs, outputs, strict=True):
             self.copy(place[v], target, v.type)
 
@@ -233,8 +252,10 @@ class Flattener:
             self._arguments += [(ZERO, 0)] * LINE
         self.threads = threads
 
-    def scan(self, node: Node, operands: Sequence[Place], results: Sequence[Place], arena: int) -> None:
-        """All steps; those of each lane by themselves."""
+    def scan(
+        self, node: Node, operands: Sequence[Place], results: Sequence[Place], arena: int, unread: Collection[int]
+    ) -> None:
+        """All steps; those of each lane by themselves. In the end nobody reads the `unread` results."""
         n, m, length = (node.attrs[key] for key in ("carries", "xs", "length"))
         if length == 0:
             for first, target, v in zip(operands[:n], results[:n], node.results[:n], strict=True):
@@ -243,7 +264,7 @@ class Flattener:
         taken, made = ([v.type.nbytes for v in values] for values in (node.body.inputs, node.body.outputs))
         lanes = node.attrs.get("lanes", 1)
         if lanes == 1:
-            self._steps(node, operands, results, arena, [*taken[n : n + m], *made[n:]])
+            self._steps(node, operands, results, arena, [*taken[n : n + m], *made[n:]], unread)
             return
         cut = scan.cut_inputs([v.type for v in node.operands], node.body, length, n, m)
         own = [size * mine for size, mine in zip(taken, cut, strict=True)]
@@ -255,15 +276,22 @@ class Flattener:
             return [(base, offset + k * size) for (base, offset), size in zip(places, sizes, strict=True)]
 
         def lane(k: int) -> None:
-            self._steps(node, part(operands, own, k), part(results, made, k), arena + k * scratch.lane, strides)
+            self._steps(node, part(operands, own, k), part(results, made, k), arena + k * scratch.lane, strides, unread)
 
         self.lanes([partial(lane, k) for k in range(lanes)])
 
     def _steps(
-        self, node: Node, operands: Sequence[Place], results: Sequence[Place], arena: int, strides: Sequence[int]
+        self,
+        node: Node,
+        operands: Sequence[Place],
+        results: Sequence[Place],
+        arena: int,
+        strides: Sequence[int],
+        unread: Collection[int],
     ) -> None:
         """Counts in a word; words that point to rows of xs and ys move on by their strides after each step: one word
-        for all that lie in one buffer and have rows of one size.
+        for all that lie in one buffer and have rows of one size. The last step leaves out what is at the end of the
+        body for carries alone that are `unread` then.
         """
         body, n, m = node.body, node.attrs["carries"], node.attrs["xs"]
         length, reverse = node.attrs["length"], node.attrs["reverse"]
@@ -287,7 +315,8 @@ class Flattener:
             for k, row in following.items():
                 self._row(SET, left[k][0], *row)
         top = len(self._rows)
-        self.graph(body, [*found, *rows[:m], *operands[n + m :]], [*left, *rows[m:]], arena)
+        last = _needed(body, [k for k in range(len(body.outputs)) if k not in unread or k >= n]), counter, length - 1
+        self.graph(body, [*found, *rows[:m], *operands[n + m :]], [*left, *rows[m:]], arena, last)
         for k, row in kept.items():
             self._row(SET, found[k][0], *row)
         for pair in swaps:
@@ -305,7 +334,9 @@ class Flattener:
         for k in kept:
             self.copy(found[k], results[k], body.inputs[k].type)
 
-    def while_loop(self, node: Node, operands: Sequence[Place], results: Sequence[Place], arena: int) -> None:
+    def while_loop(
+        self, node: Node, operands: Sequence[Place], results: Sequence[Place], arena: int, unread: Collection[int]
+    ) -> None:
         """The condition's flag decides before each step; in the end, carries may lie in either of their buffers."""
         n, flag = node.attrs["carries"], (ARENA, arena + Scratch.of(node).flag)
         found, left, swaps = self._carries(node, operands, results, arena, 0)
@@ -322,7 +353,9 @@ class Flattener:
             if not in_place(node.body, k):
                 self.copy(found[k], target, node.results[k].type)
 
-    def switch(self, node: Node, operands: Sequence[Place], results: Sequence[Place], arena: int) -> None:
+    def switch(
+        self, node: Node, operands: Sequence[Place], results: Sequence[Place], arena: int, unread: Collection[int]
+    ) -> None:
         """Branch k runs if the index is below k + 1, the last one otherwise: the index is clamped on the way."""
         branches: tuple[Graph, ...] = node.attrs["branches"]
         index = self._load(node.operands[0].type, operands[0])
@@ -342,6 +375,12 @@ _CONTROL: Mapping[Any, Any] = {
     control.while_loop: Flattener.while_loop,
     control.switch: Flattener.switch,
 }
+
+
+def _needed(graph: Graph, outputs: Sequence[int]) -> int:
+    """How many nodes there are until the last one that some of the outputs need."""
+    needed = {graph.outputs[k] for k in outputs}
+    return max((k + 1 for k, node in enumerate(graph.nodes) if not needed.isdisjoint(node.results)), default=0)
 
 
 def _bits(number: Const) -> int:
