@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -315,6 +316,14 @@ def test_noise_chooses_nothing(tuner: Tuner, monkeypatch: pytest.MonkeyPatch) ->
     low = low_of(Model(), Model().args)
     assert all("schedule" not in n.attrs for n in low.compilation.result.nodes)
     assert "others are no quicker" in low.explain()
+
+
+@pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)])
+def test_results_are_spoilt_before_they_are_compared(shape: tuple[int, ...]) -> None:
+    expected = [np.ones(shape, np.float32), np.ones(shape, np.int64)]
+    trial = SimpleNamespace(expected=expected, results=[a.copy() for a in expected])
+    autotune._Trial._spoil(trial)  # type: ignore[arg-type]
+    assert not any(np.any(a == b) for a, b in zip(trial.results, expected, strict=True))
 
 
 def test_a_schedule_that_leaves_results_out_is_an_error(tuner: Tuner, monkeypatch: pytest.MonkeyPatch) -> None:

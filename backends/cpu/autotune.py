@@ -303,7 +303,8 @@ class _Trial:
     def _spoil(self) -> None:
         """Make results other ones than are expected: what a launch leaves out must not be right already."""
         for result, expected in zip(self.results, self.expected, strict=True):
-            np.invert(expected.view(np.uint8), out=result.view(np.uint8))
+            wrong, right = (a.reshape(-1).view(np.uint8) for a in (result, expected))
+            np.invert(right, out=wrong)
 
     def _compare(self, variant: _Variant) -> None:
         """Hold the results of a variant that has run against those of the usual schedule.
